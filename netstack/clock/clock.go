@@ -1,0 +1,167 @@
+package clock
+
+import (
+	"container/heap"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// Clock tells the time and runs functions later.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc runs f once, d from now, on a goroutine of the clock's; f must not block.
+	AfterFunc(d time.Duration, f func()) Timer
+}
+
+// Timer is a pending AfterFunc. *time.Timer is one.
+type Timer interface {
+	// Stop prevents the run; it reports whether it did.
+	Stop() bool
+	// Reset makes it run d from now; it reports whether the timer had been pending.
+	Reset(d time.Duration) bool
+}
+
+// Real is the system's clock.
+var Real Clock = real{}
+
+type real struct{}
+
+func (real) Now() time.Time                            { return time.Now() }
+func (real) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d, f) }
+
+// Virtual is a clock that only Advance moves. The zero value is not usable; call NewVirtual.
+type Virtual struct {
+	mu     sync.Mutex
+	now    time.Time
+	timers timerHeap
+	seq    uint64
+}
+
+// NewVirtual returns a clock that stands at start.
+func NewVirtual(start time.Time) *Virtual { return &Virtual{now: start} }
+
+// Now is the virtual time.
+func (v *Virtual) Now() time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.now
+}
+
+// AfterFunc implements Clock. f runs inside Advance.
+func (v *Virtual) AfterFunc(d time.Duration, f func()) Timer {
+	t := &virtualTimer{clock: v, f: f, index: -1}
+	t.Reset(d)
+	return t
+}
+
+// Next is the time of the earliest pending timer.
+func (v *Virtual) Next() (time.Time, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.timers) == 0 {
+		return time.Time{}, false
+	}
+	return v.timers[0].at, true
+}
+
+// Advance moves the time forward by d and runs, in order of their times, the functions that fall due, those that they
+// set included.
+func (v *Virtual) Advance(d time.Duration) {
+	v.mu.Lock()
+	end := v.now.Add(d)
+	for len(v.timers) > 0 && !v.timers[0].at.After(end) {
+		t := heap.Pop(&v.timers).(*virtualTimer)
+		if t.at.After(v.now) {
+			v.now = t.at
+		}
+		v.mu.Unlock()
+		t.f()
+		v.mu.Lock()
+	}
+	if end.After(v.now) {
+		v.now = end
+	}
+	v.mu.Unlock()
+}
+
+type virtualTimer struct {
+	clock *Virtual
+	f     func()
+	at    time.Time
+	seq   uint64
+	index int
+}
+
+func (t *virtualTimer) Stop() bool {
+	t.clock.mu.Lock()
+	defer t.clock.mu.Unlock()
+	return t.stopLocked()
+}
+
+func (t *virtualTimer) stopLocked() bool {
+	if t.index < 0 {
+		return false
+	}
+	heap.Remove(&t.clock.timers, t.index)
+	return true
+}
+
+func (t *virtualTimer) Reset(d time.Duration) bool {
+	t.clock.mu.Lock()
+	defer t.clock.mu.Unlock()
+	was := t.stopLocked()
+	t.clock.seq++
+	t.at, t.seq = t.clock.now.Add(max(d, 0)), t.clock.seq
+	heap.Push(&t.clock.timers, t)
+	return was
+}
+
+type timerHeap []*virtualTimer
+
+func (h timerHeap) Len() int { return len(h) }
+func (h timerHeap) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].seq < h[j].seq
+	}
+	return h[i].at.Before(h[j].at)
+}
+func (h timerHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *timerHeap) Push(x any) {
+	t := x.(*virtualTimer)
+	t.index = len(*h)
+	*h = append(*h, t)
+}
+func (h *timerHeap) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	t.index = -1
+	*h = old[:len(old)-1]
+	return t
+}
+
+// TCPIP shows a Clock to gVisor as its own.
+func TCPIP(c Clock) tcpip.Clock { return tcpipClock{c, c.Now()} }
+
+type tcpipClock struct {
+	c     Clock
+	start time.Time
+}
+
+func (t tcpipClock) Now() time.Time { return t.c.Now() }
+func (t tcpipClock) NowMonotonic() tcpip.MonotonicTime {
+	return tcpip.MonotonicTime{}.Add(t.c.Now().Sub(t.start))
+}
+func (t tcpipClock) AfterFunc(d time.Duration, f func()) tcpip.Timer {
+	return tcpipTimer{t.c.AfterFunc(d, f)}
+}
+
+type tcpipTimer struct{ t Timer }
+
+func (t tcpipTimer) Stop() bool            { return t.t.Stop() }
+func (t tcpipTimer) Reset(d time.Duration) { t.t.Reset(d) }
