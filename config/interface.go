@@ -1,0 +1,86 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Interface is an Ethernet, Loopback or Tunnel interface; its name's type word says which, and which keys it may have.
+type Interface struct {
+	Name string `toml:"-"`
+	// Free text.
+	Description string `toml:"description" example:"\"to the internet\""`
+	// Keep the interface administratively down.
+	Shutdown bool `toml:"shutdown"`
+	// The routing table that the interface belongs to (IOS: `vrf forwarding`).
+	VRF string `toml:"vrf" default:"default" ref:"vrf"`
+	// IPv4 and IPv6 addresses with the length of their subnet. The first IPv4 address is the primary one.
+	Address []netip.Prefix `toml:"address" prefix:"host" example:"[\"172.16.3.3/24\", \"2001:db8:3::3/64\"]"`
+	// Ethernet: bind the NIC that has this MAC address, instead of the next one in PCI order.
+	MAC net.HardwareAddr `toml:"mac" only:"ethernet" example:"\"52:54:00:12:34:56\""`
+	// The largest packet that the link carries. Ethernet 1500 and Loopback 1514 when not given; a tunnel's follows from its path.
+	MTU int `toml:"mtu" default:"by type" unit:"bytes" range:"68..65535" only:"ethernet,loopback"`
+	// The largest IP packet sent through the interface; 0 derives it (for a tunnel: path MTU minus what SA and encapsulation add).
+	IPMTU int `toml:"ip-mtu" default:"0" unit:"bytes" range:"0,68..65535" example:"1400"`
+	// Lower the MSS of TCP connections that pass, in both directions; 0 leaves it alone.
+	TCPAdjustMSS int `toml:"tcp-adjust-mss" default:"0" unit:"bytes" range:"0,500..65495" example:"1360"`
+
+	// What the tunnel carries and how many far ends it has.
+	Mode TunnelMode `toml:"mode" default:"gre ip" only:"tunnel"`
+	// Where the tunnel's outer packets come from: an interface's name or one of the router's addresses.
+	Source Local `toml:"source" only:"tunnel" example:"\"GigabitEthernet1\""`
+	// The far end of a point-to-point tunnel. Without it the tunnel takes whoever the protection lets in.
+	Destination netip.Addr `toml:"destination" only:"tunnel" example:"\"172.16.1.1\""`
+	// GRE key; both ends must agree.
+	Key *uint32 `toml:"key" only:"tunnel" example:"100"`
+	// TTL (hop limit) of the outer packets.
+	TTL uint8 `toml:"ttl" default:"255" range:"1..255" only:"tunnel"`
+	// IPsec profile that protects the tunnel. A protected tunnel carries nothing in clear, ever.
+	Protection string `toml:"protection" only:"tunnel" ref:"ipsec.profile" example:"\"IPSEC-IKEV2\""`
+	// The routing table of the outer packets (IOS: `tunnel vrf`).
+	TunnelVRF string `toml:"tunnel-vrf" default:"default" only:"tunnel" ref:"vrf"`
+	// NHRP on a GRE tunnel.
+	NHRP *NHRP `toml:"nhrp" only:"tunnel"`
+}
+
+// TunnelMode is what IOS calls `tunnel mode`.
+type TunnelMode string
+
+const (
+	GREMultipoint TunnelMode = "gre multipoint"
+	GREIP         TunnelMode = "gre ip"
+	GREIPv6       TunnelMode = "gre ipv6"
+	IPsecIPv4     TunnelMode = "ipsec ipv4"
+	IPsecIPv6     TunnelMode = "ipsec ipv6"
+)
+
+// Values lists what may be written.
+func (TunnelMode) Values() []string {
+	return []string{string(GREMultipoint), string(GREIP), string(GREIPv6), string(IPsecIPv4), string(IPsecIPv6)}
+}
+
+// GRE reports whether packets have a GRE header.
+func (m TunnelMode) GRE() bool { return m == GREMultipoint || m == GREIP || m == GREIPv6 }
+
+// VTI reports whether the tunnel carries IP straight in IPsec tunnel mode.
+func (m TunnelMode) VTI() bool { return m == IPsecIPv4 || m == IPsecIPv6 }
+
+// Local names one of the router's own addresses: by interface, or directly. The zero Local is not set.
+type Local struct {
+	Interface string
+	Address   netip.Addr
+}
+
+// IsZero reports whether nothing was given.
+func (l Local) IsZero() bool { return l == Local{} }
+
+// String is the TOML form.
+func (l Local) String() string {
+	if l.Interface != "" {
+		return l.Interface
+	}
+	if l.Address.IsValid() {
+		return l.Address.String()
+	}
+	return ""
+}
