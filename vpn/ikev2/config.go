@@ -1,0 +1,152 @@
+package ikev2
+
+import (
+	"net/netip"
+	"time"
+
+	"felloe/netstack/esp"
+	"felloe/vpn/ikev2/message"
+	"felloe/vpn/ikev2/suite"
+)
+
+// Config is what an Engine may do and with whom. Zero values of limits and timers mean the defaults.
+type Config struct {
+	Proposals []IKEProposal // named ones; a policy names them
+	Policies  []Policy      // the first that matches (vrf, local address) decides; none: the smart default
+	Keyrings  []Keyring
+	Profiles  []Profile     // the closest match decides, then the first
+	Children  []ChildPolicy // in the responder's order of preference
+
+	CookieThreshold int // half-open SAs from which on cookies are asked for; negative: always; default 64
+	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 512
+	MaxHalfOpenPeer int // of one source address; default 32
+	MaxSAs          int // IKE SAs at most; default 16384
+	HalfOpenTimeout time.Duration
+
+	Fragmentation Fragmentation
+	Retransmit    Retransmit
+	NATKeepalive  time.Duration // when we are behind a NAT; default 20 s, negative: never
+	KeyLog        bool          // emit KeyLog actions: for a lab's capture only
+	ForceNAT      bool          // claim to be behind a NAT, so that ESP travels in UDP (RFC 7296 §2.23)
+
+	// ChildlessTimeout ends an IKE SA that has had no Child SA for so long; default 2 min, negative: never.
+	ChildlessTimeout time.Duration
+}
+
+// Fragmentation is RFC 7383.
+type Fragmentation struct {
+	Disabled bool
+	MTU      int // largest IP datagram; default 1280 over IPv6, 576 over IPv4
+}
+
+// Retransmit is the back-off of requests: Base, Base*2, … up to Max between tries, Tries transmissions in all.
+type Retransmit struct {
+	Base  time.Duration // default 1 s
+	Max   time.Duration // default 16 s
+	Tries int           // default 8: about 1.5 minutes
+}
+
+// IKEProposal is one `crypto ikev2 proposal`: every combination of its lists is acceptable, the earlier the better.
+type IKEProposal struct {
+	Name       string
+	Encryption []Encryption
+	PRF        []suite.PRFID   // empty: the hashes of Integrity
+	Integrity  []suite.IntegID // not used with an AEAD
+	Groups     []suite.Group
+	Accept     []suite.Group // more groups that a peer may choose, last; never offered
+}
+
+// Encryption is an algorithm with its key length.
+type Encryption struct {
+	ID   suite.EncrID
+	Bits int
+}
+
+// Policy is one `crypto ikev2 policy`.
+type Policy struct {
+	Name      string
+	Proposals []string
+	VRF       string         // front VRF it is for; empty: any
+	Local     []netip.Prefix // local addresses it is for; empty: any
+}
+
+// Keyring is one `crypto ikev2 keyring`.
+type Keyring struct {
+	Name  string
+	Peers []KeyringPeer
+}
+
+// KeyringPeer holds the pre-shared keys of the peers that it matches: by an identity rule (the closest wins) or, after
+// those, by address (the longest prefix wins).
+type KeyringPeer struct {
+	Name      string
+	Addresses []netip.Prefix
+	Identity  []IdentityMatch
+	Local     suite.Key // we prove ourselves with it
+	Remote    suite.Key // the peer must prove itself with it
+}
+
+// AuthMethod says how a side proves who it is.
+type AuthMethod = message.AuthMethod
+
+// Profile is one `crypto ikev2 profile`.
+type Profile struct {
+	Name        string
+	MatchRemote []IdentityMatch // any of these
+	MatchLocal  []netip.Prefix  // local address; empty: any
+	MatchVRF    string          // front VRF; empty: "default"; "*": any
+	Identity    Identity        // ours; zero: our address
+	LocalAuth   AuthMethod      // default AuthSharedKey
+	RemoteAuth  []AuthMethod    // default AuthSharedKey
+	Keyring     string
+	Lifetime    time.Duration // of the IKE SA; default 24 h
+	DPD         DPD
+	IVRF        string // for show commands
+	// NoInitialContact leaves INITIAL_CONTACT out.
+	NoInitialContact bool
+}
+
+// DPD is dead peer detection as IOS has it: `dpd INTERVAL RETRY {periodic | on-demand}`. Periodic: a probe when nothing
+// was heard for Interval. OnDemand: only when there is traffic to send (NoteTraffic) and nothing was heard for
+// Interval. Then again every Retry; the peer is dead when DPDTries probes stay unanswered. Interval 0: off.
+type DPD struct {
+	Interval, Retry time.Duration
+	OnDemand        bool
+}
+
+// DPDTries is how many unanswered probes make a dead peer.
+const DPDTries = 5
+
+// ESPProposal is one transform set: every combination is acceptable, the earlier the better.
+type ESPProposal struct {
+	Suites []esp.Suite
+	ESN    []bool        // in order of preference; empty: no ESN
+	Groups []suite.Group // PFS; empty: none
+}
+
+// ChildPolicy is what a Child SA of a tunnel may look like.
+type ChildPolicy struct {
+	Name      string     // for example the tunnel's
+	Profile   string     // the IKE profile it belongs to; empty: any
+	VRF       string     // front VRF; empty: "default"
+	LocalAddr netip.Addr // local address; invalid: any
+	Proposals []ESPProposal
+	Mode      esp.Mode
+	// RequireTransport refuses a peer that answers a wish for transport mode with tunnel mode.
+	RequireTransport bool
+	// Protocol of the selectors, 47 for GRE, 0 for any.
+	Protocol uint8
+	// TSLocal and TSRemote are the selectors' addresses; both empty: host to host (the outer addresses).
+	TSLocal, TSRemote []netip.Prefix
+	// GREKey, when HasGREKey, tells apart tunnels between the same two addresses: it is offered as the ports of a first,
+	// most specific selector, as Linux and strongSwan do, followed by the plain one. What is agreed is the plain one.
+	GREKey    uint32
+	HasGREKey bool
+
+	Lifetime     time.Duration // default 1 h
+	VolumeBytes  uint64        // the driver's: it calls RekeyChild
+	IdleTime     time.Duration // the driver's: it calls DeleteChild
+	ReplayWindow int           // the driver's
+	// ResponderOnly children are never initiated by lifetime: the peer rekeys.
+	ResponderOnly bool
+}

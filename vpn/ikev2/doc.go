@@ -1,0 +1,2 @@
+// Package ikev2 is IKEv2 (RFC 7296) as a machine without sockets.
+package ikev2

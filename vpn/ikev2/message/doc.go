@@ -1,0 +1,2 @@
+// Package message is the codec of IKEv2 messages.
+package message
