@@ -87,9 +87,8 @@ func (d *modpDH) Shared(peer []byte) ([]byte, error) {
 	return bigmod.NewNat().Exp(y, d.private, mod).Bytes(mod), nil
 }
 
-// String hides the private value.
-func (d *modpDH) String() string   { return d.group.String() + " " + hidden }
-func (d *modpDH) GoString() string { return d.String() }
+// Format hides the private value.
+func (d *modpDH) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.group.String() + " " + hidden)) }
 
 type ecDH struct {
 	group   Group
@@ -163,5 +162,5 @@ func (d *ecDH) Shared(peer []byte) ([]byte, error) {
 	return s, nil
 }
 
-func (d *ecDH) String() string   { return d.group.String() + " " + hidden }
-func (d *ecDH) GoString() string { return d.String() }
+// Format hides the private value.
+func (d *ecDH) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(d.group.String() + " " + hidden)) }

@@ -213,7 +213,7 @@ func TestRFC5903Vectors(t *testing.T) {
 }
 
 func TestRFC7748Vector(t *testing.T) { // §6.1
-	a, _ := newEC(CURVE25519, curveOf(CURVE25519), bytes.NewReader(unhex(t, "77076d0a7318a57d3c16c17251b26645df4c2f92ebc0992ac177fba51db92c2a")))
+	a, _ := newEC(CURVE25519, curveOf(CURVE25519), bytes.NewReader(unhex(t, "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a")))
 	b, _ := newEC(CURVE25519, curveOf(CURVE25519), bytes.NewReader(unhex(t, "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb")))
 	if !bytes.Equal(a.Public(), unhex(t, "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a")) ||
 		!bytes.Equal(b.Public(), unhex(t, "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")) {

@@ -189,9 +189,8 @@ func (p *Protector) nonce(iv []byte) []byte {
 	return append(p.salt[:len(p.salt):len(p.salt)], iv...)
 }
 
-// String hides the keys.
-func (p *Protector) String() string   { return "protector " + hidden }
-func (p *Protector) GoString() string { return p.String() }
+// Format hides the keys.
+func (p *Protector) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("protector " + hidden)) }
 
 func grow(b []byte, n int) []byte {
 	if cap(b)-len(b) >= n {

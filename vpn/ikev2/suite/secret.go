@@ -4,7 +4,9 @@ import "fmt"
 
 const hidden = "***"
 
-// Key is secret bytes. It never prints: every way of formatting or marshalling it gives ***.
+// Key is secret bytes. It never prints: every way of formatting or marshalling it gives ***. One exception is fmt's: it
+// cannot call methods of a struct's unexported fields, so a struct that holds a Key in one needs a Format of its own
+// (or must never be formatted).
 type Key []byte
 
 // String implements fmt.Stringer.
