@@ -1,0 +1,35 @@
+// Package nhrp is the Next Hop Resolution Protocol of one router as a machine without sockets: client, server and
+// cache (RFC 2332, with what Cisco and FRR do over multipoint GRE).
+//
+//	          packets, session events, route changes, time
+//	                            │
+//	   ┌────────────────────────▼─────────────────────────┐
+//	   │ Engine                                           │
+//	   │   tunnel ─ NHS clients ─ cache ─ pending requests │──► Host: send, open/close/probe a session,
+//	   │   tunnel ─ …            claims   answers given   │     neighbour, multicast list, shortcut route, event
+//	   └──────────────────────────────────────────────────┘◄── Host: look a route or a session up
+//
+// A redirect, from the first packet to the shortcut (spoke A, hub H, spoke B):
+//
+//	A ══data══► H ══► B          both tunnels of H have one network-id and A's has redirect on
+//	A ◄─traffic indication─ H    "there is a better way to B's network"
+//	A ─resolution request─► H ─► B   hop by hop along the routed path, a transit record for each hop
+//	A ◄──── session, resolution reply ──── B   directly; A learns B's prefix and the session to reach it by
+//
+// Cache entries point at sessions (the far end of a tunnel), never at NBMA addresses: so two clients behind one NAT
+// are two entries. What a session may claim: a registered address stays with the session that it came in on while
+// that lives; another one that claims it has the old one probed first, and is refused when it answers.
+//
+// Every packet type is authenticated before anything else is looked at; every packet sent carries exactly one
+// authentication extension when a string is configured, but for one: the error indication that says
+// "authentication failure" does not tell the string to somebody who has just shown not to know it. An error indication
+// without the right authentication is only logged, as hearsay.
+//
+// The error contract: no packet ends the machine. A packet that cannot be used is counted and dropped with an event.
+// All methods of an Engine run on one goroutine (the control loop). It owns no clock: every method is told the time,
+// and Deadline says when Tick is wanted next. It calls its Host synchronously; the Host must not call back into the
+// Engine from such a call.
+//
+// Left out: registration of whole prefixes by clients, server cache synchronisation (RFC 2334), NBMA subnetworks other
+// than IP.
+package nhrp
