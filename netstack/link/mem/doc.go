@@ -1,0 +1,14 @@
+// Package mem is Ethernet in memory: links and switches between routers of one process, with the faults of real ones.
+//
+//	port A ── Send ──► impairments (loss, rate, delay, jitter, …) ──► events, by time
+//	                                                                      │
+//	port B ◄── input(vector) ◄── the Network's scheduler ◄── one timer ◄──┘
+//
+// All links of a Network share one scheduler, which the injected clock drives: no goroutine a link, so a thousand
+// routers fit in one process. It delivers one vector at a time, in the order of time and then of sending. With
+// clock.Virtual everything happens inside Advance, and the same seed gives the same losses in the same places.
+//
+// Impairments are per direction and may change while frames are on their way; those keep the times they were given.
+// Jitter alone never reorders; Reorder does. A cut (SetUp(false)) is silent, as an unplugged switch further on is: the
+// carrier stays. SetCarrier is the cable in the port itself.
+package mem

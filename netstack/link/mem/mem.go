@@ -1,0 +1,457 @@
+package mem
+
+import (
+	"container/heap"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"felloe/netstack/clock"
+	"felloe/netstack/link"
+	"felloe/netstack/packet"
+)
+
+const (
+	// vectorSize is the most frames that one input call gets.
+	vectorSize = 256
+	// queueTime is how long a frame may wait for its turn on a link with a rate.
+	queueTime = 250 * time.Millisecond
+	// maxQueued bounds the frames on their way to one port.
+	maxQueued = 16384
+	// header is an Ethernet header with one VLAN tag, which the MTU does not count.
+	header = 18
+)
+
+// Impairment is how a link misbehaves. The zero value is a perfect link of MTU 1500.
+type Impairment struct {
+	Delay  time.Duration
+	Jitter time.Duration // 0 to Jitter more, evenly spread
+	Loss   float64       // probability that a frame is lost
+	// Reorder is the probability that a frame is held back, by Delay + Jitter or at least 1 ms, while others pass it.
+	Reorder   float64
+	Duplicate float64
+	RateBps   uint64 // bits per second, 0 for no limit
+	MTU       int    // largest payload of a frame; 0 means 1500
+}
+
+// Network is a set of links with one scheduler. It is safe for concurrent use.
+type Network struct {
+	clock clock.Clock
+
+	mu      sync.Mutex
+	idle    *sync.Cond // signalled when a delivery has ended
+	events  events
+	seq     uint64
+	timer   clock.Timer
+	armed   time.Time // when the timer fires; zero when it does not
+	running bool
+	seed    uint64
+	links   []*Link
+	macs    uint32
+	free    []*event
+}
+
+// NewNetwork returns an empty network that lives by the clock.
+func NewNetwork(c clock.Clock) *Network {
+	n := &Network{clock: c, seed: 1}
+	n.idle = sync.NewCond(&n.mu)
+	return n
+}
+
+// Seed sets the seed of the chances of links that are made after it.
+func (n *Network) Seed(seed uint64) {
+	n.mu.Lock()
+	n.seed = seed
+	n.mu.Unlock()
+}
+
+// Link is what frames cross: two ports, or as many as a switch has.
+type Link struct {
+	net  *Network
+	name string
+	// under net.mu
+	imp   Impairment
+	up    bool
+	ports []*Port
+	table map[[6]byte]*Port // a switch's; nil for a pair
+
+	capture atomic.Pointer[func(at time.Time, from *Port, frame []byte)]
+}
+
+// Port is one end of a link.
+type Port struct {
+	link *Link
+	name string
+	mac  [6]byte
+	// under link.net.mu
+	rng     *rand.Rand
+	input   func([]*packet.Packet)
+	closed  bool
+	carrier bool
+	onState []func(bool)
+	queued  int
+	free    time.Time // when the sender of this port is done with what it has
+	last    time.Time // arrival of the newest frame that was not reordered
+	busy    bool      // input is running
+	stats   link.Stats
+}
+
+var _ link.Driver = (*Port)(nil)
+
+// Pair makes a link between two new ports.
+func (n *Network) Pair(a, b string, imp Impairment) (A, B *Port) {
+	l := n.newLink(a+" - "+b, imp)
+	return l.port(a), l.port(b)
+}
+
+// Switch makes a link that more than two ports may join. It learns addresses and floods what it does not know.
+func (n *Network) Switch(name string, imp Impairment) *Link {
+	l := n.newLink(name, imp)
+	l.table = map[[6]byte]*Port{}
+	return l
+}
+
+// Port adds a port to a switch.
+func (l *Link) Port(name string) *Port { return l.port(name) }
+
+func (n *Network) newLink(name string, imp Impairment) *Link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := &Link{net: n, name: name, imp: imp, up: true}
+	n.links = append(n.links, l)
+	return l
+}
+
+func (l *Link) port(name string) *Port {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	l.net.macs++
+	p := &Port{link: l, name: name, carrier: true, mac: [6]byte{0x02, 0xfe, 0, 0, 0, 0}}
+	binary.BigEndian.PutUint32(p.mac[2:], l.net.macs)
+	p.rng = rand.New(rand.NewPCG(l.net.seed, uint64(l.net.macs)))
+	l.ports = append(l.ports, p)
+	return p
+}
+
+// Name of the link.
+func (l *Link) Name() string { return l.name }
+
+// Ports of the link.
+func (l *Link) Ports() []*Port {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	return append([]*Port(nil), l.ports...)
+}
+
+// SetImpairment changes how the link misbehaves from now on.
+func (l *Link) SetImpairment(imp Impairment) {
+	l.net.mu.Lock()
+	l.imp = imp
+	l.net.mu.Unlock()
+}
+
+// Impairment of the link.
+func (l *Link) Impairment() Impairment {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	return l.imp
+}
+
+// SetUp cuts the link silently, what is on its way included, or restores it.
+func (l *Link) SetUp(up bool) {
+	l.net.mu.Lock()
+	l.up = up
+	l.net.mu.Unlock()
+}
+
+// SetCapture sets what sees every frame that enters the link, before it can be lost; nil ends it. f must not block nor
+// keep the frame.
+func (l *Link) SetCapture(f func(at time.Time, from *Port, frame []byte)) {
+	if f == nil {
+		l.capture.Store(nil)
+		return
+	}
+	l.capture.Store(&f)
+}
+
+// Link of the port.
+func (p *Port) Link() *Link { return p.link }
+
+// Name of the port.
+func (p *Port) Name() string { return p.name }
+
+// Start implements link.Driver.
+func (p *Port) Start(input func([]*packet.Packet)) error {
+	p.link.net.mu.Lock()
+	defer p.link.net.mu.Unlock()
+	p.input = input
+	return nil
+}
+
+// Info implements link.Driver.
+func (p *Port) Info() link.Info {
+	imp := p.link.Impairment()
+	return link.Info{Name: p.name, MAC: p.mac, MTU: imp.mtu(), SpeedMbps: int(imp.RateBps / 1e6), Driver: "mem"}
+}
+
+// Stats implements link.Driver.
+func (p *Port) Stats() link.Stats {
+	p.link.net.mu.Lock()
+	defer p.link.net.mu.Unlock()
+	return p.stats
+}
+
+// OnState implements link.Driver.
+func (p *Port) OnState(f func(up bool)) {
+	n := p.link.net
+	n.mu.Lock()
+	p.onState = append(p.onState, f)
+	up := p.carrier
+	n.mu.Unlock()
+	f(up)
+}
+
+// SetCarrier plugs the cable of this port in or out.
+func (p *Port) SetCarrier(up bool) {
+	n := p.link.net
+	n.mu.Lock()
+	changed := p.carrier != up
+	p.carrier = up
+	fs := p.onState
+	n.mu.Unlock()
+	if changed {
+		for _, f := range fs {
+			f(up)
+		}
+	}
+}
+
+// Close implements link.Driver. It must not be called from the port's own input.
+func (p *Port) Close() error {
+	n := p.link.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p.closed = true
+	for p.busy {
+		n.idle.Wait()
+	}
+	p.input = nil
+	return nil
+}
+
+func (imp *Impairment) mtu() int {
+	if imp.MTU == 0 {
+		return 1500
+	}
+	return imp.MTU
+}
+
+// Send implements link.Driver.
+func (p *Port) Send(v []*packet.Packet) {
+	l, n := p.link, p.link.net
+	now := n.clock.Now()
+	if c := l.capture.Load(); c != nil {
+		for _, f := range v {
+			(*c)(now, p, f.Bytes())
+		}
+	}
+	n.mu.Lock()
+	for i, f := range v {
+		if p.closed || !p.carrier || f.Len() > l.imp.mtu()+header || f.Len() < 14 {
+			p.stats.TxDrops++
+			f.Release()
+			v[i] = nil
+			continue
+		}
+		p.stats.TxFrames++
+		p.stats.TxBytes += uint64(f.Len())
+		p.send(now, f)
+		v[i] = nil
+	}
+	n.arm(now)
+	n.mu.Unlock()
+}
+
+// send puts one frame on the link; n.mu is held.
+func (p *Port) send(now time.Time, f *packet.Packet) {
+	l := p.link
+	at := now
+	if l.imp.RateBps > 0 {
+		if p.free.Before(now) {
+			p.free = now
+		}
+		if p.free.Sub(now) > queueTime {
+			p.stats.TxDrops++
+			f.Release()
+			return
+		}
+		p.free = p.free.Add(time.Duration(uint64(f.Len()) * 8 * uint64(time.Second) / l.imp.RateBps))
+		at = p.free
+	}
+	if !l.up || l.imp.Loss > 0 && p.rng.Float64() < l.imp.Loss {
+		f.Release()
+		return
+	}
+	at = at.Add(l.imp.Delay)
+	if l.imp.Jitter > 0 {
+		at = at.Add(time.Duration(p.rng.Int64N(int64(l.imp.Jitter) + 1)))
+	}
+	if l.imp.Reorder > 0 && p.rng.Float64() < l.imp.Reorder {
+		at = at.Add(max(l.imp.Delay+l.imp.Jitter, time.Millisecond))
+	} else {
+		if at.Before(p.last) {
+			at = p.last
+		}
+		p.last = at
+	}
+	twice := l.imp.Duplicate > 0 && p.rng.Float64() < l.imp.Duplicate
+	if l.table == nil {
+		for _, to := range l.ports {
+			if to != p {
+				l.net.deliver(at, to, f, twice)
+				return
+			}
+		}
+		f.Release()
+		return
+	}
+	b := f.Bytes()
+	if b[6]&1 == 0 && len(l.table) < 65536 {
+		l.table[[6]byte(b[6:12])] = p
+	}
+	if b[0]&1 == 0 {
+		if to, ok := l.table[[6]byte(b[0:6])]; ok {
+			if to != p {
+				l.net.deliver(at, to, f, twice)
+			} else {
+				f.Release()
+			}
+			return
+		}
+	}
+	for _, to := range l.ports {
+		if to != p {
+			l.net.deliver(at, to, packet.From(b), twice)
+		}
+	}
+	f.Release()
+}
+
+// deliver makes the event of a frame's arrival; n.mu is held.
+func (n *Network) deliver(at time.Time, to *Port, f *packet.Packet, twice bool) {
+	if to.queued >= maxQueued {
+		to.stats.RxDrops++
+		f.Release()
+		return
+	}
+	if twice {
+		n.push(at, to, packet.From(f.Bytes()))
+	}
+	n.push(at, to, f)
+}
+
+func (n *Network) push(at time.Time, to *Port, f *packet.Packet) {
+	var e *event
+	if k := len(n.free); k > 0 {
+		e, n.free = n.free[k-1], n.free[:k-1]
+	} else {
+		e = new(event)
+	}
+	n.seq++
+	*e = event{at: at, seq: n.seq, to: to, frame: f}
+	to.queued++
+	heap.Push(&n.events, e)
+}
+
+// arm sets the timer for the earliest event; n.mu is held.
+func (n *Network) arm(now time.Time) {
+	if n.running || len(n.events) == 0 {
+		return
+	}
+	at := n.events[0].at
+	if !n.armed.IsZero() && !at.Before(n.armed) {
+		return
+	}
+	n.armed = at
+	if n.timer == nil {
+		n.timer = n.clock.AfterFunc(at.Sub(now), n.run)
+	} else {
+		n.timer.Reset(at.Sub(now))
+	}
+}
+
+// run delivers what is due. Only one run is at work at a time.
+func (n *Network) run() {
+	var vector [vectorSize]*packet.Packet
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.armed = time.Time{}
+	if n.running {
+		return
+	}
+	n.running = true
+	for len(n.events) > 0 {
+		now := n.clock.Now()
+		if n.events[0].at.After(now) {
+			break
+		}
+		to, k := n.events[0].to, 0
+		for k < vectorSize && len(n.events) > 0 && n.events[0].to == to && !n.events[0].at.After(now) {
+			e := heap.Pop(&n.events).(*event)
+			to.queued--
+			f := e.frame
+			*e = event{}
+			n.free = append(n.free, e)
+			if !to.link.up || to.closed || to.input == nil || !to.carrier {
+				to.stats.RxDrops++
+				f.Release()
+				continue
+			}
+			to.stats.RxFrames++
+			to.stats.RxBytes += uint64(f.Len())
+			vector[k] = f
+			k++
+		}
+		if k == 0 {
+			continue
+		}
+		to.busy = true
+		input := to.input
+		n.mu.Unlock()
+		input(vector[:k])
+		n.mu.Lock()
+		to.busy = false
+		n.idle.Broadcast()
+		clear(vector[:k])
+	}
+	n.running = false
+	n.arm(n.clock.Now())
+}
+
+type event struct {
+	at    time.Time
+	seq   uint64
+	to    *Port
+	frame *packet.Packet
+}
+
+type events []*event
+
+func (h events) Len() int { return len(h) }
+func (h events) Less(i, j int) bool {
+	if h[i].at.Equal(h[j].at) {
+		return h[i].seq < h[j].seq
+	}
+	return h[i].at.Before(h[j].at)
+}
+func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *events) Push(x any)   { *h = append(*h, x.(*event)) }
+func (h *events) Pop() any {
+	old := *h
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return e
+}
