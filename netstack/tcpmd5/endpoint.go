@@ -38,19 +38,24 @@ func (e *Endpoint) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) 
 	for _, pkt := range pkts.AsSlice() {
 		if pkt.TransportProtocolNumber == header.TCPProtocolNumber {
 			v := pkt.ToView()
-			if signed := e.table.outgoing(peers, v.AsSlice()); signed != nil {
+			signed, pass := e.table.outgoing(peers, v.AsSlice())
+			v.Release()
+			if !pass {
+				continue
+			}
+			if signed != nil {
 				pkt = e.replace(pkt, signed)
 				mine = append(mine, pkt)
 			}
-			v.Release()
 		}
 		out.PushBack(pkt)
 	}
+	dropped := pkts.Len() - out.Len()
 	n, err := e.Child().WritePackets(out)
 	for _, pkt := range mine {
 		pkt.DecRef()
 	}
-	return n, err
+	return n + dropped, err
 }
 
 // replace makes a packet of signed with the headers and the routing of old.

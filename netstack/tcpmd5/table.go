@@ -120,22 +120,23 @@ func (t *Table) dropped(remote netip.Addr, why Reason) {
 	}
 }
 
-// outgoing returns the packet to send in the place of b, nil when b may go as it is.
-func (t *Table) outgoing(peers *bart.Fast[*Peer], b []byte) []byte {
+// outgoing returns the packet to send in the place of b: nil with pass when b may go as it is, nil without when it
+// must not go.
+func (t *Table) outgoing(peers *bart.Fast[*Peer], b []byte) (signed []byte, pass bool) {
 	s, err := parse(b)
 	if err != nil || s.sourcePort() != t.Port && s.destPort() != t.Port {
-		return nil
+		return nil, true
 	}
 	p, ok := peers.Lookup(s.dst)
 	if !ok || len(p.Key) == 0 {
-		return nil
+		return nil, true
 	}
-	signed, err := s.sign(p.Key)
-	if err != nil {
-		return nil
+	if signed, err = s.sign(p.Key); err != nil {
+		t.dropped(s.dst, Unreadable)
+		return nil, false
 	}
 	t.signed.Add(1)
-	return signed
+	return signed, true
 }
 
 // incoming says whether the packet may come in, and whether it was changed on the way.

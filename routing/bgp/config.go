@@ -1,0 +1,233 @@
+package bgp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"felloe/routing/rib"
+)
+
+// Port is BGP's TCP port.
+const Port = 179
+
+// Config is one BGP speaker. It holds concrete values: groups and defaults are resolved before.
+type Config struct {
+	AS       uint32
+	RouterID netip.Addr // IPv4
+	// ClusterID is the route reflector's; the router ID when not valid.
+	ClusterID netip.Addr
+
+	Neighbors []Neighbor
+	Listen    []Listen
+
+	// Networks are announced while the RIB has exactly them from another source than BGP.
+	Networks []netip.Prefix
+	// Redistribute names the sources whose routes are announced.
+	Redistribute []rib.Source
+
+	// MaximumPaths is how many equal external paths are used, MaximumPathsIBGP how many internal ones; 0 means 1.
+	MaximumPaths, MaximumPathsIBGP int
+	BestPath                       BestPath
+	// Quiet leaves out the log lines of neighbours that come and go.
+	Quiet bool
+}
+
+// BestPath are the options of the decision process. They hold for a whole process: see gobgp.
+type BestPath struct {
+	AlwaysCompareMED   bool
+	IgnoreASPathLength bool
+	CompareRouterID    bool
+}
+
+// Neighbor is a configured peer, or what the peers of a listen range get.
+type Neighbor struct {
+	Address     netip.Addr // not valid in a listen range
+	Group       string     // for show
+	RemoteAS    uint32
+	Description string
+
+	// UpdateSource is our end's address; when it is not valid the network chooses.
+	UpdateSource netip.Addr
+	// EBGPMultihop is how many hops away an external peer may be; 0 and 1 mean the same subnet.
+	EBGPMultihop uint8
+	// DisableConnectedCheck lets an external peer at one hop have an address that is on none of our subnets.
+	DisableConnectedCheck bool
+	// TTLSecurity is how many hops away the peer is at most (RFC 5082); 0 is off.
+	TTLSecurity uint8
+	// Password signs the session (RFC 2385); empty does not.
+	Password string `json:"-"`
+
+	Timers Timers
+
+	// NextHopSelf makes us the next hop of what external peers told us. NextHopSelfAll does so for reflected routes too.
+	NextHopSelf, NextHopSelfAll bool
+	// NextHopUnchanged leaves next hops as they are, at external peers too (DMVPN phase 2).
+	NextHopUnchanged     bool
+	RouteReflectorClient bool
+	// AllowASIn is how often a path may hold our own AS; 0 is never.
+	AllowASIn uint8
+	// ASOverride replaces the peer's AS by ours in what it is told.
+	ASOverride      bool
+	RemovePrivateAS bool
+	Passive         bool
+	Shutdown        bool
+	// MaximumPrefix closes the session of a peer that announces more; 0 is any number.
+	MaximumPrefix uint32
+	// Families are what the session carries; none means that of the peer's address.
+	Families []Family
+}
+
+// Family is an address family; all are unicast.
+type Family uint8
+
+// The families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+func (f Family) String() string { return fmt.Sprintf("IPv%d Unicast", uint8(f)) }
+
+// FamilyOf is the family of an address.
+func FamilyOf(a netip.Addr) Family {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// Timers are the timers of a session. Zero values are IOS's: 60 s, 180 s, 120 s.
+type Timers struct {
+	Keepalive, Hold, ConnectRetry time.Duration
+	// NoHold means a hold time of 0: no keepalives.
+	NoHold bool
+}
+
+// WithDefaults fills in what is zero.
+func (t Timers) WithDefaults() Timers {
+	if t.ConnectRetry <= 0 {
+		t.ConnectRetry = 2 * time.Minute
+	}
+	if t.NoHold {
+		t.Hold, t.Keepalive = 0, 0
+		return t
+	}
+	if t.Hold <= 0 {
+		t.Hold = 3 * time.Minute
+	}
+	if t.Keepalive <= 0 || t.Keepalive > t.Hold/3 {
+		t.Keepalive = min(time.Minute, t.Hold/3)
+	}
+	return t
+}
+
+// Listen accepts peers that are not configured.
+type Listen struct {
+	Range netip.Prefix
+	// Limit is how many at once; 0 means 100.
+	Limit int
+	// Template is what they get. RemoteAS 0 takes any AS but our own.
+	Template Neighbor
+}
+
+// External says whether a peer with these settings is in another AS.
+func (n *Neighbor) External(local uint32) bool { return n.RemoteAS != local }
+
+// FamiliesOf are the families of a session with the peer at a.
+func (n *Neighbor) FamiliesOf(a netip.Addr) []Family {
+	if len(n.Families) > 0 {
+		return n.Families
+	}
+	return []Family{FamilyOf(a)}
+}
+
+// equal says whether the settings are the same.
+func (n *Neighbor) equal(o *Neighbor) bool {
+	a, b := *n, *o
+	fa, fb := a.Families, b.Families
+	a.Families, b.Families = nil, nil
+	return fmt.Sprint(a) == fmt.Sprint(b) && a.Password == b.Password && slices.Equal(fa, fb)
+}
+
+// Equal says whether the settings are the same.
+func (n *Neighbor) Equal(o *Neighbor) bool { return n.equal(o) }
+
+// ErrConfig is wrapped by the errors of Validate.
+var ErrConfig = errors.New("bgp: configuration is not usable")
+
+// Validate says what is wrong with a configuration, all of it.
+func (c *Config) Validate() error {
+	var errs []error
+	fail := func(format string, a ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, a...)...))
+	}
+	if c.AS == 0 {
+		fail("the AS number is missing: set bgp as")
+	}
+	if !c.RouterID.Is4() || c.RouterID.IsUnspecified() {
+		fail("the router ID %v is not an IPv4 address: set bgp router-id or give an interface an IPv4 address", c.RouterID)
+	}
+	seen := map[netip.Addr]bool{}
+	for i := range c.Neighbors {
+		n := &c.Neighbors[i]
+		where := fmt.Sprintf("neighbor %v", n.Address)
+		switch {
+		case !n.Address.IsValid() || n.Address.IsUnspecified() || n.Address.IsMulticast() || n.Address.Is4In6():
+			fail("%s: the address is not one of a host", where)
+		case n.Address.Is6() && n.Address.IsLinkLocalUnicast():
+			fail("%s: link-local peers are not supported, use a global address", where)
+		case seen[n.Address]:
+			fail("%s: is there twice", where)
+		}
+		seen[n.Address] = true
+		if n.RemoteAS == 0 {
+			fail("%s: remote-as is missing", where)
+		}
+		c.validatePeer(n, where, fail)
+	}
+	for i := range c.Listen {
+		l := &c.Listen[i]
+		where := fmt.Sprintf("listen range %v", l.Range)
+		if !l.Range.IsValid() {
+			fail("%s: is not a prefix", where)
+		}
+		if l.Template.RemoteAS == 0 && l.Template.ASOverride {
+			fail("%s: as-override needs a remote-as", where)
+		}
+		c.validatePeer(&l.Template, where, fail)
+	}
+	for _, p := range c.Networks {
+		if !p.IsValid() || p != p.Masked() {
+			fail("network %v: has bits behind its mask", p)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validatePeer(n *Neighbor, where string, fail func(string, ...any)) {
+	internal := n.RemoteAS == c.AS
+	if n.TTLSecurity > 0 && n.EBGPMultihop > 1 {
+		fail("%s: ttl-security and ebgp-multihop exclude each other", where)
+	}
+	if internal && n.ASOverride {
+		fail("%s: as-override is for external neighbours", where)
+	}
+	if internal && n.RemovePrivateAS {
+		fail("%s: remove-private-as is for external neighbours", where)
+	}
+	if !internal && n.RouteReflectorClient {
+		fail("%s: route-reflector-client is for internal neighbours (remote-as %d)", where, c.AS)
+	}
+	if n.NextHopSelf && n.NextHopUnchanged {
+		fail("%s: next-hop-self and next-hop-unchanged exclude each other", where)
+	}
+	if len(n.Password) > 80 {
+		fail("%s: the password is longer than 80 characters", where)
+	}
+	if h := n.Timers.Hold; h != 0 && (h < 3*time.Second || h > 65535*time.Second) {
+		fail("%s: the hold time %v is not 3s to 65535s", where, h)
+	}
+}

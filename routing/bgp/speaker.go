@@ -1,0 +1,137 @@
+package bgp
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Speaker keeps the sessions with the peers. Its methods return at once and are safe for concurrent use; what comes of
+// them arrives as events.
+type Speaker interface {
+	// Apply makes the sessions what cfg says. Sessions whose settings are the same stay up. It fails only for what
+	// cannot be tried at all.
+	Apply(cfg Config) error
+	// Originate announces a prefix of ours, or changes how.
+	Originate(Announcement)
+	// Retract ends what Originate began.
+	Retract(netip.Prefix)
+	// NextHop says whether a next hop that paths have named can be reached. Until it is said it can. Paths whose next
+	// hop is not reachable are not advertised.
+	NextHop(a netip.Addr, reachable bool)
+	// Clear resets the sessions with a peer, or refreshes the paths without a reset. An address that is not valid
+	// means all peers.
+	Clear(peer netip.Addr, how Clear)
+	// Connected says whether a peer at one hop is on one of our subnets now: sessions with others are not tried.
+	Connected(peer netip.Addr, ok bool)
+	// Peers is the state of all peers, dynamic ones included, by address.
+	Peers() []Peer
+	// Close ends all sessions with a CEASE. No event comes after it.
+	Close()
+}
+
+// Announcement is a prefix of ours.
+type Announcement struct {
+	Prefix netip.Prefix
+	Origin Origin
+	MED    uint32
+}
+
+// Clear is how sessions are cleared.
+type Clear uint8
+
+// The ways to clear.
+const (
+	ClearHard    Clear = iota // reset the session
+	ClearSoftIn               // ask for the peer's paths again (route refresh)
+	ClearSoftOut              // tell ours again
+	ClearSoft                 // both
+)
+
+// State is the state of a session (RFC 4271 §8).
+type State uint8
+
+// The states.
+const (
+	Idle State = iota
+	Connect
+	Active
+	OpenSent
+	OpenConfirm
+	Established
+)
+
+func (s State) String() string {
+	if s > Established {
+		return "Unknown"
+	}
+	return [...]string{"Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"}[s]
+}
+
+// Messages count messages.
+type Messages struct {
+	Opens, Updates, Notifications, Keepalives, Refreshes uint64
+}
+
+// Total is the sum.
+func (m Messages) Total() uint64 {
+	return m.Opens + m.Updates + m.Notifications + m.Keepalives + m.Refreshes
+}
+
+// Peer is the observed state of a peer.
+type Peer struct {
+	Address  netip.Addr `json:"address"`
+	Group    string     `json:"group,omitempty"`
+	RemoteAS uint32     `json:"remote-as"`
+	Dynamic  bool       `json:"dynamic,omitempty"`
+	External bool       `json:"external"`
+	State    State      `json:"state"`
+	// Why is what stands in the way, in a word: "Admin", "PfxCt", "no route"; empty when nothing does.
+	Why      string         `json:"why,omitempty"`
+	Since    time.Time      `json:"since,omitzero"` // of being established, or not
+	RouterID netip.Addr     `json:"router-id,omitzero"`
+	Local    netip.AddrPort `json:"local,omitzero"`
+	Remote   netip.AddrPort `json:"remote,omitzero"`
+	Hold     time.Duration  `json:"hold"` // agreed on
+	Received Messages       `json:"received"`
+	Sent     Messages       `json:"sent"`
+	// Established counts how often the session came up, Dropped how often it went down.
+	Established uint64 `json:"established"`
+	Dropped     uint64 `json:"dropped"`
+	// LastReset says why the session last went down or did not come up.
+	LastReset   string    `json:"last-reset,omitempty"`
+	LastResetAt time.Time `json:"last-reset-at,omitzero"`
+	Families    []Family  `json:"-"`
+	Signed      bool      `json:"signed,omitempty"`
+	// Malformed counts messages that the guard withdrew, repaired or refused.
+	Malformed uint64 `json:"malformed,omitempty"`
+}
+
+// Event is what a Speaker reports: *PathEvent, *StateEvent or *Notice. Those of one peer are in order.
+type Event any
+
+// PathEvent is a path that a peer announces (Attributes set) or withdraws.
+type PathEvent struct {
+	Peer       netip.Addr
+	Prefix     netip.Prefix
+	Attributes *Attributes
+	Received   time.Time
+}
+
+// StateEvent says that a session came up or went down. Going down withdraws all paths of the peer.
+type StateEvent struct {
+	Peer     netip.Addr
+	Up       bool
+	Reason   string // of going down
+	RouterID netip.Addr
+	RemoteAS uint32
+	External bool
+	Dynamic  bool
+}
+
+// Notice is something that the operator should read once: a wrong AS, a refused connection, a notification.
+type Notice struct {
+	Peer     netip.Addr
+	Severity int    // as in IOS: 3 error, 4 warning, 5 notification, 6 informational
+	Mnemonic string // "NOTIFICATION", "MAXPFX", "BADAS"
+	Text     string
+}
