@@ -14,9 +14,9 @@ type BGP struct {
 	// Prefixes to announce while the routing table has exactly them. IPv4 and IPv6.
 	Network []netip.Prefix `toml:"network" example:"[\"192.168.33.3/32\"]"`
 	// What else is announced.
-	Redistribute Redistribute `toml:"redistribute"`
+	Redistribute Redistribute `toml:"redistribute" layout:"inline"`
 	// Timers of neighbours that have none of their own.
-	Timers BGPTimers `toml:"timers"`
+	Timers BGPTimers `toml:"timers" layout:"inline"`
 	// How many equal paths are used.
 	MaximumPaths int `toml:"maximum-paths" default:"1" range:"1..32"`
 	// Write a log line when a neighbour comes or goes.
@@ -71,29 +71,29 @@ type PeerSettings struct {
 	// Where the session's packets come from: an interface's name or one of the router's addresses.
 	UpdateSource Local `toml:"update-source" example:"\"Loopback0\""`
 	// How many hops away an external neighbour may be; 1 is the same subnet. Not together with `ttl-security`.
-	EBGPMultihop uint8 `toml:"ebgp-multihop" default:"1" range:"1..255" example:"10"`
+	EBGPMultihop uint8 `toml:"ebgp-multihop" implied:"1" range:"1..255" example:"10"`
 	// GTSM (RFC 5082): the neighbour is at most this many hops away, and packets that came further are dropped.
 	TTLSecurity uint8 `toml:"ttl-security" range:"1..254" example:"1"`
 	// TCP MD5 signature (RFC 2385).
 	Password Secret `toml:"password" example:"{ file = \"bgp-password.txt\" }"`
 	// Timers of this neighbour.
-	Timers *PeerTimers `toml:"timers"`
+	Timers *PeerTimers `toml:"timers" layout:"inline" example:"{ keepalive = 10, hold = 30 }"`
 	// Announce this router as the next hop of everything.
-	NextHopSelf *bool `toml:"next-hop-self" default:"false"`
+	NextHopSelf *bool `toml:"next-hop-self" implied:"false"`
 	// Leave next hops as they are, at external neighbours too (DMVPN phase 2).
-	NextHopUnchanged *bool `toml:"next-hop-unchanged" default:"false"`
+	NextHopUnchanged *bool `toml:"next-hop-unchanged" implied:"false"`
 	// Reflect routes to and from this internal neighbour.
-	RouteReflectorClient *bool `toml:"route-reflector-client" default:"false"`
+	RouteReflectorClient *bool `toml:"route-reflector-client" implied:"false"`
 	// Accept paths that hold the own AS up to this many times; 0 accepts none.
-	AllowASIn *uint8 `toml:"allowas-in" default:"0" range:"0..10" example:"1"`
+	AllowASIn *uint8 `toml:"allowas-in" implied:"0" range:"0..10" example:"1"`
 	// Replace the neighbour's AS by the own one in what is announced to it.
-	ASOverride *bool `toml:"as-override" default:"false"`
+	ASOverride *bool `toml:"as-override" implied:"false"`
 	// Wait for the neighbour to connect.
-	Passive *bool `toml:"passive" default:"false"`
+	Passive *bool `toml:"passive" implied:"false"`
 	// Keep the session down.
-	Shutdown *bool `toml:"shutdown" default:"false"`
+	Shutdown *bool `toml:"shutdown" implied:"false"`
 	// Close the session when it announces more prefixes than this; 0 takes any number.
-	MaximumPrefix *uint32 `toml:"maximum-prefix" default:"0" example:"1000"`
+	MaximumPrefix *uint32 `toml:"maximum-prefix" implied:"0" example:"1000"`
 }
 
 // PeerTimers are timers of one neighbour or group; nil ones are inherited.

@@ -18,13 +18,13 @@ type IKEv2 struct {
 	// Ask for a cookie when this many IKE SAs are half open; 0 never asks.
 	CookieChallenge int `toml:"cookie-challenge" default:"100" range:"0..1000"`
 	// Limits.
-	Limit IKELimit `toml:"limit"`
+	Limit IKELimit `toml:"limit" layout:"inline"`
 	// Fragmentation of IKE messages (RFC 7383).
-	Fragmentation IKEFragmentation `toml:"fragmentation"`
+	Fragmentation IKEFragmentation `toml:"fragmentation" layout:"inline"`
 	// How often a router behind NAT says that it is still there; 0 never does.
 	NATKeepalive time.Duration `toml:"nat-keepalive" default:"20s" range:"0s,5s..1h"`
 	// Dead peer detection for profiles that have none of their own. Off without this table, as on IOS.
-	DPD *DPD `toml:"dpd"`
+	DPD *DPD `toml:"dpd" layout:"inline"`
 }
 
 // IKELimit bounds what strangers can make the router do.
@@ -91,7 +91,7 @@ type IKEPolicy struct {
 	// Proposals in order of preference. `"default"` is the smart default.
 	Proposal []string `toml:"proposal" required:"true" ref:"ikev2.proposal" example:"[\"DMVPN\"]"`
 	// When the policy is used.
-	Match IKEPolicyMatch `toml:"match"`
+	Match IKEPolicyMatch `toml:"match" layout:"inline"`
 }
 
 // IKEPolicyMatch is when a policy is used. All that is given must fit.
@@ -99,7 +99,7 @@ type IKEPolicyMatch struct {
 	// The VRF of the outer packets; `"any"` is every one.
 	FVRF string `toml:"fvrf" default:"default" ref:"vrf" words:"any"`
 	// The local address.
-	Address MatchAddress `toml:"address"`
+	Address MatchAddress `toml:"address" layout:"inline"`
 }
 
 // MatchAddress matches the router's end.
@@ -123,7 +123,7 @@ type KeyringPeer struct {
 	// The peer's transport address is in one of these.
 	Address []netip.Prefix `toml:"address" prefix:"bare" example:"\"0.0.0.0/0\""`
 	// The peer's IKE identity is one of these.
-	Identity IdentityMatch `toml:"identity"`
+	Identity IdentityMatch `toml:"identity" layout:"inline"`
 	// The key: one for both directions, or `{ local = …, remote = … }`. Each is a string or `{ file = "psk.txt" }`,
 	// a file beside the configuration, whose last line break does not count.
 	PreSharedKey PreSharedKey `toml:"pre-shared-key" required:"true" example:"{ file = \"psk.txt\" }"`
@@ -158,15 +158,15 @@ type IKEProfile struct {
 	// Free text.
 	Description string `toml:"description"`
 	// Which peers the profile is for.
-	Match IKEProfileMatch `toml:"match"`
+	Match IKEProfileMatch `toml:"match" layout:"inline"`
 	// Who the router says it is.
-	Identity IKEIdentity `toml:"identity"`
+	Identity IKEIdentity `toml:"identity" layout:"inline"`
 	// How both sides prove who they are.
-	Authentication IKEAuthentication `toml:"authentication"`
+	Authentication IKEAuthentication `toml:"authentication" layout:"inline"`
 	// Where the pre-shared keys are.
 	Keyring string `toml:"keyring" ref:"ikev2.keyring" example:"\"IKEV2-KEYRING\""`
 	// Dead peer detection; `[ikev2.dpd]` when not given.
-	DPD *DPD `toml:"dpd" example:"{ interval = 30, retry = 5, mode = \"on-demand\" }"`
+	DPD *DPD `toml:"dpd" layout:"inline" example:"{ interval = 30, retry = 5, mode = \"on-demand\" }"`
 	// How long an IKE SA lives; it is rekeyed before.
 	Lifetime time.Duration `toml:"lifetime" default:"24h" range:"2m..24h"`
 	// NAT keepalive of this profile; `[ikev2] nat-keepalive` when not given.
@@ -176,9 +176,9 @@ type IKEProfile struct {
 // IKEProfileMatch says which peers a profile is for. All that is given must fit.
 type IKEProfileMatch struct {
 	// The peer's identity.
-	Identity MatchIdentity `toml:"identity"`
+	Identity MatchIdentity `toml:"identity" layout:"inline"`
 	// The local address.
-	Address MatchAddress `toml:"address"`
+	Address MatchAddress `toml:"address" layout:"inline"`
 	// The VRF of the outer packets; `"any"` is every one.
 	FVRF string `toml:"fvrf" default:"default" ref:"vrf" words:"any"`
 }
@@ -186,13 +186,13 @@ type IKEProfileMatch struct {
 // MatchIdentity matches identities.
 type MatchIdentity struct {
 	// The peer's.
-	Remote IdentityMatch `toml:"remote"`
+	Remote IdentityMatch `toml:"remote" layout:"inline"`
 }
 
 // IKEIdentity is the router's identity.
 type IKEIdentity struct {
 	// One of the keys below; the address that the packets come from when none is given.
-	Local Identity `toml:"local"`
+	Local Identity `toml:"local" layout:"inline"`
 }
 
 // Identity is one IKE identity; at most one field is set.

@@ -19,7 +19,7 @@ type Interface struct {
 	// Ethernet: bind the NIC that has this MAC address, instead of the next one in PCI order.
 	MAC net.HardwareAddr `toml:"mac" only:"ethernet" example:"\"52:54:00:12:34:56\""`
 	// The largest packet that the link carries. Ethernet 1500 and Loopback 1514 when not given; a tunnel's follows from its path.
-	MTU int `toml:"mtu" default:"by type" unit:"bytes" range:"68..65535" only:"ethernet,loopback"`
+	MTU int `toml:"mtu" implied:"by type" unit:"bytes" range:"68..65535" only:"ethernet,loopback"`
 	// The largest IP packet sent through the interface; 0 derives it (for a tunnel: path MTU minus what SA and encapsulation add).
 	IPMTU int `toml:"ip-mtu" default:"0" unit:"bytes" range:"0,68..65535" example:"1400"`
 	// Lower the MSS of TCP connections that pass, in both directions; 0 leaves it alone.

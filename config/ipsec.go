@@ -60,11 +60,11 @@ type IPsecProfile struct {
 	// Perfect forward secrecy: a Diffie-Hellman exchange of this group for each Child SA after the first; 0 does without.
 	PFS Group `toml:"pfs" default:"0" example:"19"`
 	// When a Child SA is replaced.
-	Lifetime SALifetime `toml:"lifetime"`
+	Lifetime SALifetime `toml:"lifetime" layout:"inline"`
 	// Delete SAs that have carried no data for this long; 0 keeps them.
 	IdleTime time.Duration `toml:"idle-time" default:"0s" range:"0s,1m..24h" example:"120"`
 	// Replay protection.
-	Replay Replay `toml:"replay"`
+	Replay Replay `toml:"replay" layout:"inline"`
 	// Offer extended (64-bit) sequence numbers first.
 	ESN bool `toml:"esn"`
 }

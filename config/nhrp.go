@@ -17,9 +17,9 @@ type NHRP struct {
 	// How often the router registers with its servers; 0 is a third of `holdtime`.
 	RegistrationTimeout time.Duration `toml:"registration-timeout" default:"0s" range:"0s..18h12m15s"`
 	// Next hop servers that this router registers with.
-	NHS []*NHS `toml:"nhs"`
+	NHS []*NHS `toml:"nhs" layout:"inline" example:"[{ address = \"10.10.10.1\", nbma = \"172.16.1.1\", multicast = true }]"`
 	// Static mappings.
-	Map []*NHRPMap `toml:"map"`
+	Map []*NHRPMap `toml:"map" layout:"inline" example:"[{ address = \"10.10.10.9\", nbma = \"172.16.9.9\" }]"`
 	// Who gets a copy of multicast and broadcast packets: NBMA addresses, and `"dynamic"` for everybody who registers
 	// (a hub's word). Servers with `multicast = true` need not be repeated here.
 	MapMulticast MulticastMap `toml:"map-multicast" example:"\"dynamic\""`
@@ -35,7 +35,7 @@ type NHRP struct {
 	// Answer requests, but originate none.
 	ServerOnly bool `toml:"server-only"`
 	// Limit of the NHRP packets that the interface sends.
-	MaxSend MaxSend `toml:"max-send"`
+	MaxSend MaxSend `toml:"max-send" layout:"inline"`
 }
 
 // NHS is one next hop server.

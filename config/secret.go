@@ -1,20 +1,35 @@
 package config
 
-import "fmt"
+import (
+	"fmt"
+	"unique"
+)
 
-// Secret is a password or key. Whatever prints it prints ***; only Reveal tells. The zero Secret is not set.
+// Secret is a password or key. Whatever prints it prints ***; only Reveal tells. The zero Secret is not set. Two Secrets are
+// == when value and file are.
 type Secret struct {
-	value string
+	// A handle, since fmt looks into unexported fields of others' structs without asking any method.
+	value unique.Handle[string]
 	file  string // where it was read, as the configuration names it
 }
 
 const hidden = "***"
 
 // NewSecret makes a Secret of a value.
-func NewSecret(value string) Secret { return Secret{value: value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{value: unique.Make(value)}
+}
 
 // Reveal is the value itself. It belongs into key derivation and nowhere else.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.value.Value()
+}
 
 // File is the file that the secret was read from, or "".
 func (s Secret) File() string { return s.file }

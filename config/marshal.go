@@ -1,0 +1,310 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Option changes what Marshal writes.
+type Option func(*writer)
+
+// WithSecrets writes secrets as they are; without it they are ***, which does not parse. Secrets from files are always
+// written as { file = … }.
+func WithSecrets() Option { return func(w *writer) { w.secrets = true } }
+
+// WithDefaults writes what has its default value, too.
+func WithDefaults() Option { return func(w *writer) { w.all = true } }
+
+// Marshal writes a configuration as TOML: only what differs from the defaults, always in the same order. With WithSecrets,
+// Parse of it is an equal Config.
+func Marshal(c *Config, options ...Option) []byte {
+	w := &writer{}
+	for _, o := range options {
+		o(w)
+	}
+	w.table(reflect.ValueOf(c).Elem(), reflect.ValueOf(New()).Elem(), "")
+	return bytes.TrimLeft(w.out.Bytes(), "\n")
+}
+
+type writer struct {
+	out     bytes.Buffer
+	secrets bool
+	all     bool
+	files   map[string]string // collects the contents of secrets' files
+}
+
+// table writes a table's own keys, then the tables under it.
+func (w *writer) table(v, def reflect.Value, path string) {
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.FieldByIndex(f.index)
+		if w.hasHeader(f, fv) || !w.wanted(f, fv, def.FieldByIndex(f.index)) {
+			continue
+		}
+		fmt.Fprintf(&w.out, "%s = %s\n", quoteKey(f.name), w.value(f, fv))
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.FieldByIndex(f.index)
+		if !w.hasHeader(f, fv) {
+			continue
+		}
+		p := joinPath(path, f.name)
+		switch fv.Kind() {
+		case reflect.Map:
+			w.maps(fv, p)
+		case reflect.Slice:
+			for i := range fv.Len() {
+				e := fv.Index(i).Elem()
+				w.header("[[" + p + "]]")
+				w.table(e, defaultOf(e.Type()), p)
+			}
+		case reflect.Pointer:
+			if !fv.IsNil() {
+				w.header("[" + p + "]")
+				w.table(fv.Elem(), defaultOf(fv.Type().Elem()), p)
+			}
+		default:
+			w.subtable(fv, def.FieldByIndex(f.index), p)
+		}
+	}
+}
+
+// subtable writes a table that is always there, if there is anything to say.
+func (w *writer) subtable(v, def reflect.Value, path string) {
+	sub := &writer{secrets: w.secrets, all: w.all, files: w.files}
+	sub.table(v, def, path)
+	if sub.out.Len() == 0 {
+		return
+	}
+	if text := sub.out.Bytes(); text[0] != '\n' {
+		w.header("[" + path + "]")
+	}
+	w.out.Write(sub.out.Bytes())
+}
+
+func (w *writer) header(h string) { fmt.Fprintf(&w.out, "\n%s\n", h) }
+
+func (w *writer) maps(v reflect.Value, path string) {
+	keys := v.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int {
+		if x, ok := a.Interface().(netip.Addr); ok {
+			return x.Compare(b.Interface().(netip.Addr))
+		}
+		if v.Type().Elem() == reflect.TypeFor[*Interface]() {
+			return CompareInterfaceNames(a.String(), b.String())
+		}
+		return compareNatural(a.String(), b.String())
+	})
+	for _, k := range keys {
+		name := fmt.Sprint(k.Interface())
+		e := v.MapIndex(k).Elem()
+		def := defaultOf(e.Type())
+		if i, ok := def.Addr().Interface().(*Interface); ok {
+			i.setName(name)
+		}
+		p := joinPath(path, name)
+		if hasOwnKeys(w, e, def) {
+			w.header("[" + p + "]")
+			w.table(e, def, p)
+			continue
+		}
+		sub := &writer{secrets: w.secrets, all: w.all, files: w.files}
+		sub.table(e, def, p)
+		if sub.out.Len() == 0 {
+			w.header("[" + p + "]")
+		}
+		w.out.Write(sub.out.Bytes())
+	}
+}
+
+// hasOwnKeys reports whether a table has keys besides the tables under it, and so needs a header.
+func hasOwnKeys(w *writer, v, def reflect.Value) bool {
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.FieldByIndex(f.index)
+		if !w.hasHeader(f, fv) && w.wanted(f, fv, def.FieldByIndex(f.index)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasHeader reports whether a value is written under a header of its own.
+func (w *writer) hasHeader(f *field, v reflect.Value) bool {
+	if f.inline || leaf(v.Type()) {
+		return false
+	}
+	switch v.Kind() {
+	case reflect.Map, reflect.Struct:
+		return true
+	case reflect.Pointer, reflect.Slice:
+		e := v.Type().Elem()
+		if e.Kind() == reflect.Pointer {
+			e = e.Elem()
+		}
+		return e.Kind() == reflect.Struct && !leaf(e)
+	}
+	return false
+}
+
+// wanted reports whether a key must be written.
+func (w *writer) wanted(f *field, v, def reflect.Value) bool {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		return !v.IsNil()
+	case !same(v, def):
+		return true
+	}
+	return w.all && f.hasDefault
+}
+
+func defaultOf(t reflect.Type) reflect.Value {
+	v := reflect.New(t).Elem()
+	fillDefaults(v)
+	return v
+}
+
+// value is a value in TOML.
+func (w *writer) value(f *field, v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case netip.Addr:
+		return quoteText(x.String())
+	case netip.Prefix:
+		return quoteText(x.String())
+	case net.HardwareAddr:
+		return quoteText(x.String())
+	case time.Duration:
+		return quoteText(formatDuration(x))
+	case Local:
+		return quoteText(x.String())
+	case Secret:
+		return w.secret(x)
+	case PreSharedKey:
+		if x.Local == x.Remote {
+			return w.secret(x.Local)
+		}
+		return fmt.Sprintf("{ local = %s, remote = %s }", w.secret(x.Local), w.secret(x.Remote))
+	case KeyLog:
+		if x.Path != "" {
+			return quoteText(x.Path)
+		}
+		return fmt.Sprint(x.Enabled)
+	case ESP:
+		return "[" + quoteList(strings.Fields(x.String())) + "]"
+	case MulticastMap:
+		var words []string
+		if x.Dynamic {
+			words = append(words, "dynamic")
+		}
+		for _, a := range x.NBMA {
+			words = append(words, a.String())
+		}
+		if len(words) == 1 {
+			return quoteText(words[0])
+		}
+		return "[" + quoteList(words) + "]"
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return w.value(f, v.Elem())
+	case reflect.String:
+		return quoteText(v.String())
+	case reflect.Slice:
+		return w.list(f, v)
+	case reflect.Struct:
+		return w.inlineTable(v)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func (w *writer) list(f *field, v reflect.Value) string {
+	items := make([]string, v.Len())
+	tables := false
+	for i := range items {
+		e := v.Index(i)
+		tables = tables || e.Kind() == reflect.Pointer
+		items[i] = w.value(f, e)
+	}
+	if tables && len(items) > 1 {
+		return "[\n  " + strings.Join(items, ",\n  ") + ",\n]"
+	}
+	return "[" + strings.Join(items, ", ") + "]"
+}
+
+func (w *writer) inlineTable(v reflect.Value) string {
+	def := defaultOf(v.Type())
+	var items []string
+	for _, f := range fieldsOf(v.Type()) {
+		fv := v.FieldByIndex(f.index)
+		if w.wanted(f, fv, def.FieldByIndex(f.index)) {
+			items = append(items, fmt.Sprintf("%s = %s", quoteKey(f.name), w.value(f, fv)))
+		}
+	}
+	if len(items) == 0 {
+		return "{}"
+	}
+	return "{ " + strings.Join(items, ", ") + " }"
+}
+
+func (w *writer) secret(s Secret) string {
+	switch {
+	case s.file != "":
+		if w.files != nil {
+			w.files[s.file] = s.Reveal()
+		}
+		return fmt.Sprintf("{ file = %s }", quoteText(s.file))
+	case w.secrets:
+		return quoteText(s.Reveal())
+	}
+	return quoteText(s.String())
+}
+
+// same compares two values of one type; an empty list or map is the same as none.
+func same(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Slice:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for i := range a.Len() {
+			if !same(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Map:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for it := a.MapRange(); it.Next(); {
+			other := b.MapIndex(it.Key())
+			if !other.IsValid() || !same(it.Value(), other) {
+				return false
+			}
+		}
+		return true
+	case reflect.Pointer:
+		if a.IsNil() || b.IsNil() {
+			return a.IsNil() && b.IsNil()
+		}
+		return same(a.Elem(), b.Elem())
+	case reflect.Struct:
+		if a.Type().Comparable() && leaf(a.Type()) {
+			return a.Equal(b)
+		}
+		for i := range a.NumField() {
+			if a.Type().Field(i).Type == reflect.TypeFor[*source]() {
+				continue
+			}
+			if !same(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return a.Equal(b)
+}

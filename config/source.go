@@ -1,3 +1,0 @@
-package config
-
-type source struct{}

@@ -1,0 +1,210 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// A validator looks at a whole configuration: what the types of single values cannot say.
+type validator struct {
+	c     *Config
+	bad   map[string]bool // paths that have an error already
+	diags Diagnostics
+}
+
+func (v *validator) errorf(path, format string, args ...any) {
+	if !v.bad[path] {
+		v.diags = append(v.diags, v.c.Diagnose(Error, path, format, args...))
+	}
+}
+
+func (v *validator) warnf(path, format string, args ...any) {
+	if !v.bad[path] {
+		v.diags = append(v.diags, v.c.Diagnose(Warning, path, format, args...))
+	}
+}
+
+func (v *validator) run() {
+	v.top()
+	v.references(reflect.ValueOf(v.c).Elem(), "")
+	v.interfaces()
+	v.tunnels()
+	v.ikev2()
+	v.ipsec()
+	v.routes()
+	v.bgp()
+}
+
+var hostname = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
+
+func (v *validator) top() {
+	if !hostname.MatchString(v.c.Hostname) {
+		v.errorf("hostname", "%q is not a host name: up to 63 letters, digits, dots and hyphens, a letter or digit at both ends", v.c.Hostname)
+	}
+	if v.c.VRF[DefaultVRF] != nil {
+		v.errorf(at("vrf", DefaultVRF), "the routing table %q is always there: leave this out", DefaultVRF)
+	}
+	if v.c.Lab.KeyLog.Enabled {
+		v.warnf("lab.key-log", "the keys of every SA are written down: whoever reads them reads the traffic")
+	}
+}
+
+// at makes a path of steps: names are joined with dots, numbers are indices.
+func at(steps ...any) string {
+	path := ""
+	for _, s := range steps {
+		switch s := s.(type) {
+		case int:
+			path = fmt.Sprintf("%s[%d]", path, s)
+		case netip.Addr:
+			path = joinPath(path, s.String())
+		default:
+			path = joinPath(path, fmt.Sprint(s))
+		}
+	}
+	return path
+}
+
+// objects lists what a reference of a kind may name.
+func (v *validator) objects(kind string) (names []string, what string) {
+	c := v.c
+	switch kind {
+	case "interface":
+		return c.InterfaceNames(), "interface"
+	case "vrf":
+		return append([]string{DefaultVRF}, Names(c.VRF)...), "vrf"
+	case "ipsec.profile":
+		return Names(c.IPsec.Profile), "ipsec profile"
+	case "ipsec.transform-set":
+		return withSmart(Names(c.IPsec.TransformSet)), "transform set"
+	case "ikev2.proposal":
+		return withSmart(Names(c.IKEv2.Proposal)), "ikev2 proposal"
+	case "ikev2.keyring":
+		return Names(c.IKEv2.Keyring), "ikev2 keyring"
+	case "ikev2.profile":
+		return Names(c.IKEv2.Profile), "ikev2 profile"
+	case "bgp.peer-group":
+		if c.BGP == nil {
+			return nil, "peer group"
+		}
+		return Names(c.BGP.PeerGroup), "peer group"
+	}
+	panic("config: reference to " + kind)
+}
+
+func withSmart(names []string) []string {
+	if slices.Contains(names, Smart) {
+		return names
+	}
+	return append(names, Smart)
+}
+
+// references finds names that nothing has, by the ref tags.
+func (v *validator) references(t reflect.Value, path string) {
+	for _, f := range fieldsOf(t.Type()) {
+		fv, p := t.FieldByIndex(f.index), joinPath(path, f.name)
+		if f.required && fv.IsZero() && !v.badBelow(p) {
+			if _, written := v.c.src.at[p]; written {
+				v.errorf(p, "is empty%s", exampleOf(f))
+			}
+		}
+		switch {
+		case f.ref != "" && fv.Kind() == reflect.Slice:
+			seen := map[string]bool{}
+			for i := range fv.Len() {
+				name := fv.Index(i).String()
+				q := at2(p, i)
+				if _, ok := v.c.src.at[q]; !ok {
+					q = p // one name alone
+				}
+				v.reference(f, q, name)
+				if seen[name] {
+					v.warnf(q, "%q is named twice", name)
+				}
+				seen[name] = true
+			}
+		case f.ref != "":
+			v.reference(f, p, fv.String())
+		default:
+			v.walkValue(fv, p)
+		}
+	}
+}
+
+// badBelow reports whether a part of the value has an error already.
+func (v *validator) badBelow(path string) bool {
+	for p := range v.bad {
+		if len(p) > len(path) && strings.HasPrefix(p, path) && (p[len(path)] == '.' || p[len(path)] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
+func at2(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+func (v *validator) walkValue(fv reflect.Value, p string) {
+	switch {
+	case fv.Type() == localType:
+		v.local(p, fv.Interface().(Local))
+	case leaf(fv.Type()):
+	case fv.Kind() == reflect.Pointer:
+		if !fv.IsNil() {
+			v.walkValue(fv.Elem(), p)
+		}
+	case fv.Kind() == reflect.Slice:
+		for i := range fv.Len() {
+			v.walkValue(fv.Index(i), at2(p, i))
+		}
+	case fv.Kind() == reflect.Map:
+		for it := fv.MapRange(); it.Next(); {
+			v.walkValue(it.Value(), joinPath(p, fmt.Sprint(it.Key().Interface())))
+		}
+	case fv.Kind() == reflect.Struct:
+		v.references(fv, p)
+	}
+}
+
+func (v *validator) reference(f *field, path, name string) {
+	if name == "" || name == f.tag.Get("words") {
+		return
+	}
+	names, what := v.objects(f.ref)
+	if slices.Contains(names, name) {
+		return
+	}
+	if words := f.tag.Get("words"); words != "" {
+		names = append(slices.Clip(names), words)
+	}
+	v.errorf(path, "no %s %q%s", what, name, didYouMean(name, names))
+}
+
+// local checks a name or address of the router's own.
+func (v *validator) local(path string, l Local) {
+	switch {
+	case l.Interface != "":
+		if v.c.Interface[l.Interface] == nil {
+			names, _ := v.objects("interface")
+			v.errorf(path, "no interface %q%s", l.Interface, didYouMean(l.Interface, names))
+		}
+	case l.Address.IsValid():
+		if v.owner(l.Address) == nil {
+			v.warnf(path, "no interface has the address %s", l.Address)
+		}
+	}
+}
+
+// owner finds the interface that has an address.
+func (v *validator) owner(a netip.Addr) *Interface {
+	for _, name := range v.c.InterfaceNames() {
+		i := v.c.Interface[name]
+		if slices.ContainsFunc(i.Address, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return i
+		}
+	}
+	return nil
+}
