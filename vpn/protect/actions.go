@@ -1,0 +1,302 @@
+package protect
+
+import (
+	"cmp"
+	"errors"
+	"net/netip"
+
+	"felloe/netstack"
+	"felloe/vpn/ikev2"
+)
+
+// apply carries out one action of the engine's.
+func (m *Manager) apply(a ikev2.Action) {
+	switch a := a.(type) {
+	case ikev2.Send:
+		m.send(a.Datagram)
+	case ikev2.Keepalive:
+		m.sendUDP(a.VRF, a.Local, a.Remote, []byte{0xff})
+	case ikev2.IKEUp:
+		m.ikeUp(a)
+	case ikev2.IKERekeyed:
+		m.counters.IKERekeys++
+		m.logIKERekeyed(a)
+	case ikev2.IKEDown:
+		m.ikeDown(a)
+	case ikev2.IKESuperseded:
+		m.superseded(a)
+	case ikev2.ChildUp:
+		m.childUp(a)
+	case ikev2.ChildRekeyed:
+		m.childRekeyed(a)
+	case ikev2.ChildDown:
+		m.childDown(a)
+	case ikev2.ChildFailed:
+		m.childFailed(a)
+	case ikev2.PeerMoved:
+		m.moved(a)
+	case ikev2.Log:
+		m.logEngine(a)
+	case ikev2.KeyLog:
+		m.keyLog(a)
+	}
+}
+
+// saOf is the IKE SA that an action is about, for containment.
+func saOf(a ikev2.Action) ikev2.SAID {
+	switch a := a.(type) {
+	case ikev2.IKEUp:
+		return a.SA
+	case ikev2.IKERekeyed:
+		return a.SA
+	case ikev2.IKEDown:
+		return a.SA
+	case ikev2.ChildUp:
+		return a.SA
+	case ikev2.ChildDown:
+		return a.SA
+	case ikev2.ChildFailed:
+		return a.SA
+	case ikev2.PeerMoved:
+		return a.SA
+	}
+	return 0
+}
+
+func (m *Manager) ikeUp(a ikev2.IKEUp) {
+	ike := m.ikes[a.SA]
+	if ike == nil {
+		ike = &ikeSA{id: a.SA, pairs: map[ikev2.ChildID]*pair{}}
+		m.ikes[a.SA] = ike
+	}
+	ike.vrf, ike.profile, ike.initiator = cmp.Or(a.VRF, "default"), a.Profile, a.Initiator
+	ike.local, ike.remote, ike.peer, ike.self, ike.established = a.Local, a.Remote, a.PeerID, a.LocalID, true
+	m.counters.IKEUps++
+	m.quiet.forget(a.Remote.Addr())
+	m.logIKEUp(a)
+	// Sessions that waited for this SA; the one it was begun for gets its child by itself.
+	now := m.now()
+	for _, s := range m.sessionsOf(a.SA) {
+		if a.Tag != any(s) {
+			m.run(m.o.Engine.CreateChild(now, a.SA, s.t.cfg.ChildPolicy, s))
+		}
+	}
+}
+
+func (m *Manager) ikeDown(a ikev2.IKEDown) {
+	ike := m.ikes[a.SA]
+	waiting := m.sessionsOf(a.SA)
+	if s, ok := a.Tag.(*session); ok && s.attempt == 0 && a.SA == 0 && !s.closed {
+		// It could not even begin.
+		waiting = append(waiting, s)
+	}
+	for _, s := range waiting {
+		if errors.Is(a.Err, ikev2.ErrSuperseded) || s.tx != nil {
+			s.attempt = 0
+			m.mark(s)
+			continue
+		}
+		m.failed(s, a.Err, a.Reason)
+	}
+	if ike != nil {
+		for _, p := range ike.pairs {
+			m.dropPair(p, a.Reason)
+		}
+		delete(m.ikes, a.SA)
+	}
+	switch {
+	case a.Established:
+		m.counters.IKEDowns++
+	default:
+		m.counters.IKEFailures++
+	}
+	m.logIKEDown(a)
+}
+
+func (m *Manager) superseded(a ikev2.IKESuperseded) {
+	m.counters.Superseded++
+	ike := m.ikes[a.New]
+	if ike == nil {
+		return
+	}
+	for _, p := range ike.pairs {
+		if p.s.tx == nil || p.s.tx.up.SA == a.Old {
+			p.ready = true
+			m.sendOn(p.s, p)
+		}
+	}
+}
+
+func (m *Manager) childUp(up ikev2.ChildUp) {
+	var s *session
+	if old := m.pairs[up.Replaces]; up.Replaces != 0 && old != nil {
+		s = old.s
+	} else if tagged, ok := up.Tag.(*session); ok && !tagged.closed {
+		s = tagged
+	} else if up.Tag == nil && m.closing == nil {
+		s = m.adopt(up)
+	}
+	if s == nil {
+		m.counters.Homeless++
+		m.logHomeless(up)
+		m.run(m.o.Engine.DeleteChild(m.now(), up.Child, "no tunnel for it"))
+		return
+	}
+	if s.attempt == up.SA {
+		s.attempt = 0
+	}
+	p, err := m.install(s, up)
+	if err != nil {
+		m.logInstall(s, up, err)
+		m.failed(s, err, err.Error())
+		m.run(m.o.Engine.DeleteChild(m.now(), up.Child, "could not be installed"))
+		return
+	}
+	s.failures = 0
+	m.counters.ChildUps++
+	m.logChildUp(p)
+	if tx := s.tx; tx != nil && !p.ready && up.Replaces == 0 {
+		m.loop.After("patience with an sa", patience, func() {
+			if !p.ready {
+				m.used(p)
+			}
+		})
+	}
+	m.choose(s, p)
+	m.mark(s)
+}
+
+// adopt finds, or makes, the session that a peer's child is for: one session a far end, which is an identity at an
+// address and port. So two spokes behind one NAT are two sessions.
+func (m *Manager) adopt(up ikev2.ChildUp) *session {
+	t := m.tunnelFor(up)
+	if t == nil {
+		return nil
+	}
+	addr := up.Remote.Addr()
+	var here, same, open *session
+	for _, s := range t.sessions {
+		if s.closed {
+			continue
+		}
+		for _, p := range s.pairs {
+			if p.up.SA == up.SA {
+				return s
+			}
+		}
+		switch {
+		case s.nbma != addr:
+		case s.permanent:
+			// The configured destination of a point-to-point tunnel: there is but one.
+			same = s
+		case s.peer == up.Peer && s.remote.Port() == up.Remote.Port():
+			here = s
+		case s.peer == up.Peer && len(s.pairs) == 0:
+			same = s
+		case s.peer.IsZero() && (up.Remote.Port() == portIKE || up.Remote.Port() == portNATT):
+			// We are calling there, and cannot know yet who will answer.
+			open = s
+		}
+	}
+	for _, s := range []*session{here, same, open} {
+		if s != nil {
+			return s
+		}
+	}
+	c := t.net.Config()
+	if c.Mode != netstack.GREMultipoint && len(t.sessions) > 0 && !m.stale(t) {
+		// A point-to-point tunnel without a destination takes one peer at a time.
+		return nil
+	}
+	s := m.newSession(t, addr)
+	if c.Mode != netstack.GREMultipoint {
+		t.net.SetDefault(s.net)
+	}
+	return s
+}
+
+// stale tells whether no session of a tunnel has an SA.
+func (m *Manager) stale(t *tunnel) bool {
+	for _, s := range t.sessions {
+		if s.tx != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *Manager) childRekeyed(a ikev2.ChildRekeyed) {
+	m.counters.ChildRekeys++
+	p := m.pairs[a.New]
+	if p == nil {
+		return
+	}
+	p.s.total.Rekeys++
+	p.ready = true
+	if old := p.s.tx; old == nil || old.up.Child == a.Old || m.replaced(old) {
+		m.sendOn(p.s, p)
+	}
+	m.logRekeyed(p, a)
+}
+
+func (m *Manager) childDown(a ikev2.ChildDown) {
+	p := m.pairs[a.Child]
+	if p == nil {
+		return
+	}
+	m.counters.ChildDowns++
+	if a.Reason != "" {
+		p.s.downWhy = a.Reason
+	}
+	m.logChildDown(p, a)
+	m.uninstall(p, a.Linger)
+}
+
+func (m *Manager) childFailed(a ikev2.ChildFailed) {
+	m.counters.ChildFailures++
+	s, ok := a.Tag.(*session)
+	if !ok || s.closed {
+		return
+	}
+	if s.attempt == a.SA {
+		m.failed(s, a.Err, a.Reason)
+	}
+	m.logChildFailed(s, a)
+}
+
+// moved follows a peer behind a NAT to its new address.
+func (m *Manager) moved(a ikev2.PeerMoved) {
+	ike := m.ikes[a.SA]
+	if ike == nil {
+		return
+	}
+	ike.remote = a.New
+	if a.Local.IsValid() {
+		ike.local = a.Local
+	}
+	told := map[*session]bool{}
+	for _, p := range ike.pairs {
+		p.up.Remote = a.New
+		p.in.SetRemote(a.New)
+		p.out.SetRemote(a.New)
+		s := p.s
+		if s.tx != p || told[s] {
+			continue
+		}
+		told[s] = true
+		s.total.Moves++
+		m.counters.Moves++
+		for _, x := range append(m.followers(s), s) {
+			m.follow(x, a.SA, a.New)
+		}
+	}
+}
+
+func (m *Manager) follow(s *session, id ikev2.SAID, remote netip.AddrPort) {
+	s.remote = remote
+	if s.nbma != remote.Addr() {
+		s.nbma = remote.Addr()
+		s.net.SetNBMA(s.nbma)
+	}
+	m.event(s, Event{Kind: Moved, IKE: id})
+}

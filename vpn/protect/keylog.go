@@ -1,0 +1,72 @@
+package protect
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"felloe/vpn/ikev2"
+)
+
+// KeyLog takes key material for a capture's reader. It is for labs only: whoever has it reads the traffic.
+type KeyLog interface {
+	WriteKey(kind ikev2.KeyLogKind, line string) error
+}
+
+// KeyLogDir writes the files ikev2_decryption_table and esp_sa into a folder, as Wireshark and tshark read them from
+// their configuration folder:
+//
+//	tshark -o esp.enable_encryption_decode:TRUE -C … , or WIRESHARK_CONFIG_DIR=FOLDER tshark -r wan.pcap
+//
+// Several routers of a lab may write to one folder. It is safe for concurrent use.
+func KeyLogDir(dir string) (KeyLog, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("key log: %w", err)
+	}
+	return &keyFiles{dir: dir}, nil
+}
+
+type keyFiles struct {
+	mu  sync.Mutex
+	dir string
+}
+
+func (k *keyFiles) WriteKey(kind ikev2.KeyLogKind, line string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f, err := os.OpenFile(filepath.Join(k.dir, string(kind)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteString(line + "\n"); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// KeyLogWriter writes all lines to one writer, each behind the name of its table: "esp_sa: …".
+func KeyLogWriter(w io.Writer) KeyLog { return &keyWriter{w: w} }
+
+type keyWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (k *keyWriter) WriteKey(kind ikev2.KeyLogKind, line string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, err := fmt.Fprintf(k.w, "%s: %s\n", kind, line)
+	return err
+}
+
+func (m *Manager) keyLog(a ikev2.KeyLog) {
+	if m.o.KeyLog == nil {
+		return
+	}
+	if err := m.o.KeyLog.WriteKey(a.Kind, a.Line); err != nil && m.quiet.allow(noAddr, "key log", m.now(), quietFor) {
+		m.o.Log.Warn().Str("event", "key-log-failed").Err(err).Msg("the key log cannot be written: captures will not decrypt")
+	}
+}

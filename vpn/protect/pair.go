@@ -1,0 +1,268 @@
+package protect
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"felloe/netstack/esp"
+	"felloe/vpn/ikev2"
+)
+
+// ikeSA is what the Manager remembers of an IKE SA.
+type ikeSA struct {
+	id            ikev2.SAID
+	vrf, profile  string
+	local, remote netip.AddrPort
+	peer, self    ikev2.Identity
+	established   bool
+	initiator     bool
+	going         bool // deleted here
+	pairs         map[ikev2.ChildID]*pair
+	rx, tx        uint64 // packets, at the last poll
+}
+
+// pair is a pair of Child SAs as it is installed in the data plane.
+type pair struct {
+	up  ikev2.ChildUp
+	s   *session
+	in  *esp.Inbound
+	out *esp.Outbound
+	// ready: the peer can open what we send on it.
+	ready bool
+	made  time.Time
+	// seen and lastSeen follow what comes in.
+	seen     uint64
+	lastSeen time.Time
+}
+
+const (
+	// seqSoft is when a pair without extended sequence numbers is rekeyed for their sake: at three quarters.
+	seqSoft = 3 << 30
+	// patience is how long the responder of a pair waits for a sign that the peer has it, before it sends on it although
+	// it has another one: the peer got our response, or asks for it again.
+	patience = 3 * time.Second
+)
+
+// install makes the SAs of a ChildUp. The inbound one is in the data plane when it returns: what comes next in the
+// engine's actions may let the peer send.
+func (m *Manager) install(s *session, up ikev2.ChildUp) (*pair, error) {
+	params := esp.Params{
+		SPI: up.SPIIn, Suite: up.Suite, Mode: up.Mode, ESN: up.ESN, Window: up.ReplayWindow,
+		EncrKey: up.KeysIn.Encr, IntegKey: up.KeysIn.Integ,
+		Local: up.Local, Remote: up.Remote, UDPEncap: up.UDPEncap, Rand: m.o.Rand,
+	}
+	in, err := esp.NewInbound(params)
+	if err != nil {
+		return nil, err
+	}
+	params.SPI, params.EncrKey, params.IntegKey = up.SPIOut, up.KeysOut.Encr, up.KeysOut.Integ
+	out, err := esp.NewOutbound(params)
+	if err != nil {
+		return nil, err
+	}
+	p := &pair{up: up, s: s, in: in, out: out, ready: up.OutboundReady, made: m.now(), lastSeen: m.now()}
+	// The keys are in the cipher states now.
+	p.up.KeysIn, p.up.KeysOut = ikev2.ChildKey{}, ikev2.ChildKey{}
+	if !p.ready {
+		// The first packet that comes in on it says that the peer has it.
+		in.SetSoftLimit(1, 0, func() { m.loop.Post("first packet on an sa", func() { m.used(p) }) })
+	} else {
+		m.setVolume(p, true, false)
+	}
+	m.setVolume(p, false, true)
+	m.purge(up.SPIIn)
+	if err := m.o.Dataplane.AddInbound(in, s.net); err != nil {
+		return nil, err
+	}
+	m.pairs[up.Child], m.bySPI[up.SPIIn] = p, p
+	s.pairs = append(s.pairs, p)
+	if ike := m.ikes[up.SA]; ike != nil {
+		ike.pairs[up.Child] = p
+	}
+	return p, nil
+}
+
+// setVolume sets the soft limits. Who began the pair rekeys at four fifths, the other at nine tenths, so that both do
+// not at the same moment.
+func (m *Manager) setVolume(p *pair, in, out bool) {
+	volume, packets := p.s.t.cfg.VolumeBytes, uint64(0)
+	if volume > 0 {
+		if in || out {
+			p.out.SetHardLimit(0, volume)
+		}
+		if p.up.Initiator {
+			volume = volume / 10 * 8
+		} else {
+			volume = volume / 10 * 9
+		}
+	}
+	if !p.up.ESN {
+		packets = seqSoft
+	}
+	if volume == 0 && packets == 0 {
+		return
+	}
+	f := func() { m.loop.Post("soft limit of an sa", func() { m.worn(p) }) }
+	if in {
+		p.in.SetSoftLimit(packets, volume, f)
+	}
+	if out {
+		p.out.SetSoftLimit(packets, volume, f)
+	}
+}
+
+// worn is called on the loop when a soft limit was crossed.
+func (m *Manager) worn(p *pair) {
+	if m.pairs[p.up.Child] != p {
+		return
+	}
+	m.counters.VolumeRekeys++
+	m.run(m.o.Engine.RekeyChild(m.now(), p.up.Child))
+}
+
+// used is called on the loop when the first packet came in on a pair.
+func (m *Manager) used(p *pair) {
+	if m.pairs[p.up.Child] != p {
+		return
+	}
+	m.setVolume(p, true, false)
+	p.ready = true
+	m.choose(p.s, p)
+	m.run(nil)
+}
+
+// choose decides what a session sends on, now that p is new, has become ready, or is gone (nil).
+//
+//   - Without anything to send on: p.
+//   - A pair that replaces the present one takes over when the peer is ready for it.
+//   - Two pairs under one IKE SA, each side having made one: both decide for the lower SPIs, and the other idles out.
+//   - A pair of another IKE SA: the newer one, when the peer is ready for it; IKESuperseded says it otherwise.
+func (m *Manager) choose(s *session, p *pair) {
+	cur := s.tx
+	switch {
+	case p == nil:
+		for _, x := range s.pairs {
+			if cur == nil || better(x, cur) {
+				cur = x
+			}
+		}
+		m.sendOn(s, cur)
+	case cur == nil:
+		m.sendOn(s, p)
+	case cur == p || !p.ready || m.replaced(p):
+	case p.up.Replaces == cur.up.Child, m.replaced(cur):
+		m.sendOn(s, p)
+	case p.up.SA == cur.up.SA:
+		if lowerSPIs(p, cur) {
+			m.sendOn(s, p)
+		}
+	case p.up.SA > cur.up.SA:
+		m.sendOn(s, p)
+	}
+}
+
+// better orders pairs to send on: ready ones first, then the newer IKE SA's, then the newer.
+func better(x, y *pair) bool {
+	switch {
+	case x.ready != y.ready:
+		return x.ready
+	case x.up.SA != y.up.SA:
+		return x.up.SA > y.up.SA
+	}
+	return x.up.Child > y.up.Child
+}
+
+// replaced tells whether another pair of the session replaces this one and is ready.
+func (m *Manager) replaced(p *pair) bool {
+	for _, x := range p.s.pairs {
+		if x.up.Replaces == p.up.Child && x.ready {
+			return true
+		}
+	}
+	return false
+}
+
+// lowerSPIs is a comparison that gives the same at both ends.
+func lowerSPIs(a, b *pair) bool {
+	al, ah := min(a.up.SPIIn, a.up.SPIOut), max(a.up.SPIIn, a.up.SPIOut)
+	bl, bh := min(b.up.SPIIn, b.up.SPIOut), max(b.up.SPIIn, b.up.SPIOut)
+	return al < bl || al == bl && ah < bh
+}
+
+// sendOn makes p what the session sends on; nil means that it must not send.
+func (m *Manager) sendOn(s *session, p *pair) {
+	if s.tx == p {
+		return
+	}
+	s.tx = p
+	if p == nil {
+		m.setOutbound(s, nil)
+	} else {
+		s.ike, s.remote, s.peer, s.self, s.nat = p.up.SA, p.up.Remote, p.up.Peer, p.up.LocalID, p.up.NAT
+		if a := p.up.Remote.Addr(); a != s.nbma {
+			s.nbma = a
+			s.net.SetNBMA(a)
+		}
+		m.setOutbound(s, p.out)
+	}
+	m.mark(s)
+}
+
+// uninstall takes a pair off its session. Its inbound SA stays for linger, for packets on their way.
+func (m *Manager) uninstall(p *pair, linger time.Duration) {
+	s, spi := p.s, p.up.SPIIn
+	delete(m.pairs, p.up.Child)
+	if m.bySPI[spi] == p {
+		delete(m.bySPI, spi)
+	}
+	if ike := m.ikes[p.up.SA]; ike != nil {
+		delete(ike.pairs, p.up.Child)
+	}
+	for i, x := range s.pairs {
+		if x == p {
+			s.pairs = append(s.pairs[:i:i], s.pairs[i+1:]...)
+			break
+		}
+	}
+	if linger <= 0 || s.closed {
+		m.o.Dataplane.RemoveInbound(spi)
+	} else {
+		m.lingering[spi] = p
+		m.linger[spi] = m.loop.After("old sa", linger, func() { m.purge(spi) })
+	}
+	if s.tx == p {
+		s.tx = nil
+		m.choose(s, nil)
+		if s.tx == nil {
+			m.setOutbound(s, nil)
+		}
+	}
+	m.mark(s)
+}
+
+// purge removes an inbound SA that lingers.
+func (m *Manager) purge(spi uint32) {
+	if t := m.linger[spi]; t != nil {
+		t.Stop()
+		delete(m.linger, spi)
+		delete(m.lingering, spi)
+		m.o.Dataplane.RemoveInbound(spi)
+	}
+}
+
+// purgeSession removes all inbound SAs of a session that linger.
+func (m *Manager) purgeSession(s *session) {
+	for spi, p := range m.lingering {
+		if p.s == s {
+			m.purge(spi)
+		}
+	}
+}
+
+func (m *Manager) dropPair(p *pair, why string) {
+	p.s.downWhy = why
+	m.uninstall(p, 0)
+}
+
+func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }

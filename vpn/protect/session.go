@@ -1,0 +1,376 @@
+package protect
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"felloe/netstack"
+	"felloe/netstack/clock"
+	"felloe/vpn/ikev2"
+)
+
+// session is the far end of one tunnel: who is there, by what SAs packets go and come, and what is being done to have
+// some. Its state follows from its fields:
+//
+//	                    ┌── attempt fails ◄─────────────┐
+//	                    ▼                               │
+//	idle ── wanted ─► retrying ── time is up ─► negotiating ── ChildUp ─► up ── last ChildDown ─┐
+//	  ▲                                                                                        │
+//	  └───────────────── not wanted: forgotten ◄── wanted: begins anew ◄────────────────────────┘
+type session struct {
+	t    *tunnel
+	net  *netstack.Session
+	nbma netip.Addr
+
+	wanted    bool // opened from here: negotiated again until closed
+	permanent bool // of a configured destination: the netstack session stays
+	dormant   bool // wanted, but only when there is something to send
+	closed    bool
+	dirty     bool
+
+	peer, self ikev2.Identity // once authenticated
+	remote     netip.AddrPort // of IKE, once known
+	ike        ikev2.SAID     // the SA that tx hangs on
+	nat        ikev2.NAT
+
+	pairs  []*pair  // installed, oldest first
+	tx     *pair    // what we send on
+	shared *session // another tunnel's session whose SAs this one sends on
+
+	attempt ikev2.SAID // the IKE SA that a child is being negotiated under, 0 when none
+	retry   clock.Timer
+	retryAt time.Time
+
+	since    time.Time // of the state as it was told last
+	told     bool      // Up was told
+	toldIKE  ikev2.SAID
+	upSince  time.Time
+	failures int // in a row
+	total    Totals
+	lastErr  error
+	lastWhy  string
+	lastAt   time.Time
+	downWhy  string // why the last pair went, for the event
+
+	lastData time.Time // data packets were seen moving
+	data     uint64
+}
+
+// Totals count what happened to a session since its beginning.
+type Totals struct {
+	Attempts, Failures, Ups, Downs, Rekeys, Moves uint64
+}
+
+func (m *Manager) newSession(t *tunnel, nbma netip.Addr) *session {
+	s := &session{t: t, nbma: nbma, net: t.net.NewSession(nbma), since: m.now(), lastData: m.now()}
+	t.sessions = append(t.sessions, s)
+	m.byNet[s.net] = s
+	return s
+}
+
+// Open returns the tunnel's session with the far end at nbma, the existing one or a new one, and has IKE negotiate SAs
+// for it when it has none. While it is wanted, that is until Close, failures are repeated with back-off; an Open during
+// a back-off changes nothing. It returns nil for a tunnel that is not protected here.
+func (m *Manager) Open(t *netstack.Tunnel, nbma netip.Addr) *netstack.Session {
+	rec := m.byTunnel[t]
+	if rec == nil || m.closing != nil {
+		return nil
+	}
+	nbma = nbma.Unmap()
+	var s *session
+	for _, x := range rec.sessions {
+		// Behind one NAT there may be several: the one that is up is the better guess.
+		if x.nbma == nbma && !x.closed && (s == nil || s.tx == nil && x.tx != nil) {
+			s = x
+		}
+	}
+	if s == nil {
+		s = m.newSession(rec, nbma)
+	}
+	s.wanted, s.dormant = true, false
+	s.lastData = m.now()
+	m.connect(s)
+	return s.net
+}
+
+// Close ends a session: its Child SAs are deleted, and the IKE SA too when nothing else needs it. The netstack session
+// is closed unless the tunnel's configuration names its far end.
+func (m *Manager) Close(n *netstack.Session, reason string) {
+	if s := m.byNet[n]; s != nil {
+		m.shut(s, reason)
+	}
+}
+
+// Probe asks the session's peer whether it lives.
+func (m *Manager) Probe(n *netstack.Session) {
+	if s := m.byNet[n]; s != nil && s.live() != nil {
+		m.run(m.o.Engine.Probe(m.now(), s.live().up.SA))
+	}
+}
+
+// Rekey replaces the session's Child SAs now.
+func (m *Manager) Rekey(n *netstack.Session) {
+	if s := m.byNet[n]; s != nil && s.live() != nil {
+		m.run(m.o.Engine.RekeyChild(m.now(), s.live().up.Child))
+	}
+}
+
+// Reset deletes the session's SAs and, when it is wanted, begins anew: what "clear crypto session" does.
+func (m *Manager) Reset(n *netstack.Session, reason string) {
+	if s := m.byNet[n]; s != nil {
+		s.failures = 0
+		m.disconnect(s, reason)
+	}
+}
+
+// connect begins a negotiation when the session wants one and none is under way.
+func (m *Manager) connect(s *session) {
+	if !s.wanted || s.dormant || s.closed || s.tx != nil || s.attempt != 0 || s.retry != nil || s.shared != nil || m.closing != nil || s.t.cfg.Passive {
+		return
+	}
+	if m.share(s) {
+		return
+	}
+	local, err := m.local(s.t, s.nbma)
+	if err != nil {
+		m.failed(s, ikev2.ErrConfig, err.Error())
+		return
+	}
+	s.total.Attempts++
+	// Two tunnels to one peer need one IKE SA.
+	if ike := m.ikeFor(s, local); ike != nil {
+		s.attempt = ike.id
+		if ike.established {
+			m.run(m.o.Engine.CreateChild(m.now(), ike.id, s.t.cfg.ChildPolicy, s))
+		}
+		return
+	}
+	var acts []ikev2.Action
+	req := ikev2.InitiateRequest{VRF: s.t.cfg.VRF, Local: local, Remote: s.nbma, Profile: s.t.cfg.IKEProfile, Child: s.t.cfg.ChildPolicy, Tag: s}
+	s.attempt, acts = m.o.Engine.Initiate(m.now(), req)
+	if s.attempt != 0 {
+		m.ikes[s.attempt] = &ikeSA{
+			id: s.attempt, vrf: s.t.cfg.VRF, profile: s.t.cfg.IKEProfile, initiator: true,
+			local: netip.AddrPortFrom(local, portIKE), remote: netip.AddrPortFrom(s.nbma, portIKE), pairs: map[ikev2.ChildID]*pair{},
+		}
+	}
+	m.run(acts)
+}
+
+// ikeFor finds an IKE SA, established or on its way, that the session's child can hang on.
+func (m *Manager) ikeFor(s *session, local netip.Addr) *ikeSA {
+	var found *ikeSA
+	for _, ike := range m.ikes {
+		if ike.profile != s.t.cfg.IKEProfile || ike.vrf != s.t.cfg.VRF || ike.local.Addr() != local || ike.remote.Addr() != s.nbma || ike.going {
+			continue
+		}
+		if !s.peer.IsZero() && ike.established && ike.peer != s.peer {
+			continue
+		}
+		if found != nil {
+			// Several peers behind one NAT, and this one has not said yet who it is: call by itself.
+			return nil
+		}
+		found = ike
+	}
+	return found
+}
+
+// failed notes that an attempt failed and sets the time of the next.
+func (m *Manager) failed(s *session, err error, why string) {
+	s.attempt = 0
+	if s.closed {
+		return
+	}
+	s.failures++
+	s.total.Failures++
+	s.lastErr, s.lastWhy, s.lastAt = err, why, m.now()
+	m.counters.Failures++
+	if s.wanted && !s.dormant && s.tx == nil {
+		m.backOff(s)
+	}
+	m.mark(s)
+}
+
+// backOff sets the time of the next attempt.
+func (m *Manager) backOff(s *session) {
+	if s.retry != nil || m.closing != nil {
+		return
+	}
+	base := m.o.Retry.Base
+	if needsAHand(s.lastErr) {
+		base *= 5
+	}
+	d := base
+	for i := 1; i < s.failures && d < m.o.Retry.Max; i++ {
+		d *= 2
+	}
+	d = min(d, m.o.Retry.Max)
+	d += time.Duration(m.random() * float64(d) / 5)
+	s.retryAt = m.now().Add(d)
+	s.retry = m.loop.After("ike retry", d, func() {
+		s.retry, s.retryAt = nil, time.Time{}
+		m.connect(s)
+		m.run(nil)
+	})
+}
+
+// needsAHand tells failures that time alone does not mend.
+func needsAHand(err error) bool {
+	for _, e := range []error{ikev2.ErrAuthentication, ikev2.ErrNoProposal, ikev2.ErrSelectors, ikev2.ErrNoProfile, ikev2.ErrNoKey, ikev2.ErrConfig, ikev2.ErrTransport, ikev2.ErrRefused} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *session) stopRetry() {
+	if s.retry != nil {
+		s.retry.Stop()
+		s.retry, s.retryAt = nil, time.Time{}
+	}
+}
+
+// shut closes a session for good.
+func (m *Manager) shut(s *session, reason string) {
+	if s.closed {
+		return
+	}
+	s.wanted = false
+	s.closed = true
+	m.disconnect(s, reason)
+}
+
+// disconnect deletes what the session has or is getting.
+func (m *Manager) disconnect(s *session, reason string) {
+	s.stopRetry()
+	s.downWhy = reason
+	m.unshare(s, reason)
+	now := m.now()
+	seen := map[ikev2.SAID]bool{}
+	for _, p := range slices.Clone(s.pairs) {
+		id := p.up.SA
+		if m.needed(id, s) {
+			m.run(m.o.Engine.DeleteChild(now, p.up.Child, reason))
+		} else if !seen[id] {
+			seen[id] = true
+			m.deleteIKE(id, reason)
+		}
+	}
+	if id := s.attempt; id != 0 {
+		s.attempt = 0
+		if !seen[id] && !m.needed(id, s) {
+			m.deleteIKE(id, reason)
+		}
+	}
+	m.mark(s)
+	m.run(nil)
+}
+
+func (m *Manager) deleteIKE(id ikev2.SAID, reason string) {
+	if ike := m.ikes[id]; ike != nil {
+		ike.going = true
+	}
+	m.run(m.o.Engine.DeleteIKE(m.now(), id, reason))
+}
+
+// needed tells whether an IKE SA serves or will serve another session than s.
+func (m *Manager) needed(id ikev2.SAID, s *session) bool {
+	if ike := m.ikes[id]; ike != nil {
+		for _, p := range ike.pairs {
+			if p.s != s {
+				return true
+			}
+		}
+	}
+	for _, t := range m.tunnels {
+		for _, x := range t.sessions {
+			if x != s && x.attempt == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (m *Manager) sessionsOf(id ikev2.SAID) (out []*session) {
+	for _, t := range m.tunnels {
+		for _, s := range t.sessions {
+			if s.attempt == id {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// settle looks at what the actions of this moment made of a session, tells it, and decides what comes next.
+func (m *Manager) settle(s *session) {
+	up := s.live() != nil
+	if s.told && (!up || s.ike != s.toldIKE) {
+		if up && m.ikes[s.toldIKE] != nil {
+			m.event(s, Event{Kind: Replaced, IKE: s.ike, OldIKE: s.toldIKE})
+			s.toldIKE = s.ike
+			return
+		}
+		s.told = false
+		s.total.Downs++
+		s.since = m.now()
+		m.event(s, Event{Kind: Down, IKE: s.toldIKE, Reason: s.downWhy})
+	}
+	if up && !s.told {
+		s.told, s.toldIKE = true, s.ike
+		s.total.Ups++
+		s.since, s.upSince, s.lastData = m.now(), m.now(), m.now()
+		s.lastErr, s.lastWhy = nil, ""
+		s.stopRetry()
+		m.event(s, Event{Kind: Up, IKE: s.ike})
+	}
+	if up {
+		m.armPoll()
+		return
+	}
+	switch {
+	case s.closed, !s.wanted && !s.permanent && len(s.pairs) == 0:
+		m.remove(s)
+	case s.wanted && !s.dormant && s.attempt == 0 && s.retry == nil && len(s.pairs) == 0 && s.shared == nil:
+		// It was up: at once, unless it did not last.
+		if s.lastErr == nil && m.now().Sub(s.upSince) < stable {
+			s.failures++
+			m.backOff(s)
+			return
+		}
+		if s.lastErr == nil {
+			s.failures = 0
+			m.connect(s)
+			return
+		}
+		m.backOff(s)
+	}
+}
+
+// stable is how long a session must have been up to be negotiated again without back-off.
+const stable = 30 * time.Second
+
+// remove takes a session off the books. The netstack session is closed when its event has been told.
+func (m *Manager) remove(s *session) {
+	s.closed = true
+	s.stopRetry()
+	s.t.sessions = slices.DeleteFunc(s.t.sessions, func(x *session) bool { return x == s })
+	delete(m.byNet, s.net)
+	m.purgeSession(s)
+	s.net.SetOutbound(nil)
+	m.events = append(m.events, Event{Kind: gone, Session: s.net})
+}
+
+// gone is an event of our own: the netstack session can be closed.
+const gone EventKind = 0xff
+
+func (m *Manager) event(s *session, e Event) {
+	e.Session, e.Tunnel, e.Peer, e.Remote = s.net, s.t.net, s.peer, s.remote
+	m.events = append(m.events, e)
+	m.logSession(s, e)
+}

@@ -1,0 +1,132 @@
+package protect
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"felloe/netstack"
+	"felloe/vpn/ikev2"
+)
+
+type tunnel struct {
+	net      *netstack.Tunnel
+	cfg      TunnelProtection
+	name     string
+	sessions []*session // in the order of their beginning
+	removed  bool
+}
+
+// AddTunnel begins to protect a tunnel: peers may come, and a configured destination is called (unless Passive or
+// OnTraffic). The tunnel must have been made with Protected, so that it drops until it has an SA.
+func (m *Manager) AddTunnel(t *netstack.Tunnel, p TunnelProtection) error {
+	c := t.Config()
+	switch {
+	case m.byTunnel[t] != nil:
+		return fmt.Errorf("protect: tunnel %s is protected already", c.Name)
+	case !c.Protected:
+		return fmt.Errorf("protect: tunnel %s was not made as a protected one: it would send in clear", c.Name)
+	}
+	p.VRF = cmp.Or(p.VRF, "default")
+	if err := m.listen(p.VRF); err != nil {
+		return fmt.Errorf("protect: tunnel %s: %w", c.Name, err)
+	}
+	rec := &tunnel{net: t, cfg: p, name: c.Name}
+	m.tunnels = append(m.tunnels, rec)
+	m.byTunnel[t] = rec
+	if c.Destination.IsValid() {
+		s := m.newSession(rec, c.Destination)
+		s.wanted, s.permanent, s.dormant = !p.Passive, true, p.OnTraffic
+		t.SetDefault(s.net)
+		m.connect(s)
+	}
+	return nil
+}
+
+// RemoveTunnel deletes the tunnel's SAs and sessions and forgets it.
+func (m *Manager) RemoveTunnel(t *netstack.Tunnel) {
+	rec := m.byTunnel[t]
+	if rec == nil {
+		return
+	}
+	rec.removed = true
+	for _, s := range slices.Clone(rec.sessions) {
+		m.shut(s, "tunnel is removed")
+	}
+	delete(m.byTunnel, t)
+	m.tunnels = slices.DeleteFunc(m.tunnels, func(x *tunnel) bool { return x == rec })
+	m.unlisten(rec.cfg.VRF)
+}
+
+// SetLocal tells that a tunnel's source address has changed: its SAs are deleted, and wanted sessions begin anew from
+// the new address.
+func (m *Manager) SetLocal(t *netstack.Tunnel, local netip.Addr) {
+	rec := m.byTunnel[t]
+	if rec == nil || rec.cfg.Local == local {
+		return
+	}
+	rec.cfg.Local = local
+	for _, s := range slices.Clone(rec.sessions) {
+		m.disconnect(s, "tunnel source has changed")
+		s.failures = 0
+	}
+}
+
+// local is the address that the tunnel talks from to a peer.
+func (m *Manager) local(t *tunnel, remote netip.Addr) (netip.Addr, error) {
+	if t.cfg.Local.IsValid() {
+		return t.cfg.Local, nil
+	}
+	if a := t.net.Config().Source; a.IsValid() {
+		return a, nil
+	}
+	vrf, ok := m.o.Dataplane.VRF(t.cfg.VRF)
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("no vrf %q", t.cfg.VRF)
+	}
+	if a, ok := vrf.SourceFor(remote); ok {
+		return a, nil
+	}
+	return netip.Addr{}, fmt.Errorf("no source address towards %s in vrf %s", remote, t.cfg.VRF)
+}
+
+// tunnelFor is the tunnel that a child of the peer's making belongs to. Its policy's name decides. Tunnels that share a
+// policy share its SAs: then the one that is configured for this peer, or knows it, is first, and after it the first
+// that was added.
+func (m *Manager) tunnelFor(up ikev2.ChildUp) *tunnel {
+	var best *tunnel
+	rank := 0
+	for _, t := range m.tunnels {
+		if t.removed || t.cfg.ChildPolicy != up.Policy || t.cfg.VRF != cmp.Or(up.VRF, "default") {
+			continue
+		}
+		if l := t.cfg.Local; l.IsValid() && l != up.Local.Addr() {
+			continue
+		}
+		r := 1
+		dst := t.net.Config().Destination
+		switch {
+		case dst.IsValid() && dst != up.Remote.Addr():
+			continue
+		case dst.IsValid():
+			r = 3
+		case slices.ContainsFunc(t.sessions, func(s *session) bool { return s.nbma == up.Remote.Addr() }):
+			r = 2
+		}
+		if r > rank {
+			best, rank = t, r
+		}
+	}
+	return best
+}
+
+// siblings are the tunnels that share a tunnel's SAs.
+func (m *Manager) siblings(t *tunnel) (out []*tunnel) {
+	for _, x := range m.tunnels {
+		if x != t && x.cfg.ChildPolicy == t.cfg.ChildPolicy && x.cfg.VRF == t.cfg.VRF {
+			out = append(out, x)
+		}
+	}
+	return out
+}
