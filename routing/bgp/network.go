@@ -33,8 +33,8 @@ func SocketOptionsOf(n *Neighbor, local uint32) SocketOptions {
 	o := SocketOptions{MD5Key: n.Password, TTL: 255}
 	switch {
 	case n.TTLSecurity > 0:
-		// RFC 5082 §3: sent with 255, so at most TTLSecurity-1 routers have taken one off.
-		o.MinTTL = uint8(256 - int(n.TTLSecurity))
+		// Sent with 255 (RFC 5082 §3). IOS counts the peer itself as a hop.
+		o.MinTTL = 255 - n.TTLSecurity
 	case n.External(local):
 		o.TTL = max(n.EBGPMultihop, 1)
 	}
