@@ -122,7 +122,8 @@ func (h Header) parse(b []byte) (at headers, err error) {
 			return at, ErrHeader
 		}
 	}
-	if at.l4 < at.ip+ipLen || at.l4 >= len(b) {
+	// IPv6 may have extension headers in between.
+	if at.l4 < at.ip+ipLen || at.l4 > at.ip+ipLen && !at.six || at.l4 >= len(b) {
 		return at, ErrHeader
 	}
 	switch kind := h.GSOType &^ gsoECN; {
