@@ -22,7 +22,6 @@ type Session struct {
 	Closed bool
 }
 
-// ErrEmpty says that a filter needs words.
 var errFilter = errors.New("% A filter is: | {include|exclude|begin|section} REGEX, | count or | json")
 
 // Exec runs one line and writes its output to Out. A line that begins with "!" is a comment.
@@ -54,7 +53,7 @@ func (s *Session) Exec(ctx context.Context, line string) error {
 	// A filtered command's own progress goes through the filter too.
 	run := s
 	var held strings.Builder
-	if keep != nil {
+	if keep != nil || asJSON {
 		run = &Session{Tree: s.Tree, Out: &held}
 	}
 	result, err := cmd.Run(&Invocation{Context: ctx, Session: run, Args: args})

@@ -158,4 +158,3 @@ func (r IKEv2SAs) Text(w *cli.Table) {
 		w.Line("")
 	}
 }
-

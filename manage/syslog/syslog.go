@@ -128,6 +128,21 @@ func (l *Log) wantsLocked(fields map[string]any) bool {
 	return false
 }
 
+// Configure sets the least severe message that is kept, as a syslog number (0 emergencies to 7 debugging; -1 keeps none).
+// Debug lines need their category too.
+func (l *Log) Configure(severity int) {
+	level := zerolog.Disabled
+	switch {
+	case severity >= 5:
+		level = zerolog.InfoLevel
+	case severity == 4:
+		level = zerolog.WarnLevel
+	case severity >= 0:
+		level = zerolog.ErrorLevel
+	}
+	l.level.Store(int32(level))
+}
+
 // SetDebug switches a category ("ikev2", "nhrp packet", "all") on or off.
 func (l *Log) SetDebug(category string, on bool) {
 	l.mu.Lock()

@@ -1,0 +1,202 @@
+package commands
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"felloe/manage/cli"
+	"felloe/manage/show"
+)
+
+// help is what "?" says beside a word.
+var help = map[string]string{
+	"show": "Show running system information", "clear": "Reset functions", "debug": "Debugging functions", "undebug": "Disable debugging functions",
+	"no": "Negate a command", "ping": "Send echo messages", "traceroute": "Trace the route to a destination", "terminal": "Set terminal parameters",
+	"reload": "Shut down and restart", "poweroff": "Shut down and power off", "exit": "Leave the console", "configure": "Change the configuration",
+	"ip": "IPv4", "ipv6": "IPv6", "crypto": "Keys and encryption", "dmvpn": "Dynamic multipoint VPN", "nhrp": "Next Hop Resolution Protocol",
+	"bgp": "Border Gateway Protocol", "interface": "One interface", "interfaces": "Interface state and counters", "vrf": "A routing table",
+	"route": "Routing table", "cef": "Forwarding table", "arp": "IPv4 neighbours", "neighbors": "Neighbours", "version": "Version, uptime, boot times",
+	"running-config": "The configuration that is applied", "logging": "The log's buffer", "counters": "Drops and events by reason",
+	"ikev2": "IKEv2", "ipsec": "IPsec", "session": "Sessions by peer", "sockets": "Crypto sockets of tunnels", "sa": "Security associations",
+	"detail": "More of it", "detailed": "More of it", "summary": "One line a neighbour", "nhs": "Next hop servers", "shortcut": "Shortcuts", "traffic": "Packets by type",
+	"multicast": "Replication list", "brief": "One line an interface", "monitor": "Show log lines here", "condition": "Limit debug lines", "peer": "By peer",
+	"source": "Source address or interface", "repeat": "How many", "size": "Bytes", "timeout": "Seconds", "interval": "Milliseconds between packets", "df-bit": "Do not fragment",
+	"soft": "Route refresh without a reset", "replace": "Apply a whole configuration", "all": "All", "static": "Static routes", "connected": "Connected routes", "packet": "Packets",
+	"<host>": "Address", "<address>": "Address", "<name>": "Name", "<interface>": "Interface name", "<count>": "Number",
+}
+
+// New returns the command tree over a router.
+func New(r Router) *cli.Tree {
+	t := cli.NewTree(help)
+	shows(t, r)
+	clears(t, r)
+	debugs(t, r)
+	probes(t, r)
+	session(t, r)
+	return t
+}
+
+func add(t *cli.Tree, pattern, help string, run func(*cli.Invocation) (cli.Result, error)) {
+	t.Add(cli.Command{Pattern: pattern, Help: help, Run: run})
+}
+
+// plain is a show without arguments.
+func plain(t *cli.Tree, pattern, help string, f func() cli.Result) {
+	add(t, pattern, help, func(*cli.Invocation) (cli.Result, error) { return f(), nil })
+}
+
+func vrf(i *cli.Invocation) string {
+	if i.Has("name") {
+		return i.Args["name"]
+	}
+	return "default"
+}
+
+// address reads an optional argument.
+func address(i *cli.Invocation, arg string) (netip.Addr, error) {
+	text, has := i.Args[arg]
+	if !has || text == "*" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return a, fmt.Errorf("%% %q is not an address", text)
+	}
+	return a.Unmap(), nil
+}
+
+func shows(t *cli.Tree, r Router) {
+	plain(t, "show version", "Version, uptime, boot times", r.ShowVersion)
+	plain(t, "show counters", "Drops and events by reason", r.ShowCounters)
+	plain(t, "show dmvpn", "Tunnels and their peers", func() cli.Result { return r.ShowDMVPN(false) })
+	plain(t, "show dmvpn detail", "", func() cli.Result { return r.ShowDMVPN(true) })
+	plain(t, "show logging", "", func() cli.Result { return show.NewLogging(r.Log()) })
+	plain(t, "show debugging", "What is being debugged", func() cli.Result {
+		l := show.NewLogging(r.Log())
+		l.Entries = nil
+		return l
+	})
+	add(t, "show running-config", "", func(*cli.Invocation) (cli.Result, error) { return r.ShowRunningConfig() })
+	add(t, "show interfaces [<interface>]", "", func(i *cli.Invocation) (cli.Result, error) {
+		return r.ShowInterfaces(i.Args["interface"])
+	})
+	plain(t, "show arp", "", func() cli.Result { return r.ShowNeighbours(false) })
+	plain(t, "show ip arp", "", func() cli.Result { return r.ShowNeighbours(false) })
+	plain(t, "show ipv6 neighbors", "", func() cli.Result { return r.ShowNeighbours(true) })
+	for _, family := range []string{"ip", "ipv6"} {
+		v6 := family == "ipv6"
+		plain(t, "show "+family+" interface brief", "", func() cli.Result { return r.ShowInterfaceBrief(v6) })
+		add(t, "show "+family+" route [vrf <name>] [bgp|static|connected|local|nhrp|<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
+			if i.Has("address") {
+				a, err := address(i, "address")
+				if err != nil {
+					return nil, err
+				}
+				return r.ShowRouteTo(vrf(i), a)
+			}
+			source := ""
+			for _, s := range []string{"bgp", "static", "connected", "local", "nhrp"} {
+				if i.Has(s) {
+					source = s
+				}
+			}
+			return r.ShowRoutes(vrf(i), v6, source)
+		})
+		add(t, "show "+family+" cef [vrf <name>]", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowCEF(vrf(i), v6) })
+		for _, part := range []string{"", "nhs", "shortcut", "traffic", "multicast"} {
+			plain(t, strings.TrimSpace("show "+family+" nhrp "+part), "", func() cli.Result { return r.ShowNHRP(v6, part) })
+		}
+	}
+	plain(t, "show crypto ikev2 sa", "", func() cli.Result { return r.ShowIKEv2SAs(false) })
+	plain(t, "show crypto ikev2 sa detailed", "", func() cli.Result { return r.ShowIKEv2SAs(true) })
+	plain(t, "show crypto ipsec sa", "", r.ShowIPsecSAs)
+	plain(t, "show crypto session", "", func() cli.Result { return r.ShowCryptoSessions(false) })
+	plain(t, "show crypto session detail", "", func() cli.Result { return r.ShowCryptoSessions(true) })
+	plain(t, "show crypto sockets", "", r.ShowCryptoSockets)
+	add(t, "show ip bgp [vrf <name>]", "The BGP table", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), false) })
+	add(t, "show bgp ipv6 unicast", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), true) })
+	add(t, "show ip bgp [vrf <name>] summary", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGPSummary(vrf(i)) })
+	add(t, "show ip bgp [vrf <name>] neighbors [<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
+		a, err := address(i, "address")
+		if err != nil {
+			return nil, err
+		}
+		return r.ShowBGPNeighbors(vrf(i), a)
+	})
+}
+
+func clears(t *cli.Tree, r Router) {
+	for _, kind := range []string{"ikev2 sa", "session", "sa", "ipsec sa"} {
+		add(t, "clear crypto "+kind+" [peer <address>]", "", func(i *cli.Invocation) (cli.Result, error) {
+			a, err := address(i, "address")
+			if err != nil {
+				return nil, err
+			}
+			return cli.Text(fmt.Sprintf("%d cleared", r.ClearCrypto(kind, a))), nil
+		})
+	}
+	for _, family := range []string{"ip", "ipv6"} {
+		v6 := family == "ipv6"
+		add(t, "clear "+family+" nhrp [<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
+			a, err := address(i, "address")
+			if err != nil {
+				return nil, err
+			}
+			return cli.Text(fmt.Sprintf("%d cleared", r.ClearNHRP(v6, a))), nil
+		})
+	}
+	add(t, "clear ip bgp [vrf <name>] <address> [soft]", "", func(i *cli.Invocation) (cli.Result, error) {
+		a, err := address(i, "address")
+		if err != nil {
+			return nil, err
+		}
+		return nil, r.ClearBGP(vrf(i), a, i.Has("soft"))
+	})
+	add(t, "clear arp", "Forget IPv4 neighbours", func(*cli.Invocation) (cli.Result, error) {
+		return cli.Text(fmt.Sprintf("%d cleared", r.ClearNeighbours(false))), nil
+	})
+	add(t, "clear ipv6 neighbors", "Forget IPv6 neighbours", func(*cli.Invocation) (cli.Result, error) {
+		return cli.Text(fmt.Sprintf("%d cleared", r.ClearNeighbours(true))), nil
+	})
+	add(t, "clear logging", "Empty the log's buffer", func(*cli.Invocation) (cli.Result, error) { r.Log().Clear(); return nil, nil })
+}
+
+func session(t *cli.Tree, r Router) {
+	for _, word := range []string{"exit", "quit", "logout"} {
+		add(t, word, "", func(i *cli.Invocation) (cli.Result, error) { i.Session.Closed = true; return nil, nil })
+	}
+	nothing := func(*cli.Invocation) (cli.Result, error) { return nil, nil }
+	for _, habit := range []string{"enable", "disable", "end", "terminal length <count>", "terminal width <count>"} {
+		add(t, habit, "Accepted, changes nothing here", nothing)
+	}
+	add(t, "terminal monitor", "", func(i *cli.Invocation) (cli.Result, error) { i.Session.Monitor.Store(true); return nil, nil })
+	add(t, "terminal no monitor", "", func(i *cli.Invocation) (cli.Result, error) { i.Session.Monitor.Store(false); return nil, nil })
+	add(t, "configure replace", "Read the configuration disk again and apply it", func(i *cli.Invocation) (cli.Result, error) {
+		return r.Replace(i, "")
+	})
+	add(t, "configure replace base64 <text>", "Apply the configuration given in base64 (for programs)", func(i *cli.Invocation) (cli.Result, error) {
+		text, err := base64.StdEncoding.DecodeString(i.Args["text"])
+		if err != nil {
+			return nil, fmt.Errorf("%% not base64: %w", err)
+		}
+		if len(text) == 0 {
+			return nil, errors.New("% an empty configuration")
+		}
+		return r.Replace(i, string(text))
+	})
+	add(t, "configure terminal", "", func(*cli.Invocation) (cli.Result, error) {
+		return nil, errors.New("% The configuration is a TOML file: change the file, then \"configure replace\"")
+	})
+	add(t, "shutdown interface <interface>", "Shut an interface until the next configuration is applied", func(i *cli.Invocation) (cli.Result, error) {
+		return nil, r.SetShutdown(i, i.Args["interface"], true)
+	})
+	add(t, "no shutdown interface <interface>", "Bring an interface back", func(i *cli.Invocation) (cli.Result, error) {
+		return nil, r.SetShutdown(i, i.Args["interface"], false)
+	})
+	for _, kind := range []string{"reload", "poweroff"} {
+		add(t, kind, "", func(*cli.Invocation) (cli.Result, error) { return nil, r.Power(kind) })
+	}
+}
