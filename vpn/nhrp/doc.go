@@ -1,13 +1,13 @@
 // Package nhrp is the Next Hop Resolution Protocol of one router as a machine without sockets: client, server and
 // cache (RFC 2332, with what Cisco and FRR do over multipoint GRE).
 //
-//	          packets, session events, route changes, time
-//	                            │
-//	   ┌────────────────────────▼─────────────────────────┐
-//	   │ Engine                                           │
-//	   │   tunnel ─ NHS clients ─ cache ─ pending requests │──► Host: send, open/close/probe a session,
-//	   │   tunnel ─ …            claims   answers given   │     neighbour, multicast list, shortcut route, event
-//	   └──────────────────────────────────────────────────┘◄── Host: look a route or a session up
+//	       packets, session events, route changes, time
+//	                         │
+//	┌────────────────────────▼─────────────────────────┐
+//	│ Engine                                           │
+//	│   tunnel ─ NHS clients ─ cache ─ pending requests │──► Host: send, open/close/probe a session,
+//	│   tunnel ─ …            claims   answers given   │     neighbour, multicast list, shortcut route, event
+//	└──────────────────────────────────────────────────┘◄── Host: look a route or a session up
 //
 // A redirect, from the first packet to the shortcut (spoke A, hub H, spoke B):
 //

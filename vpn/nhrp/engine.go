@@ -1,198 +1,491 @@
 package nhrp
 
 import (
-	"io"
+	"encoding/binary"
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
+
+	"felloe/vpn/nhrp/message"
 )
 
-// SessionID names a session: the far end of a tunnel. 0 is none.
-type SessionID uint64
+// Engine is the NHRP of one router. It is not safe for concurrent use.
+type Engine struct {
+	host   Host
+	rand   interface{ Read([]byte) (int, error) }
+	limits Limits
+	timers Timers
 
-// Session is what the machine knows of a session. The Host answers with one; events bring new ones.
-type Session struct {
-	ID     SessionID
-	Tunnel string
-	// NBMA is the address that packets really come from, behind whatever NAT.
-	NBMA netip.Addr
-	// Identity is the IKE identity that the session was authenticated with, as text; SA names the IKE SA. Both are
-	// empty on an unprotected tunnel.
-	Identity string
-	SA       uint64
-	// Protected sessions are told apart by identity and SA, unprotected ones by their NBMA address.
-	Protected bool
-	// Up says that packets can pass.
-	Up bool
-	// State is a word for the operator: UP, IKE, IPSEC, ...
-	State string
-	// Data counts data packets in both directions, control traffic not included.
-	Data uint64
-	// Received counts the data packets that came in; a session that still sends is alive.
-	Received uint64
+	queue timerHeap
+	seq   uint64
+
+	tunnels map[string]*tunnel
+	byID    map[uint32]*pending
+
+	mismatches map[SessionID]time.Time // when an authentication mismatch was last told
+	lingering  map[SessionID]*linger
 }
 
-// Route is the routed path to an address, NHRP's own routes left out.
-type Route struct {
-	Prefix    netip.Prefix
-	Via       netip.Addr // invalid: directly connected
-	Interface string
-	Local     bool // one of our own addresses
-	Discard   bool
+// New returns an engine without tunnels.
+func New(o Options) *Engine {
+	e := &Engine{host: o.Host, rand: o.Rand, limits: o.Limits, timers: o.Timers,
+		tunnels: map[string]*tunnel{}, byID: map[uint32]*pending{},
+		mismatches: map[SessionID]time.Time{}, lingering: map[SessionID]*linger{}}
+	def := func(p *int, n int) {
+		if *p <= 0 {
+			*p = n
+		}
+	}
+	defd := func(p *time.Duration, d time.Duration) {
+		if *p <= 0 {
+			*p = d
+		}
+	}
+	def(&e.limits.Cache, 16384)
+	def(&e.limits.Pending, 1024)
+	def(&e.limits.Claims, 256)
+	def(&e.limits.Answers, 8192)
+	def(&e.limits.Requests, 200)
+	def(&e.limits.Indications, 500)
+	def(&e.limits.Errors, 20)
+	defd(&e.timers.RetryMax, 64*time.Second)
+	def(&e.timers.ResolveTries, 5)
+	defd(&e.timers.Negative, time.Minute)
+	defd(&e.timers.ClaimWait, 15*time.Second)
+	defd(&e.timers.DirectWait, 5*time.Second)
+	defd(&e.timers.SessionWait, 30*time.Second)
+	def(&e.timers.PurgeTries, 3)
+	defd(&e.timers.UsageInterval, time.Second)
+	return e
 }
 
-// Host is the world around the machine.
-type Host interface {
-	// Open returns the session of a tunnel to an NBMA address, existing or new. When it is not Up yet, SessionUp comes
-	// once it is; it is kept wanted until Close.
-	Open(tunnel string, nbma netip.Addr) (Session, error)
-	// Session returns a session as it is now; ok is false when it has gone.
-	Session(id SessionID) (s Session, ok bool)
-	// Close ends a session, with its SAs.
-	Close(id SessionID, reason string)
-	// Probe has a session's peer asked whether it is alive; SessionDown comes when not.
-	Probe(id SessionID)
-	// Send sends an NHRP packet over a session.
-	Send(id SessionID, packet []byte)
+// tunnel is the state of one tunnel.
+type tunnel struct {
+	e   *Engine
+	cfg Config
 
-	// SetNeighbour points an overlay next hop at a session; 0 takes it away.
-	SetNeighbour(tunnel string, addr netip.Addr, id SessionID)
-	// SetMulticast sets the sessions that multicast is replicated to.
-	SetMulticast(tunnel string, ids []SessionID)
-	// SetGlean sets the session that takes packets to next hops that have none yet (the NHS); 0 takes it away.
-	SetGlean(tunnel string, id SessionID)
-	// SetShortcut adds or changes an NHRP route; override says that the routing table has exactly this prefix and only
-	// its next hop is overridden (%), else it is a route of its own (H).
-	SetShortcut(vrf string, prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool)
-	// DeleteShortcut takes it away.
-	DeleteShortcut(vrf string, prefix netip.Prefix, tunnel string)
-	// Lookup is the routed path.
-	Lookup(vrf string, dst netip.Addr) (r Route, ok bool)
-	// Event tells what happened.
-	Event(Event)
+	cache     map[netip.Prefix]*entry
+	bySession map[SessionID]map[*entry]struct{}
+	clients   map[SessionID]int // registered entries a session
+	nhs       []*nhs
+	maps      []*staticMap
+	pending   map[netip.Addr]*pending
+	claims    map[netip.Addr]*claim
+	answers   map[answerKey]*answer
+	deferred  map[SessionID][]*deferred
+	purges    map[uint32]*purge
+
+	always      map[netip.Addr]SessionID // static multicast
+	multicast   []SessionID              // as last told to the host
+	glean       SessionID                // as last told to the host
+	traffic     Traffic
+	requests    bucket
+	indications bucket
+	errors      bucket
 }
 
-// NHS is a next hop server of a client.
-type NHS struct {
-	Address   netip.Addr // its tunnel address; invalid: learned from its first reply
-	NBMA      netip.Addr
-	Multicast bool
-	Priority  uint8 // 0 is the best
-	Cluster   uint8
+type staticMap struct {
+	Map
+	session SessionID
+	timer   timer
 }
 
-// Map is a static mapping.
-type Map struct {
-	Address netip.Addr
-	NBMA    netip.Addr
+// Apply adds a tunnel or changes it to a new configuration. What did not change is not touched.
+func (e *Engine) Apply(now time.Time, cfg Config) {
+	if cfg.Holdtime <= 0 {
+		cfg.Holdtime = 600 * time.Second
+	}
+	if cfg.RegistrationTimeout <= 0 {
+		cfg.RegistrationTimeout = cfg.Holdtime / 3
+	}
+	t := e.tunnels[cfg.Tunnel]
+	if t != nil {
+		old := t.cfg
+		if old.VRF == cfg.VRF && old.NetworkID == cfg.NetworkID && old.NBMA == cfg.NBMA && old.PointToPoint == cfg.PointToPoint {
+			t.change(now, cfg)
+			return
+		}
+		e.Remove(now, cfg.Tunnel)
+	}
+	t = &tunnel{e: e, cfg: cfg, cache: map[netip.Prefix]*entry{}, bySession: map[SessionID]map[*entry]struct{}{}, clients: map[SessionID]int{},
+		pending: map[netip.Addr]*pending{}, claims: map[netip.Addr]*claim{}, answers: map[answerKey]*answer{},
+		deferred: map[SessionID][]*deferred{}, purges: map[uint32]*purge{}, always: map[netip.Addr]SessionID{}}
+	e.tunnels[cfg.Tunnel] = t
+	t.change(now, cfg)
 }
 
-// Config is the NHRP configuration of one tunnel.
-type Config struct {
-	Tunnel    string
-	VRF       string
-	NetworkID uint32
-	// Authentication is the string that every packet carries; empty: none, and none accepted.
-	Authentication string
-	// Holdtime is how long others may keep what we tell them (600 s).
-	Holdtime time.Duration
-	// RegistrationTimeout is the time between registrations (a third of Holdtime).
-	RegistrationTimeout time.Duration
-	// Addresses are our own in the tunnel; the first of a family is the one that we speak as.
-	Addresses []netip.Addr
-	// NBMA is the source address of the tunnel.
-	NBMA             netip.Addr
-	NHS              []NHS
-	MaxConnections   map[uint8]int // per cluster; 0 or absent: all at once
-	Maps             []Map
-	Multicast        []netip.Addr // NBMA addresses that always get multicast
-	MulticastDynamic bool         // registered clients get multicast
-	Shortcut         bool         // act on redirects
-	Redirect         bool         // send them
-	Unique           bool         // register with the unique flag
-	PointToPoint     bool         // one far end only: never answers with itself as a shortcut's end
-	MTU              uint16       // told to peers; 0: nothing told
+func (t *tunnel) change(now time.Time, cfg Config) {
+	old := t.cfg
+	t.cfg = cfg
+	t.changeNHS(now, cfg.NHS)
+	t.changeMaps(now, cfg.Maps)
+	for a, id := range t.always {
+		if !slices.Contains(cfg.Multicast, a) {
+			delete(t.always, a)
+			t.release(now, id, "multicast map removed")
+		}
+	}
+	for _, a := range cfg.Multicast {
+		if _, ok := t.always[a]; !ok {
+			if s, err := t.e.host.Open(cfg.Tunnel, a); err == nil {
+				t.always[a] = s.ID
+			}
+		}
+	}
+	if !cfg.Shortcut && old.Shortcut {
+		for _, en := range t.entries() {
+			if en.kind == KindResolved && !en.host() {
+				t.remove(now, en, "shortcuts switched off")
+			}
+		}
+	}
+	if !slices.Equal(old.Addresses, cfg.Addresses) || old.Authentication != cfg.Authentication ||
+		old.Unique != cfg.Unique || old.Holdtime != cfg.Holdtime || old.RegistrationTimeout != cfg.RegistrationTimeout {
+		for _, n := range t.nhs {
+			n.restart(now)
+		}
+	}
+	t.scheduleNHS(now)
+	t.tellMulticast()
+	t.tellGlean()
 }
 
-// Limits bound what hostile or broken peers can make the machine hold and send. Zero fields mean the defaults.
-type Limits struct {
-	Cache   int // entries a tunnel (16,384)
-	Pending int // resolutions a tunnel under way (1,024)
-	Claims  int // contested registrations a tunnel (256)
-	Answers int // answers a tunnel to remember for purges (8,192)
-	// Requests, Indications and Errors are packets a second and tunnel that we originate (200, 500, 20).
-	Requests, Indications, Errors int
+func (t *tunnel) changeMaps(now time.Time, want []Map) {
+	t.maps = slices.DeleteFunc(t.maps, func(m *staticMap) bool {
+		if slices.Contains(want, m.Map) {
+			return false
+		}
+		t.e.unset(&m.timer)
+		if en := t.cache[hostPrefix(m.Address)]; en != nil && en.kind == KindStatic {
+			t.remove(now, en, "map removed")
+		}
+		return true
+	})
+	for _, m := range want {
+		if !m.Address.IsValid() || slices.ContainsFunc(t.maps, func(o *staticMap) bool { return o.Map == m }) {
+			continue
+		}
+		sm := &staticMap{Map: m}
+		t.maps = append(t.maps, sm)
+		t.openMap(now, sm)
+	}
 }
 
-// Timers of the machine. Zero fields mean the defaults.
-type Timers struct {
-	RetryMax      time.Duration // of registrations, doubling from 1 s (64 s)
-	ResolveTries  int           // requests per resolution, doubling from 1 s (5)
-	Negative      time.Duration // how long a refused or failed destination is left alone (60 s)
-	ClaimWait     time.Duration // how long a contested registration waits for the probe of its owner (15 s)
-	DirectWait    time.Duration // how long an answer waits for the direct session before it goes by the hub (5 s)
-	SessionWait   time.Duration // how long a shortcut waits for its session (30 s)
-	PurgeTries    int           // (3)
-	UsageInterval time.Duration // between looks at the data counters near expiry (1 s)
+func (t *tunnel) openMap(now time.Time, m *staticMap) {
+	s, err := t.e.host.Open(t.cfg.Tunnel, m.NBMA)
+	if err != nil {
+		t.e.set(&m.timer, now.Add(10*time.Second), func(now time.Time) { t.openMap(now, m) })
+		return
+	}
+	m.session = s.ID
+	t.bind(now, hostPrefix(m.Address), entry{kind: KindStatic, nextHop: m.Address, session: s.ID, nbma: m.NBMA})
 }
 
-// From is where a packet came from.
-type From struct {
-	Tunnel  string
-	Session SessionID
-	NBMA    netip.Addr // observed outer source
+// Remove takes a tunnel away: its server and those who cached its answers are told, its sessions are closed.
+func (e *Engine) Remove(now time.Time, name string) {
+	t := e.tunnels[name]
+	if t == nil {
+		return
+	}
+	t.goodbye(now)
+	sessions := map[SessionID]bool{}
+	for _, n := range t.nhs {
+		e.unset(&n.timer)
+		sessions[n.session] = true
+	}
+	t.nhs = nil
+	for _, m := range t.maps {
+		e.unset(&m.timer)
+	}
+	t.maps = nil
+	for _, id := range t.always {
+		sessions[id] = true
+	}
+	clear(t.always)
+	for _, p := range t.pendings() {
+		p.drop()
+	}
+	for a := range t.claims {
+		t.dropClaim(a)
+	}
+	for id, list := range t.deferred {
+		sessions[id] = true
+		for _, d := range list {
+			e.unset(&d.timer)
+		}
+	}
+	clear(t.deferred)
+	for id := range t.purges {
+		t.dropPurge(id)
+	}
+	for k := range t.answers {
+		t.dropAnswer(k)
+	}
+	for id := range t.bySession {
+		sessions[id] = true
+	}
+	for _, en := range t.entries() {
+		t.forget(en, "tunnel removed")
+	}
+	t.tellMulticast()
+	t.tellGlean()
+	delete(e.tunnels, name)
+	for _, id := range slices.Sorted(maps.Keys(sessions)) {
+		if id == 0 {
+			continue
+		}
+		if l := e.lingering[id]; l != nil {
+			e.unset(&l.timer)
+			delete(e.lingering, id)
+		}
+		delete(e.mismatches, id)
+		e.host.Close(id, "tunnel removed")
+	}
+	for id, l := range e.lingering {
+		if l.t == t {
+			e.unset(&l.timer)
+			delete(e.lingering, id)
+			e.host.Close(id, "tunnel removed")
+		}
+	}
 }
 
-// EventKind is what happened. Its text is the `event` field of the log.
-type EventKind string
-
-const (
-	EventNHSUp               EventKind = "nhs-up"
-	EventNHSDown             EventKind = "nhs-down"
-	EventRegistered          EventKind = "registered"           // a client of ours
-	EventUnregistered        EventKind = "unregistered"         // a client of ours went
-	EventRegistrationRefused EventKind = "registration-refused" // by us (Local) or by our NHS
-	EventRegistrationClaim   EventKind = "registration-claim"   // a living registration is claimed by another session
-	EventRedirectSent        EventKind = "redirect-sent"
-	EventRedirectReceived    EventKind = "redirect-received"
-	EventResolutionSent      EventKind = "resolution-sent"
-	EventResolutionAnswered  EventKind = "resolution-answered"
-	EventResolutionRefused   EventKind = "resolution-refused" // NAK sent (Local) or received
-	EventResolutionFailed    EventKind = "resolution-failed"
-	EventShortcutInstalled   EventKind = "shortcut-installed"
-	EventShortcutRefreshed   EventKind = "shortcut-refreshed"
-	EventShortcutExpired     EventKind = "shortcut-expired"
-	EventShortcutRemoved     EventKind = "shortcut-removed"
-	EventPurged              EventKind = "purged"
-	EventAuthMismatch        EventKind = "auth-mismatch"
-	EventErrorSent           EventKind = "error-sent"
-	EventErrorReceived       EventKind = "error-received"
-	EventLoop                EventKind = "loop"
-	EventDropped             EventKind = "dropped" // malformed or not usable
-	EventPacket              EventKind = "packet"  // for debug only: one packet sent or received
-)
-
-// Event is one thing that happened. Fields that do not apply are zero.
-type Event struct {
-	Kind    EventKind
-	Tunnel  string
-	VRF     string
-	Session SessionID
-	Peer    netip.Addr // tunnel address
-	NBMA    netip.Addr
-	Prefix  netip.Prefix
-	NextHop netip.Addr
-	// Identity of the peer's session, when it has one.
-	Identity string
-	Local    bool // our own decision rather than the peer's
-	Reason   string
+// RemoveAll takes every tunnel away, in the order of their names.
+func (e *Engine) RemoveAll(now time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
+		e.Remove(now, name)
+	}
 }
 
-// Options of an Engine.
-type Options struct {
-	Host   Host
-	Rand   io.Reader
-	Limits Limits
-	Timers Timers
+// Has reports whether a tunnel is configured.
+func (e *Engine) Has(name string) bool { return e.tunnels[name] != nil }
+
+// SessionUp says that a session can carry packets.
+func (e *Engine) SessionUp(now time.Time, s Session) {
+	t := e.tunnels[s.Tunnel]
+	if t == nil {
+		return
+	}
+	for _, n := range t.nhs {
+		// A session that the far end opened is as good as the one that we wait for.
+		if n.active && n.session != s.ID && n.NBMA == s.NBMA && !e.up(n.session) {
+			n.bind(now, s.ID)
+		}
+		if n.session == s.ID && n.active {
+			n.sessionUp(now)
+		}
+	}
+	for _, m := range t.maps {
+		if m.session != s.ID && m.NBMA == s.NBMA && !e.up(m.session) {
+			m.session = s.ID
+			t.bind(now, hostPrefix(m.Address), entry{kind: KindStatic, nextHop: m.Address, session: s.ID, nbma: m.NBMA})
+		}
+	}
+	for a, id := range t.always {
+		if id != s.ID && a == s.NBMA && !e.up(id) {
+			t.always[a] = s.ID
+		}
+	}
+	for _, en := range t.entriesOf(s.ID) {
+		t.activate(now, en)
+	}
+	t.sendDeferred(now, s.ID)
+	t.tellMulticast()
+	t.tellGlean()
 }
 
-var _ = time.Second
+// SessionMoved says that a session's far end has another NBMA address now (NAT, MOBIKE); the session stayed.
+func (e *Engine) SessionMoved(_ time.Time, s Session) {
+	t := e.tunnels[s.Tunnel]
+	if t == nil {
+		return
+	}
+	for _, en := range t.entriesOf(s.ID) {
+		if en.kind != KindStatic && en.kind != KindNHS {
+			en.nbma = s.NBMA
+		}
+	}
+}
+
+// SessionDown says that a session has gone: what it carried goes with it.
+func (e *Engine) SessionDown(now time.Time, id SessionID, reason string) {
+	if l := e.lingering[id]; l != nil {
+		e.unset(&l.timer)
+		delete(e.lingering, id)
+	}
+	delete(e.mismatches, id)
+	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
+		e.tunnels[name].sessionDown(now, id, reason)
+	}
+}
+
+func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
+	for _, en := range t.entriesOf(id) {
+		if en.kind != KindStatic && en.kind != KindNHS {
+			t.forget(en, reason)
+		}
+	}
+	for _, n := range t.nhs {
+		if n.session == id && n.active {
+			n.sessionDown(now, reason)
+		}
+	}
+	for _, m := range t.maps {
+		if m.session == id {
+			t.e.set(&m.timer, now.Add(time.Second), func(now time.Time) { t.openMap(now, m) })
+		}
+	}
+	for a, other := range t.always {
+		if other == id {
+			if s, err := t.e.host.Open(t.cfg.Tunnel, a); err == nil {
+				t.always[a] = s.ID
+			}
+		}
+	}
+	// Answers that waited for it take the way over the hub.
+	list := t.deferred[id]
+	delete(t.deferred, id)
+	for _, d := range list {
+		t.e.unset(&d.timer)
+		t.answerByPath(now, d.packet)
+	}
+	t.retryClaims(now)
+	t.tellMulticast()
+	t.tellGlean()
+}
+
+// RoutesChanged says that the routing table changed: shortcuts that no longer fit it go, and so do answers that we
+// gave and that are not true any more.
+func (e *Engine) RoutesChanged(now time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
+		t := e.tunnels[name]
+		for _, en := range t.entries() {
+			switch {
+			case en.kind == KindNegative:
+				t.forget(en, "routes changed")
+			case en.kind == KindResolved && !en.host():
+				t.reroute(now, en)
+			}
+		}
+		t.checkAnswers(now)
+	}
+}
+
+// up reports whether a session can carry packets.
+func (e *Engine) up(id SessionID) bool {
+	if id == 0 {
+		return false
+	}
+	s, ok := e.host.Session(id)
+	return ok && s.Up
+}
+
+// data is a session's data counter.
+func (e *Engine) data(id SessionID) uint64 {
+	s, _ := e.host.Session(id)
+	return s.Data
+}
+
+// network is the tunnel called name when it belongs to the same NHRP network as t: packets between two of them are
+// ours to redirect and to forward. The network ID decides, not the interface.
+func (t *tunnel) network(name string) *tunnel {
+	o := t.e.tunnels[name]
+	if o == nil || o.cfg.VRF != t.cfg.VRF || o.cfg.NetworkID != t.cfg.NetworkID {
+		return nil
+	}
+	return o
+}
+
+// own is our address in the tunnel, of the family of a.
+func (t *tunnel) own(a netip.Addr) netip.Addr {
+	for _, o := range t.cfg.Addresses {
+		if o.Is4() == a.Is4() {
+			return o
+		}
+	}
+	return netip.Addr{}
+}
+
+// ours reports whether a is one of our addresses in any tunnel of the network.
+func (t *tunnel) ours(a netip.Addr) bool {
+	if slices.Contains(t.cfg.Addresses, a) {
+		return true
+	}
+	for name := range t.e.tunnels {
+		if o := t.network(name); o != nil && slices.Contains(o.cfg.Addresses, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// random is an unpredictable number that is not 0.
+func (e *Engine) random() uint32 {
+	var b [4]byte
+	for range 4 {
+		if _, err := e.rand.Read(b[:]); err != nil {
+			break
+		}
+		if n := binary.BigEndian.Uint32(b[:]); n != 0 {
+			return n
+		}
+	}
+	// Without entropy there are no unpredictable numbers to give; a counter at least keeps them apart.
+	e.seq++
+	return uint32(e.seq) | 1
+}
+
+// requestID is a random ID that no request of ours uses. It must not be guessed: it is what ties an answer to us.
+func (e *Engine) requestID() uint32 {
+	for {
+		if id := e.random(); e.byID[id] == nil {
+			return id
+		}
+	}
+}
+
+func (t *tunnel) event(ev Event) {
+	ev.Tunnel, ev.VRF = t.cfg.Tunnel, t.cfg.VRF
+	if ev.Session != 0 && (ev.Identity == "" || !ev.NBMA.IsValid()) {
+		if s, ok := t.e.host.Session(ev.Session); ok {
+			if ev.Identity == "" {
+				ev.Identity = s.Identity
+			}
+			if !ev.NBMA.IsValid() {
+				ev.NBMA = s.NBMA
+			}
+		}
+	}
+	t.e.host.Event(ev)
+}
+
+// send authenticates, encodes, counts and sends a packet.
+func (t *tunnel) send(id SessionID, p *message.Packet) {
+	if p.Type == message.ErrorIndication && p.ErrorCode == message.ErrorAuthentication {
+		p.SetAuthentication("")
+	} else {
+		p.SetAuthentication(t.cfg.Authentication)
+	}
+	b, err := p.Encode()
+	if err != nil {
+		t.traffic.Unsendable++
+		t.event(Event{Kind: EventDropped, Session: id, Peer: p.DstProto, Local: true, Reason: err.Error()})
+		return
+	}
+	t.traffic.Sent[p.Type]++
+	t.event(Event{Kind: EventPacket, Session: id, Peer: p.DstProto, Local: true, Reason: p.Type.String()})
+	t.e.host.Send(id, b)
+}
+
+func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func seconds(d time.Duration) uint16 { return uint16(min(d/time.Second, 0xffff)) }
+
+// selfCIE is the entry that we put into transit records and answers.
+func (t *tunnel) selfCIE(family netip.Addr) message.CIE {
+	return message.CIE{MTU: t.cfg.MTU, HoldTime: seconds(t.cfg.Holdtime), NBMA: t.cfg.NBMA, Proto: t.own(family)}
+}
+
+func (t *tunnel) String() string { return fmt.Sprintf("tunnel %s", t.cfg.Tunnel) }

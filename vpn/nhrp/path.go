@@ -1,0 +1,134 @@
+package nhrp
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// way is what the routed path to an address says.
+type way uint8
+
+const (
+	wayNone    way = iota // no route
+	wayDiscard            // a discard route
+	wayLocal              // one of our own addresses
+	wayOut                // leaves the NHRP network here: we are its egress
+	wayHop                // over a session to the next hop
+	wayUnknown            // into the network, but its next hop is not resolved and there is no server to ask
+)
+
+// path follows the routed path to an address (NHRP's own routes left out) to the session that comes next. not is a
+// session that must not be used; asking says that we ask for dst ourselves, so that what we learned of it before
+// is not taken for the way.
+func (t *tunnel) path(dst netip.Addr, not SessionID, asking bool) (w way, out *tunnel, id SessionID, r Route) {
+	r, ok := t.e.host.Lookup(t.cfg.VRF, dst)
+	switch {
+	case t.ours(dst):
+		return wayLocal, nil, 0, r
+	case !ok:
+		return wayNone, nil, 0, r
+	case r.Discard:
+		return wayDiscard, nil, 0, r
+	case r.Local:
+		return wayLocal, nil, 0, r
+	}
+	out = t.network(r.Interface)
+	if out == nil {
+		return wayOut, nil, 0, r
+	}
+	hop := r.Via
+	if !hop.IsValid() {
+		hop = dst
+	}
+	if en := out.cache[hostPrefix(hop)]; en != nil && en.host() && en.session != 0 && en.session != not && t.e.up(en.session) {
+		learned := en.kind == KindResolved || en.kind == KindImplicit
+		if !(asking && learned && hop == dst) {
+			return wayHop, out, en.session, r
+		}
+	}
+	if n := out.server(not); n != nil {
+		return wayHop, out, n.session, r
+	}
+	if en := out.cache[hostPrefix(hop)]; asking && en != nil && en.host() && en.session != not && t.e.up(en.session) {
+		// No server left to ask: whom we know already can confirm itself.
+		return wayHop, out, en.session, r
+	}
+	return wayUnknown, out, 0, r
+}
+
+// fit makes an answered prefix fit our routing table: the prefix to use, whether it needs a route, and whether that is an
+// override of a route with exactly this prefix. ok is false when the routed path does not lead into the network.
+func (t *tunnel) fit(answered netip.Prefix, target, nextHop netip.Addr) (p netip.Prefix, need, override, ok bool) {
+	r, found := t.e.host.Lookup(t.cfg.VRF, target)
+	if !found || r.Local || r.Discard || t.network(r.Interface) == nil {
+		return answered, false, false, false
+	}
+	p = answered
+	if r.Prefix.Bits() > answered.Bits() && answered.Contains(r.Prefix.Addr()) {
+		// A shorter route would lose against the one that is there.
+		p = r.Prefix
+	}
+	return p, r.Via != nextHop, p == r.Prefix, true
+}
+
+// route installs, changes or removes the route of an active shortcut.
+func (t *tunnel) route(en *entry) {
+	_, need, override, ok := t.fit(en.answered, en.target, en.nextHop)
+	if !ok || !need {
+		if en.routed {
+			en.routed = false
+			t.e.host.DeleteShortcut(t.cfg.VRF, en.prefix, t.cfg.Tunnel)
+		}
+		return
+	}
+	if en.routed && en.override == override {
+		return
+	}
+	en.routed, en.override = true, override
+	t.e.host.SetShortcut(t.cfg.VRF, en.prefix, t.cfg.Tunnel, en.nextHop, override)
+}
+
+// narrow shortens what an answer speaks for until it covers none of the addresses that keep the network together: an
+// NBMA address sent into its own tunnel, or a server behind a shortcut, would take the tunnels down. ok is false when
+// the target itself is one.
+func narrow(p netip.Prefix, target netip.Addr, keep []netip.Addr) (netip.Prefix, bool) {
+	for bits := p.Bits(); bits <= target.BitLen(); bits++ {
+		q, err := target.Prefix(bits)
+		if err != nil {
+			return p, false
+		}
+		if !slices.ContainsFunc(keep, q.Contains) {
+			return q, true
+		}
+	}
+	return p, false
+}
+
+// keepers are the addresses that no shortcut may cover: NBMA and tunnel addresses of ours and of our servers, but for
+// except.
+func (t *tunnel) keepers(except netip.Addr) (list []netip.Addr) {
+	add := func(a netip.Addr) {
+		if a.IsValid() && !a.IsUnspecified() && a != except {
+			list = append(list, a)
+		}
+	}
+	for name := range t.e.tunnels {
+		o := t.network(name)
+		if o == nil {
+			continue
+		}
+		add(o.cfg.NBMA)
+		for _, a := range o.cfg.Addresses {
+			add(a)
+		}
+		for _, n := range o.nhs {
+			add(n.address)
+			add(n.NBMA)
+			add(n.nat)
+		}
+		for _, m := range o.maps {
+			add(m.NBMA)
+		}
+	}
+	return list
+}
