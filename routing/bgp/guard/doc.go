@@ -1,0 +1,30 @@
+// Package guard reads every BGP message between a peer and the BGP engine and hands on only what is well-formed, in one
+// canonical form.
+//
+//	peer ──► ReadMessage (framing) ──► FromPeer ──► engine      OPEN checked and reduced, UPDATE walked and rebuilt
+//	peer ◄───────────────────────────── ToPeer ◄── engine       OPEN reduced, counted
+//
+// The engine (GoBGP v3) is frozen and has public faults that a peer can crash it with: an AS4_PATH in front of the
+// AS_PATH, a withdrawn route that reaches over the end of its field. So nothing that a peer wrote reaches it as it was
+// written. FromPeer takes a message apart and writes a new one: attributes in the order of their types, each once; AS
+// numbers of four octets, with AS4_PATH and AS4_AGGREGATOR merged (RFC 6793 §4.2.3); prefixes with no bits behind their
+// length; only the address families that both sides want.
+//
+// Errors in an UPDATE are handled as RFC 7606 says: the attribute is discarded, the prefixes are treated as withdrawn,
+// or the session is reset with a *Notification. Loops (our AS, our ORIGINATOR_ID, our CLUSTER_ID) are withdrawn too: the
+// engine would leave the older path in place. An external path that does not begin with its peer's AS is withdrawn.
+//
+// OPEN is where the peer's AS is checked, so that a wrong one gives an error of ours with both numbers in it. The AS
+// that the engine reads can be another one (Config.StandIn): the engine leaves out paths that hold the AS of the peer it
+// tells them to, which a peer with allowas-in wants to have. Capabilities other than multiprotocol, route refresh and
+// four-octet AS numbers are taken out in both directions.
+//
+// Optional transitive attributes that nobody here knows are passed on with the Partial bit. Those that the engine has a
+// decoder for, and the router no use, are dropped: PMSI_TUNNEL, Tunnel Encapsulation, IPv6 extended communities, AIGP,
+// BGP-LS, Prefix-SID.
+//
+// A Guard is a machine without sockets for one connection. It is not safe for concurrent use, except that FromPeer and
+// ToPeer may run beside each other.
+//
+// RFC 4271, 4456, 4760, 5492, 6286, 6793, 7606, 7607, 9072. Left out: add-path, extended messages, extended next hops.
+package guard

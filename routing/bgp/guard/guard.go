@@ -1,0 +1,152 @@
+package guard
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+)
+
+// Config is what a Guard checks against.
+type Config struct {
+	LocalAS uint32
+	LocalID netip.Addr
+	// ClusterID is ours as a route reflector; paths that hold it are loops.
+	ClusterID netip.Addr
+	// RemoteAS is the AS that the peer must have; 0 takes any other than ours.
+	RemoteAS uint32
+	// StandIn is the AS that the engine reads in the peer's OPEN; 0 is the true one.
+	StandIn uint32
+	// AllowASIn is how often a path may hold our AS.
+	AllowASIn int
+	// IPv4 and IPv6 say which unicast families the session may carry.
+	IPv4, IPv6 bool
+}
+
+// PeerOpen is what the peer's OPEN says.
+type PeerOpen struct {
+	AS        uint32
+	ID        netip.Addr
+	Hold      uint16 // seconds
+	FourOctet bool
+	IPv4      bool
+	IPv6      bool
+	Refresh   bool
+}
+
+// Counters count messages, and what was wrong with them.
+type Counters struct {
+	In, Out [6]uint64 // by message type
+	// Withdrawn counts UPDATEs that were treated as withdrawn, Discarded attributes that were left out, Looped paths
+	// that hold us.
+	Withdrawn, Discarded, Looped uint64
+}
+
+// Guard checks the messages of one connection.
+type Guard struct {
+	cfg  Config
+	open *PeerOpen
+	up   bool // the first KEEPALIVE has come
+
+	in, out                      [6]atomic.Uint64
+	withdrawn, discarded, looped atomic.Uint64
+
+	// Fault says what was wrong with the last UPDATE that was not passed on as it was; empty when nothing was.
+	Fault string
+}
+
+// New returns a guard for a new connection.
+func New(cfg Config) *Guard { return &Guard{cfg: cfg} }
+
+// Open is what the peer's OPEN said, nil before it came. It belongs to FromPeer's side.
+func (g *Guard) Open() *PeerOpen { return g.open }
+
+// Established says that the peer has acknowledged our OPEN.
+func (g *Guard) Established() bool { return g.up }
+
+// External says whether the peer is in another AS; it is known after the OPEN.
+func (g *Guard) External() bool { return g.open != nil && g.open.AS != g.cfg.LocalAS }
+
+// Counters are the counters; safe to call at any time.
+func (g *Guard) Counters() Counters {
+	var c Counters
+	for i := range c.In {
+		c.In[i], c.Out[i] = g.in[i].Load(), g.out[i].Load()
+	}
+	c.Withdrawn, c.Discarded, c.Looped = g.withdrawn.Load(), g.discarded.Load(), g.looped.Load()
+	return c
+}
+
+// FromPeer takes a message of the peer and returns the messages that the engine gets for it: none, one, or an UPDATE
+// that had to be split. An error is a *Notification; the session is over then.
+func (g *Guard) FromPeer(msg []byte) ([][]byte, error) {
+	if len(msg) < HeaderLen {
+		return nil, fail(MessageHeaderError, 2, nil, "a message of %d bytes", len(msg))
+	}
+	if n, err := checkHeader(msg); err != nil {
+		return nil, err
+	} else if n != len(msg) {
+		return nil, fail(MessageHeaderError, 2, msg[16:18], "a message of %d bytes says that it has %d", len(msg), n)
+	}
+	kind := msg[18]
+	if int(kind) < len(g.in) {
+		g.in[kind].Add(1)
+	}
+	g.Fault = ""
+	switch {
+	case kind == NotificationType:
+		return [][]byte{slices.Clone(msg)}, nil
+	case g.open == nil && kind != Open, g.open != nil && kind == Open:
+		return nil, fail(FSMError, 0, nil, "message type %d out of turn", kind)
+	case kind == Open:
+		out, err := g.fromOpen(msg)
+		if err != nil {
+			return nil, err
+		}
+		return [][]byte{out}, nil
+	case kind == Keepalive:
+		g.up = true
+		return [][]byte{slices.Clone(msg)}, nil
+	case !g.up:
+		return nil, fail(FSMError, 0, nil, "message type %d before the session is up", kind)
+	case kind == Update:
+		return g.fromUpdate(msg)
+	case kind == RouteRefresh:
+		return g.fromRefresh(msg), nil
+	}
+	return nil, nil // the pre-standard route refresh (128)
+}
+
+func (g *Guard) fromRefresh(msg []byte) [][]byte {
+	if len(msg) != 23 || msg[21] != 0 {
+		return nil // with outbound filters, or of enhanced route refresh: neither was agreed on
+	}
+	if _, ok := g.family(msg[19:21], msg[22]); !ok {
+		return nil
+	}
+	return [][]byte{slices.Clone(msg)}
+}
+
+// family says whether the session carries an AFI and SAFI, and which it is.
+func (g *Guard) family(afi []byte, safi uint8) (v6, ok bool) {
+	if safi != 1 || afi[0] != 0 {
+		return false, false
+	}
+	switch afi[1] {
+	case 1:
+		return false, g.open.IPv4
+	case 2:
+		return true, g.open.IPv6
+	}
+	return false, false
+}
+
+// ToPeer takes a message of the engine and returns what the peer gets for it.
+func (g *Guard) ToPeer(msg []byte) ([]byte, error) {
+	if kind := msg[18]; int(kind) < len(g.out) {
+		g.out[kind].Add(1)
+		if kind == Open {
+			return g.toOpen(msg)
+		}
+	}
+	return msg, nil
+}
