@@ -10,7 +10,7 @@ import (
 // Make one with Parse, Load or New. A struct literal has no defaults in it: see Default.
 type Config struct {
 	// The router's name: its prompt, its log lines, and nothing else.
-	Hostname string `toml:"hostname" default:"felloe" example:"Spoke2"`
+	Hostname string `toml:"hostname" default:"felloe" example:"\"Spoke2\""`
 	// Where log lines go.
 	Logging Logging `toml:"logging"`
 	// Debugging that is on from the start, as the console's `debug` command would switch it on.

@@ -79,7 +79,7 @@ func (d *decoder) table(n *node, s scope, v reflect.Value) {
 		f := byName[name]
 		if f == nil {
 			if g := suggest(name, names); g != "" {
-				meant[g] = true
+				meant[g], d.bad[joinPath(s.path, g)] = true, true
 			}
 			d.unknown(kid, s, name, names, v.Type())
 			continue
@@ -193,11 +193,7 @@ func (d *decoder) list(n *node, s scope, f *field, v reflect.Value) {
 			d.note(c, item)
 		}
 		e := reflect.New(v.Type().Elem()).Elem()
-		before := len(d.diags)
-		d.field(item, c, f, e)
-		if len(d.diags) > before && leaf(e.Type()) {
-			continue
-		}
+		d.field(item, c, f, e) // what does not fit keeps its place, so that the others keep theirs
 		out = reflect.Append(out, e)
 	}
 	if len(items) > 0 {

@@ -168,7 +168,7 @@ type IKEProfile struct {
 	// Dead peer detection; `[ikev2.dpd]` when not given.
 	DPD *DPD `toml:"dpd" layout:"inline" example:"{ interval = 30, retry = 5, mode = \"on-demand\" }"`
 	// How long an IKE SA lives; it is rekeyed before.
-	Lifetime time.Duration `toml:"lifetime" default:"24h" range:"2m..24h"`
+	Lifetime time.Duration `toml:"lifetime" default:"24h" range:"10s..24h"`
 	// NAT keepalive of this profile; `[ikev2] nat-keepalive` when not given.
 	NATKeepalive *time.Duration `toml:"nat-keepalive" range:"0s,5s..1h" example:"20"`
 }

@@ -62,7 +62,7 @@ type IPsecProfile struct {
 	// When a Child SA is replaced.
 	Lifetime SALifetime `toml:"lifetime" layout:"inline"`
 	// Delete SAs that have carried no data for this long; 0 keeps them.
-	IdleTime time.Duration `toml:"idle-time" default:"0s" range:"0s,1m..24h" example:"120"`
+	IdleTime time.Duration `toml:"idle-time" default:"0s" range:"0s,1s..24h" example:"120"`
 	// Replay protection.
 	Replay Replay `toml:"replay" layout:"inline"`
 	// Offer extended (64-bit) sequence numbers first.
@@ -72,9 +72,9 @@ type IPsecProfile struct {
 // SALifetime is how long a Child SA lives.
 type SALifetime struct {
 	// In time.
-	Seconds time.Duration `toml:"seconds" default:"1h" range:"2m..720h"`
+	Seconds time.Duration `toml:"seconds" default:"1h" range:"10s..720h"`
 	// In traffic; 0 is no limit.
-	Kilobytes uint64 `toml:"kilobytes" default:"4608000" unit:"kilobytes" range:"0,2560..4294967295"`
+	Kilobytes uint64 `toml:"kilobytes" default:"4608000" unit:"kilobytes" range:"0,100..4294967295"`
 }
 
 // Replay is the anti-replay window.

@@ -159,7 +159,17 @@ func (w *writer) wanted(f *field, v, def reflect.Value) bool {
 	case !same(v, def):
 		return true
 	}
-	return w.all && f.hasDefault
+	if !w.all {
+		return false
+	}
+	if v.Kind() == reflect.Struct && !leaf(v.Type()) {
+		return w.inlineTable(v) != "{}"
+	}
+	if !f.hasDefault {
+		return false
+	}
+	own := reflect.New(f.typ).Elem()
+	return setDefault(own, f.def) == nil && same(own, v) // a Loopback has no tunnel mode to speak of
 }
 
 func defaultOf(t reflect.Type) reflect.Value {

@@ -257,7 +257,7 @@ func (c *Config) SourceAddress(t *Interface) (netip.Addr, bool) {
 	}
 	for _, v4 := range t.families() {
 		for _, p := range i.Address {
-			if p.Addr().Is4() == v4 {
+			if p.IsValid() && p.Addr().Is4() == v4 {
 				return p.Addr(), true
 			}
 		}
@@ -278,10 +278,14 @@ func (t *Interface) families() []bool {
 	}
 	if n := t.NHRP; n != nil {
 		for _, s := range n.NHS {
-			return []bool{s.NBMA.Is4()}
+			if s.NBMA.IsValid() {
+				return []bool{s.NBMA.Is4()}
+			}
 		}
 		for _, m := range n.Map {
-			return []bool{m.NBMA.Is4()}
+			if m.NBMA.IsValid() {
+				return []bool{m.NBMA.Is4()}
+			}
 		}
 	}
 	return []bool{true, false}

@@ -321,7 +321,7 @@ func (b *treeBuilder) hint(offset int) string {
 		return " (the file ends here: is it cut off?)"
 	}
 	if m := bareValue.FindStringSubmatch(text); m != nil {
-		if m[1] == "yes" || m[1] == "no" || m[1] == "on" || m[1] == "off" || m[1] == "True" || m[1] == "False" {
+		if strings.HasPrefix("true", m[1]) || strings.HasPrefix("false", m[1]) || m[1] == "yes" || m[1] == "no" || m[1] == "on" || m[1] == "off" || m[1] == "True" || m[1] == "False" {
 			return " (expected true or false)"
 		}
 		if !strings.ContainsAny(m[1], "\"'") {

@@ -111,6 +111,9 @@ func (v *validator) keyring(k *Keyring, path string) {
 			v.errorf(peer+".identity", "a key for any identity is one with address = [\"0.0.0.0/0\", \"::/0\"]")
 		}
 		for i, a := range p.Address {
+			if !a.IsValid() {
+				continue // reported
+			}
 			if other := addresses[a]; other != "" {
 				v.errorf(v.item(peer+".address", i), "peer %q has the same address %s: which key is meant cannot be told", other, a)
 			}
@@ -134,7 +137,9 @@ func (m *IdentityMatch) words() (out []string) {
 		}
 	}
 	for _, p := range m.Address {
-		out = append(out, "address "+p.String())
+		if p.IsValid() {
+			out = append(out, "address "+p.String())
+		}
 	}
 	add("fqdn", m.FQDN)
 	add("fqdn-domain", m.FQDNDomain)

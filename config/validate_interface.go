@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 func (v *validator) interfaces() {
@@ -54,7 +55,7 @@ func (v *validator) onlyKeys(i *Interface, path string, kind Kind) {
 		}
 		key := joinPath(path, f.name)
 		if _, written := v.c.src.at[key]; written {
-			v.errorf(key, "a %s interface has no such key (it is for: %s)", kind, f.tag.Get("only"))
+			v.errorf(key, "%s interfaces have no such key (it is for %s)", kind, strings.ReplaceAll(f.tag.Get("only"), ",", " and "))
 		}
 	}
 }
@@ -63,6 +64,7 @@ func (v *validator) addresses(i *Interface, path string) {
 	for n, p := range i.Address {
 		a, key := p.Addr(), v.item(path+".address", n)
 		switch {
+		case !p.IsValid(): // reported
 		case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			v.errorf(key, "%s cannot be an interface's address", a)
 		case p.Bits() == 0:
@@ -72,7 +74,7 @@ func (v *validator) addresses(i *Interface, path string) {
 		case a.Is4() && p.Bits() < 31 && a == broadcast(p):
 			v.errorf(key, "%s is the broadcast address of its subnet", a)
 		}
-		if slices.ContainsFunc(i.Address[:n], func(q netip.Prefix) bool { return q.Addr() == a }) {
+		if p.IsValid() && slices.ContainsFunc(i.Address[:n], func(q netip.Prefix) bool { return q.Addr() == a }) {
 			v.errorf(key, "%s is listed twice", a)
 		}
 	}
@@ -80,7 +82,8 @@ func (v *validator) addresses(i *Interface, path string) {
 
 // item is the path of a list's element, or of the list when it was written as one value alone.
 func (v *validator) item(path string, i int) string {
-	if q := at2(path, i); v.c.src.at[q].key != "" {
+	q := at2(path, i)
+	if _, ok := v.c.src.at[q]; ok {
 		return q
 	}
 	return path
@@ -171,7 +174,7 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 		}
 	} else if a := t.Source.Address; a.IsValid() {
 		if want, one := t.modeFamily(); one && a.Is4() != want {
-			v.errorf(path+".source", "mode %q needs an %s address, got %s", t.Mode, t.familyName(), a)
+			v.errorf(path+".source", "mode %q needs an %s address, got %s", t.Mode, familyName(want), a)
 		}
 		if o := v.owner(a); o != nil && o.VRF != t.TunnelVRF {
 			v.errorf(path+".source", "%s has %s, in the routing table %q, but tunnel-vrf is %q", o.Name, a, o.VRF, t.TunnelVRF)
@@ -182,11 +185,11 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 	case t.Mode == GREMultipoint && d.IsValid():
 		v.errorf(path+".destination", "mode %q has no one destination: NHRP finds them; for a point-to-point tunnel set mode = \"gre ip\"", t.Mode)
 	case t.Mode == GREMultipoint:
-	case !d.IsValid() && t.Protection == "" && !v.bad[path+".destination"]:
+	case !d.IsValid() && t.Protection == "" && t.Mode.GRE() && !v.bad[path+".destination"] && !v.bad[path+".mode"] && !v.bad[path+".protection"]:
 		v.errorf(path, "destination is missing: an unprotected point-to-point tunnel cannot know its far end otherwise")
 	case d.IsValid():
 		if want, one := t.modeFamily(); one && d.Is4() != want {
-			v.errorf(path+".destination", "mode %q needs an %s address, got %s", t.Mode, t.familyName(), d)
+			v.errorf(path+".destination", "mode %q needs an %s address, got %s", t.Mode, familyName(want), d)
 		} else if d.IsUnspecified() || d.IsMulticast() {
 			v.errorf(path+".destination", "%s is not the address of a router", d)
 		} else if d == t.Source.Address || v.owner(d) != nil && v.owner(d).VRF == t.TunnelVRF {
@@ -213,10 +216,14 @@ func (t *Interface) modeFamily() (v4, one bool) {
 
 func (t *Interface) familyName() string {
 	f := t.families()
-	switch {
-	case len(f) > 1:
+	if len(f) > 1 {
 		return "IPv4 or IPv6"
-	case f[0]:
+	}
+	return familyName(f[0])
+}
+
+func familyName(v4 bool) string {
+	if v4 {
 		return "IPv4"
 	}
 	return "IPv6"

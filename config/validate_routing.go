@@ -14,7 +14,7 @@ func (v *validator) routes() {
 	}
 	seen := map[key]int{}
 	for n, r := range v.c.Route {
-		path := at("route", n)
+		path := v.item("route", n)
 		if v.bad[path+".prefix"] || !r.Prefix.IsValid() || v.bad[path+".via"] || v.bad[path+".interface"] {
 			continue
 		}
@@ -36,7 +36,7 @@ func (v *validator) routes() {
 		}
 		k := key{r.VRF, r.Prefix, r.Via, r.Interface}
 		if o, twice := seen[k]; twice {
-			v.errorf(path, "%s is there already with the same next hop (%s)", r.Prefix, v.where(at("route", o)))
+			v.errorf(path, "%s is there already with the same next hop (%s)", r.Prefix, v.where(v.item("route", o)))
 		} else {
 			seen[k] = n
 		}
@@ -95,6 +95,9 @@ func (v *validator) bgp() {
 	}
 	for n, p := range b.Network {
 		path := v.item("bgp.network", n)
+		if !p.IsValid() {
+			continue // reported
+		}
 		if slices.Contains(b.Network[:n], p) {
 			v.warnf(path, "%s is listed twice", p)
 		} else if !v.hasRoute(p) {
@@ -191,7 +194,7 @@ func isTrue(b *bool) bool { return b != nil && *b }
 
 func (v *validator) listen(b *BGP) {
 	for n, l := range b.Listen {
-		path := at("bgp", "listen", n)
+		path := v.item("bgp.listen", n)
 		if g := b.PeerGroup[l.PeerGroup]; g != nil && g.RemoteAS == 0 && !v.bad[at("bgp", "peer-group", l.PeerGroup, "remote-as")] {
 			v.errorf(path+".peer-group", "peer group %q has no remote-as, which neighbours that are not listed need", l.PeerGroup)
 		}
