@@ -1,7 +1,6 @@
 package afpacket
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -18,19 +17,22 @@ import (
 type Ring uint8
 
 const (
+	// Adaptive has a ring of each kind: frames while the worker keeps up, blocks while it does not.
+	Adaptive Ring = iota
 	// Blocks is TPACKET_V3: the kernel packs frames of any size into blocks and hands over whole blocks.
-	Blocks Ring = iota
+	Blocks
 	// Frames is TPACKET_V2: one slot a frame, handed over at once.
 	Frames
 )
 
 // Options change what Open does; the zero value is right for a router.
 type Options struct {
-	// Queues is the number of receive rings and workers; the kernel spreads flows over them. 0 means 1.
+	// Queues is the number of receive workers; the kernel spreads flows over them. 0 means 1. With more than one,
+	// Adaptive means Blocks.
 	Queues int
 	// Ring is the layout of the receive rings.
 	Ring Ring
-	// RingBytes is the size of one receive ring. 0 means 4 MiB.
+	// RingBytes is the size of a worker's ring, of each if it has two. 0 means 2 MiB.
 	RingBytes int
 	// Qdisc sends through the kernel's queueing discipline instead of past it.
 	Qdisc bool
@@ -48,7 +50,7 @@ type driver struct {
 	nic     *nic.NIC
 	watcher *nic.Watcher
 	restore func()
-	rings   []*ring
+	queues  []*queue
 	tx      []*sender
 	stop    int // an eventfd that becomes readable at Close
 	workers sync.WaitGroup
@@ -56,6 +58,7 @@ type driver struct {
 	mu              sync.Mutex
 	started, closed bool
 	stopping        atomic.Bool
+	steers          atomic.Uint64 // changes between quick and bulk
 
 	rxFrames, rxBytes, rxDrops, txFrames, txBytes, txDrops atomic.Uint64
 }
@@ -93,11 +96,11 @@ func Open(name string, o Options) (_ link.Driver, err error) {
 	}
 	queues := max(1, o.Queues)
 	for range queues {
-		r, err := newRing(d, o)
+		q, err := newQueue(d, o)
+		d.queues = append(d.queues, q)
 		if err != nil {
 			return nil, err
 		}
-		d.rings = append(d.rings, r)
 	}
 	// Other workers than ours send too; a few sockets keep them out of each other's way.
 	for range max(queues, min(4, runtime.GOMAXPROCS(0))) {
@@ -120,59 +123,23 @@ func (d *driver) Start(input func(v []*packet.Packet)) error {
 		return fmt.Errorf("afpacket: %s: started twice or after Close", d.info.Name)
 	}
 	d.started = true
-	group := 0
-	for i, r := range d.rings {
-		if err := r.bind(d.nic.Index()); err != nil {
-			return fmt.Errorf("afpacket: %s: %w", d.info.Name, err)
-		}
-		if len(d.rings) > 1 {
-			var err error
-			if group, err = r.join(group, i == 0); err != nil {
-				return fmt.Errorf("afpacket: %s: %w", d.info.Name, err)
-			}
-		}
+	if err := start(d.queues, d.nic.Index()); err != nil {
+		return fmt.Errorf("afpacket: %s: %w", d.info.Name, err)
 	}
-	for _, r := range d.rings {
-		d.workers.Go(func() { d.receive(r, input) })
+	for _, q := range d.queues {
+		d.workers.Go(func() { q.run(input) })
 	}
 	return nil
 }
 
-// receive is the life of one queue's worker.
-func (d *driver) receive(r *ring, input func(v []*packet.Packet)) {
-	// Never unlocked: the thread ends with the worker.
-	runtime.LockOSThread()
-	v := make([]*packet.Packet, 0, vector)
-	fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(d.stop), Events: unix.POLLIN}}
-	for {
-		v = r.fill(v[:0])
-		if len(v) > 0 {
-			var bytes uint64
-			for _, p := range v {
-				bytes += uint64(p.Len())
-			}
-			d.rxFrames.Add(uint64(len(v)))
-			d.rxBytes.Add(bytes)
-			for rest := v; len(rest) > 0; { // more than a vector when super-frames came
-				n := min(vector, len(rest))
-				input(rest[:n])
-				rest = rest[n:]
-			}
-			if r.more() && !d.stopping.Load() {
-				continue
-			}
-		}
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return
-		}
-		if fds[1].Revents != 0 {
-			return
-		}
-		if fds[0].Revents&unix.POLLERR != 0 {
-			// The interface went down: the error is read once, the socket works again when it is up.
-			_, _ = unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-		}
+// count counts received packets.
+func (d *driver) count(v []*packet.Packet) {
+	var bytes uint64
+	for _, p := range v {
+		bytes += uint64(p.Len())
 	}
+	d.rxFrames.Add(uint64(len(v)))
+	d.rxBytes.Add(bytes)
 }
 
 func (d *driver) Send(v []*packet.Packet) {
@@ -197,8 +164,10 @@ func (d *driver) sender() *sender {
 func (d *driver) Info() link.Info { return d.info }
 
 func (d *driver) Stats() link.Stats {
-	for _, r := range d.rings {
-		d.rxDrops.Add(r.kernelDrops())
+	for _, q := range d.queues {
+		for _, r := range q.rings() {
+			d.rxDrops.Add(r.kernelDrops())
+		}
 	}
 	return link.Stats{
 		RxFrames: d.rxFrames.Load(), RxBytes: d.rxBytes.Load(), RxDrops: d.rxDrops.Load(),
@@ -229,8 +198,10 @@ func (d *driver) free() {
 	if d.watcher != nil {
 		d.watcher.Close()
 	}
-	for _, r := range d.rings {
-		r.close()
+	for _, q := range d.queues {
+		for _, r := range q.rings() {
+			r.close()
+		}
 	}
 	for _, s := range d.tx {
 		s.close()

@@ -2,12 +2,15 @@ package afpacket
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +69,7 @@ func want(t testing.TB, c <-chan []byte, b []byte) {
 	}
 }
 
-var rings = map[string]Ring{"blocks": Blocks, "frames": Frames}
+var rings = map[string]Ring{"adaptive": Adaptive, "blocks": Blocks, "frames": Frames}
 
 func TestFramesGoBothWaysAndNoneComesBack(t *testing.T) {
 	for name, ring := range rings {
@@ -102,7 +105,7 @@ func TestALongVectorArrivesInOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ns := nstest.New(t)
 			ns.Veth("a", ns, "b")
-			a, b := open(t, ns, "a", Options{}), open(t, ns, "b", Options{Ring: ring})
+			a, b := open(t, ns, "a", Options{}), open(t, ns, "b", Options{Ring: ring, RingBytes: 4 << 20})
 			got := collect(t, b, ours)
 			v := make([]*packet.Packet, 1000)
 			for i := range v {
@@ -312,6 +315,76 @@ func TestKernelsWithOffloadsTalkTCPThroughTwoDrivers(t *testing.T) {
 	}
 }
 
+// Under load frames go to the bulk ring, and back to the quick one after it; none is lost or comes twice or out of order
+// while they change.
+func TestTheRingsChangeWithTheLoadWithoutAnyoneNoticing(t *testing.T) {
+	ns := nstest.New(t)
+	ns.Veth("a", ns, "b")
+	a, b := open(t, ns, "a", Options{}), open(t, ns, "b", Options{RingBytes: 16 << 20})
+	var gate sync.Mutex
+	next, wrong := atomic.Uint64{}, atomic.Uint64{}
+	if err := b.Start(func(v []*packet.Packet) {
+		gate.Lock()
+		defer gate.Unlock()
+		for _, p := range v {
+			if got := p.Bytes(); ours(got) {
+				if binary.BigEndian.Uint64(got[14:]) != next.Load() {
+					wrong.Add(1)
+				}
+				next.Add(1)
+			}
+		}
+		packet.ReleaseAll(v)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sent := uint64(0)
+	v := make([]*packet.Packet, vector)
+	send := func(n int) {
+		for i := range v[:n] {
+			f := frame(b.Info().MAC, a.Info().MAC, "")
+			binary.BigEndian.PutUint64(f[14:], sent)
+			v[i] = packet.From(f)
+			sent++
+		}
+		a.Send(v[:n])
+	}
+	arrived := func() {
+		t.Helper()
+		for deadline := time.Now().Add(long); next.Load() < sent; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d frames sent, %d came", sent, next.Load())
+			}
+			runtime.Gosched()
+		}
+	}
+	steers := &b.(*driver).steers
+	for round := uint64(1); round <= 3; round++ {
+		for deadline := time.Now().Add(long); steers.Load() < 2*round-1; {
+			gate.Lock() // a worker that cannot keep up
+			for range 2 * busy / vector {
+				send(vector)
+			}
+			gate.Unlock()
+			arrived()
+			if time.Now().After(deadline) {
+				t.Fatal("frames were never steered to the bulk ring")
+			}
+		}
+		for deadline := time.Now().Add(long); steers.Load() < 2*round; {
+			send(1)
+			arrived()
+			if time.Now().After(deadline) {
+				t.Fatal("frames were never steered back")
+			}
+		}
+	}
+	arrived()
+	if n := wrong.Load(); n > 0 || b.Stats().RxDrops > 0 {
+		t.Fatalf("%d of %d frames out of place, %+v", n, sent, b.Stats())
+	}
+}
+
 // transfer sends bytes by TCP from one kernel to the other and verifies them.
 func transfer(t testing.TB, k1, k2 *nstest.Namespace, size int) {
 	t.Helper()
@@ -432,6 +505,7 @@ func BenchmarkForward(b *testing.B) {
 				sent += vector
 			}
 			s := in.Stats()
+			b.ReportMetric(float64(in.(*driver).steers.Load()), "steers")
 			b.ReportMetric(float64(out.Stats().TxFrames)/b.Elapsed().Seconds()/1e6, "Mpps")
 			b.ReportMetric(float64(s.RxDrops)/float64(sent), "lost")
 		})

@@ -5,8 +5,10 @@
 //	                                  super-frames cut up, checksums finished, VLAN tags put back
 //	NIC ◄─ kernel ◄─ sendmmsg, PACKET_QDISC_BYPASS ◄─ Send(vector), any worker
 //
-// The ring is TPACKET_V3 (Options.Ring: Blocks): the kernel fills a block with frames and hands it over when it is full
-// or after a millisecond of the kernel's timer. TPACKET_V2 (Frames) hands over each frame at once.
+// There are two layouts of the ring. In TPACKET_V3 (Blocks) the kernel packs frames into blocks and hands a block over
+// when it is full or when its timer says so: little work and little memory a frame, but a lone frame waits for 1 ms, and
+// for up to 8 ms on kernels before 6.18. In TPACKET_V2 (Frames) each frame has a slot and comes at once. A worker has
+// one ring of each and takes what the traffic asks for: see queue_linux.go.
 //
 // Frames of a kernel on the other side of a veth, or of a guest on the same host, can come without checksums and as
 // super-frames of 64 kB: the virtio-net header in front of each (PACKET_VNET_HDR) says so and package vnet does the work.

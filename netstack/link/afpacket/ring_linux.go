@@ -17,10 +17,12 @@ const (
 	// blockSize holds the largest super-frame, with room for its header.
 	blockSize = 128 << 10
 	// retireMs is after how many milliseconds the kernel hands over a block that is not full.
-	retireMs     = 1
-	defaultBytes = 4 << 20
-	// align is TPACKET_ALIGNMENT.
-	align = 16
+	retireMs = 1
+	// quietBlock is with how few frames a block of a timer's period says that there is little traffic.
+	quietBlock   = 256
+	defaultBytes = 2 << 20
+	// copyBytes is how much may wait on the socket's queue: super-frames, in a ring of frames.
+	copyBytes = 4 << 20
 	// sllPktType is the place of the packet type in struct sockaddr_ll.
 	sllPktType = 10
 	// largest is the largest super-frame, with its Ethernet header.
@@ -38,8 +40,11 @@ type ring struct {
 	next  int
 	vnet  bool
 
-	// Blocks: what is left of the current block.
+	// Blocks: what is left of the current block, and whether one was handed over by the timer with little in it.
 	left, at uint32
+	quiet    bool
+	// Frames: whether the kernel found no free slot.
+	losing bool
 	// Frames: where a frame that did not fit its slot is read into.
 	large []byte
 
@@ -47,21 +52,21 @@ type ring struct {
 	closed  bool
 }
 
-func newRing(d *driver, o Options) (*ring, error) {
+func newRing(d *driver, kind Ring, bytes int) (*ring, error) {
 	// Protocol 0: nothing is received before bind.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("packet socket (CAP_NET_RAW is needed): %w", err)
 	}
-	r := &ring{d: d, fd: fd, kind: o.Ring}
-	if err := r.setup(o); err != nil {
+	r := &ring{d: d, fd: fd, kind: kind}
+	if err := r.setup(bytes); err != nil {
 		r.close()
 		return nil, err
 	}
 	return r, nil
 }
 
-func (r *ring) setup(o Options) error {
+func (r *ring) setup(bytes int) error {
 	version := unix.TPACKET_V3
 	if r.kind == Frames {
 		version = unix.TPACKET_V2
@@ -73,10 +78,6 @@ func (r *ring) setup(o Options) error {
 	_ = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 	// Before the ring: a ring fixes it. Without it unfinished checksums are found by the frame's status.
 	r.vnet = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) == nil
-	bytes := o.RingBytes
-	if bytes <= 0 {
-		bytes = defaultBytes
-	}
 	blocks := max(2, bytes/blockSize)
 	if r.kind == Blocks {
 		r.size, r.count = blockSize, blocks
@@ -97,6 +98,9 @@ func (r *ring) setup(o Options) error {
 		// Frames that do not fit their slot are queued on the socket as well.
 		if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_COPY_THRESH, 1); err != nil {
 			return fmt.Errorf("copy threshold: %w", err)
+		}
+		if unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, copyBytes) != nil {
+			_ = unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, copyBytes)
 		}
 		req := unix.TpacketReq{
 			Block_size: uint32(block), Block_nr: uint32(r.count / (block / r.size)),
@@ -126,17 +130,20 @@ func (r *ring) bind(index int) error {
 	return nil
 }
 
-// join makes the ring one of a group over which the kernel spreads flows.
-func (r *ring) join(group int, first bool) (int, error) {
-	arg := unix.PACKET_FANOUT_HASH<<16 | group
-	if first {
-		arg = (unix.PACKET_FANOUT_HASH | unix.PACKET_FANOUT_FLAG_UNIQUEID) << 16
+// deaf makes the socket receive nothing, or again everything.
+func (r *ring) deaf(on bool) error {
+	if !on {
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0); err != nil {
+			return fmt.Errorf("detach filter: %w", err)
+		}
+		return nil
 	}
-	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, arg); err != nil {
-		return 0, fmt.Errorf("fanout: %w", err)
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	if err := unix.SetsockoptSockFprog(r.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: 1, Filter: &nothing[0]}); err != nil {
+		return fmt.Errorf("attach filter: %w", err)
 	}
-	got, err := unix.GetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
-	return got & 0xffff, err
+	return nil
 }
 
 // fill appends received packets to v, about a vector of them, and returns nothing when there are none now.
@@ -147,10 +154,14 @@ func (r *ring) fill(v []*packet.Packet) []*packet.Packet {
 	for len(v) < vector {
 		if r.left == 0 {
 			b := r.block()
-			if atomic.LoadUint32(&b.Hdr.Block_status)&unix.TP_STATUS_USER == 0 {
+			status := atomic.LoadUint32(&b.Hdr.Block_status)
+			if status&unix.TP_STATUS_USER == 0 {
 				return v
 			}
-			if r.left, r.at = b.Hdr.Num_pkts, b.Hdr.Offset_to_first_pkt; r.left == 0 {
+			if r.left, r.at = b.Hdr.Num_pkts, b.Hdr.Offset_to_first_pkt; status&unix.TP_STATUS_BLK_TMO != 0 && r.left < quietBlock {
+				r.quiet = true
+			}
+			if r.left == 0 {
 				r.release(b)
 				continue
 			}
@@ -186,6 +197,7 @@ type tpacketBlock struct {
 }
 
 func (r *ring) release(b *tpacketBlock) {
+	atomic.StoreUint32(&b.Hdr.Num_pkts, 0) // for pending: the kernel clears it only when it opens the block again
 	atomic.StoreUint32(&b.Hdr.Block_status, unix.TP_STATUS_KERNEL)
 	r.next = (r.next + 1) % r.count
 }
@@ -198,6 +210,7 @@ func (r *ring) fillFrames(v []*packet.Packet) []*packet.Packet {
 		if status&unix.TP_STATUS_USER == 0 {
 			return v
 		}
+		r.losing = r.losing || status&unix.TP_STATUS_LOSING != 0
 		f := received{
 			mac: int(h.Mac), caught: int(h.Snaplen), length: int(h.Len), sll: unix.SizeofTpacket2Hdr,
 			status: status, tci: h.Vlan_tci, tpid: h.Vlan_tpid,
@@ -213,17 +226,8 @@ func (r *ring) fillFrames(v []*packet.Packet) []*packet.Packet {
 	return v
 }
 
-// more tells whether fill would find something.
-func (r *ring) more() bool {
-	switch {
-	case r.left > 0:
-		return true
-	case r.kind == Blocks:
-		return atomic.LoadUint32(&r.block().Hdr.Block_status)&unix.TP_STATUS_USER != 0
-	}
-	h := (*unix.Tpacket2Hdr)(unsafe.Pointer(&r.mem[r.next*r.size]))
-	return atomic.LoadUint32(&h.Status)&unix.TP_STATUS_USER != 0
-}
+// pending tells whether the kernel is filling a block (Blocks).
+func (r *ring) pending() bool { return r.left > 0 || atomic.LoadUint32(&r.block().Hdr.Num_pkts) > 0 }
 
 // received is what the kernel says of a frame, whatever the ring's layout.
 type received struct {
