@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -322,16 +324,17 @@ func TestTheRingsChangeWithTheLoadWithoutAnyoneNoticing(t *testing.T) {
 	ns.Veth("a", ns, "b")
 	a, b := open(t, ns, "a", Options{}), open(t, ns, "b", Options{RingBytes: 16 << 20})
 	var gate sync.Mutex
-	next, wrong := atomic.Uint64{}, atomic.Uint64{}
+	var came, next, wrong atomic.Uint64
 	if err := b.Start(func(v []*packet.Packet) {
 		gate.Lock()
 		defer gate.Unlock()
 		for _, p := range v {
 			if got := p.Bytes(); ours(got) {
-				if binary.BigEndian.Uint64(got[14:]) != next.Load() {
+				n := binary.BigEndian.Uint64(got[14:])
+				if came.Add(1); n < next.Load() {
 					wrong.Add(1)
 				}
-				next.Add(1)
+				next.Store(n + 1)
 			}
 		}
 		packet.ReleaseAll(v)
@@ -351,9 +354,9 @@ func TestTheRingsChangeWithTheLoadWithoutAnyoneNoticing(t *testing.T) {
 	}
 	arrived := func() {
 		t.Helper()
-		for deadline := time.Now().Add(long); next.Load() < sent; {
+		for deadline := time.Now().Add(long); came.Load()+backlogDrops(t, ns, "a") < sent; {
 			if time.Now().After(deadline) {
-				t.Fatalf("%d frames sent, %d came", sent, next.Load())
+				t.Fatalf("%d frames sent, %d came, %d lost by veth", sent, came.Load(), backlogDrops(t, ns, "a"))
 			}
 			runtime.Gosched()
 		}
@@ -362,7 +365,7 @@ func TestTheRingsChangeWithTheLoadWithoutAnyoneNoticing(t *testing.T) {
 	for round := uint64(1); round <= 3; round++ {
 		for deadline := time.Now().Add(long); steers.Load() < 2*round-1; {
 			gate.Lock() // a worker that cannot keep up
-			for range 2 * busy / vector {
+			for range busy * 3 / 2 / vector {
 				send(vector)
 			}
 			gate.Unlock()
@@ -383,6 +386,21 @@ func TestTheRingsChangeWithTheLoadWithoutAnyoneNoticing(t *testing.T) {
 	if n := wrong.Load(); n > 0 || b.Stats().RxDrops > 0 {
 		t.Fatalf("%d of %d frames out of place, %+v", n, sent, b.Stats())
 	}
+}
+
+// backlogDrops is how many frames a veth dropped because the kernel's backlog behind it was full.
+func backlogDrops(t testing.TB, ns *nstest.Namespace, name string) (n uint64) {
+	t.Helper()
+	ns.Must("read the counters", func() error {
+		b, err := os.ReadFile("/proc/thread-self/net/dev")
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); len(f) == 17 && f[0] == name+":" {
+				n, err = strconv.ParseUint(f[12], 10, 64)
+			}
+		}
+		return err
+	})
+	return n
 }
 
 // transfer sends bytes by TCP from one kernel to the other and verifies them.
