@@ -1,0 +1,169 @@
+package netstack
+
+import (
+	"encoding/binary"
+
+	"felloe/netstack/esp"
+	"felloe/netstack/gre"
+	"felloe/netstack/ip"
+	"felloe/netstack/packet"
+)
+
+// encapRoom is the most that one encapsulation puts in front: outer IPv6, UDP, ESP header and IV, inner IPv6, GRE.
+const encapRoom = 40 + 8 + 8 + 16 + 40 + 16
+
+// tosControl is the precedence of internetwork control (CS6).
+const tosControl = 0xc0
+
+// output sends IP packets through the session.
+func (s *Session) output(w *worker, v []*packet.Packet) {
+	s.tunnel.iface.captured(Out, v)
+	s.encapsulate(w, v, 0)
+}
+
+// encapsulate puts GRE, ESP and the outer header around packets and routes them in the underlay. proto is GRE's
+// protocol type for all of them; 0 takes it from the IP version of each.
+func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
+	t := s.tunnel
+	i := t.iface
+	out := s.outbound.Load()
+	switch {
+	case s.closed.Load():
+		w.d.dropAll(v, dropNoSession)
+		return
+	case !i.up.Load():
+		w.d.dropAll(v, dropInterfaceDown)
+		return
+	case t.cfg.Protected && out == nil:
+		s.noSA(w, v)
+		return
+	}
+	var tos [vectorSize]uint8
+	var bytes, data uint64
+	n := 0
+	inner := s.inner()
+	for k, p := range v {
+		v[k] = nil
+		if p.Hops++; p.Hops > maxHops {
+			w.d.drop(p, dropLoop)
+			continue
+		}
+		if p.Headroom() < encapRoom || p.Tailroom() < packet.Tailroom {
+			p = w.fresh(p)
+		}
+		bytes += uint64(p.Len())
+		if p.Flags&packet.FlagControl == 0 {
+			data++
+		}
+		b := p.Bytes()
+		kind := proto
+		switch {
+		case kind != 0:
+			tos[n] = tosControl
+		case b[0]>>4 == 4:
+			tos[n], kind = b[1], gre.ProtocolIPv4
+		default:
+			tos[n], kind = b[0]<<4|b[1]>>4, gre.ProtocolIPv6
+		}
+		if t.cfg.Mode != VTI {
+			g := p.Prepend(t.greSize())
+			binary.BigEndian.PutUint32(g, uint32(kind))
+			if t.cfg.HasKey {
+				g[0] = 0x20
+				binary.BigEndian.PutUint32(g[4:], t.cfg.Key)
+			}
+			if out != nil && out.Mode() == esp.Tunnel {
+				h := ip.Outer{Src: inner.local, Dst: inner.remote, Proto: ip.GRE, TTL: t.cfg.TTL, TOS: tos[n], DF: true}
+				h.Prepend(p)
+			}
+		}
+		v[n] = p
+		n++
+	}
+	v = v[:n]
+	i.txPackets.Add(uint64(n))
+	i.txBytes.Add(bytes)
+	s.txPackets.Add(uint64(n))
+	s.txBytes.Add(bytes)
+	s.txData.Add(data)
+	h := ip.Outer{Src: t.Source(), Dst: s.NBMA(), Proto: ip.GRE, TTL: t.cfg.TTL}
+	if out != nil {
+		v = s.seal(w, out, v, tos[:n])
+		h.Proto = ip.ESP
+		if out.UDPEncap() {
+			h.Proto = ip.UDP
+		}
+		if a := out.Remote().Addr(); a.IsValid() {
+			h.Dst = a
+		}
+		if a := out.Local().Addr(); a.IsValid() {
+			h.Src = a
+		}
+	}
+	if !h.Src.IsValid() || !h.Dst.IsValid() || h.Src.Is4() != h.Dst.Is4() {
+		w.d.dropAll(v, dropNoSession)
+		return
+	}
+	path := s.path()
+	for k, p := range v {
+		h.TOS = tos[k]
+		// What is too long for the path all the same (1,280 bytes of IPv6, NHRP) is fragmented outside.
+		h.DF, h.ID = p.Len()+h.Size() <= path, 0
+		if !h.DF {
+			h.ID = uint16(w.d.ipID.Add(1))
+		}
+		h.Prepend(p)
+		p.Flags |= packet.FlagLocal
+		p.Ingress, p.SA, p.Session, p.Flow = 0, nil, nil, 0
+	}
+	w.originate(t.cfg.Underlay, v)
+}
+
+// seal encrypts a vector in place; what cannot be sealed is dropped, and tos keeps step.
+func (s *Session) seal(w *worker, out *esp.Outbound, v []*packet.Packet, tos []uint8) []*packet.Packet {
+	next := func(p *packet.Packet) uint8 {
+		switch {
+		case s.tunnel.cfg.Mode != VTI && out.Mode() == esp.Transport:
+			return ip.GRE
+		case p.Bytes()[0]>>4 == 6:
+			return ip.IPv6
+		}
+		return ip.IPv4
+	}
+	done, n := 0, 0
+	for done < len(v) {
+		proto := next(v[done])
+		end := done + 1
+		for end < len(v) && next(v[end]) == proto {
+			end++
+		}
+		for done < end {
+			k, err := out.SealVector(v[done:end], proto)
+			copy(tos[n:], tos[done:done+k])
+			if n != done {
+				copy(v[n:], v[done:done+k])
+			}
+			n += k
+			done += k
+			if err != nil && done < end {
+				w.d.drop(v[done], dropSeal)
+				done++
+			}
+		}
+	}
+	clear(v[n:])
+	return v[:n]
+}
+
+// noSA drops packets that a protected tunnel must not send, and asks for an SA.
+func (s *Session) noSA(w *worker, v []*packet.Packet) {
+	wanted := false
+	for _, p := range v {
+		wanted = wanted || p != nil && p.Flags&packet.FlagControl == 0
+	}
+	s.tunnel.iface.drops[dropNoSA].Add(uint64(len(v)))
+	w.d.dropAll(v, dropNoSA)
+	if wanted && s.limit(&s.noSAAt, w.time()) {
+		w.d.punt(Punt{Reason: PuntNoSA, Interface: s.tunnel.iface, Session: s, NextHop: s.NBMA()})
+	}
+}
