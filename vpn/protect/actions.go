@@ -145,6 +145,10 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 	if s.attempt == up.SA {
 		s.attempt = 0
 	}
+	if m.ikes[up.SA] == nil {
+		m.ikes[up.SA] = &ikeSA{id: up.SA, vrf: cmp.Or(up.VRF, "default"), profile: up.Profile, local: up.Local, remote: up.Remote,
+			peer: up.Peer, self: up.LocalID, established: true, pairs: map[ikev2.ChildID]*pair{}}
+	}
 	p, err := m.install(s, up)
 	if err != nil {
 		m.logInstall(s, up, err)
@@ -298,5 +302,9 @@ func (m *Manager) follow(s *session, id ikev2.SAID, remote netip.AddrPort) {
 		s.nbma = remote.Addr()
 		s.net.SetNBMA(s.nbma)
 	}
+	// The data plane finds sessions by the outer address too, for path MTU: have it look again.
+	p := s.live()
+	s.setInner(p)
+	s.net.SetOutbound(p.out)
 	m.event(s, Event{Kind: Moved, IKE: id})
 }

@@ -12,13 +12,13 @@ import (
 
 // KeyLog takes key material for a capture's reader. It is for labs only: whoever has it reads the traffic.
 type KeyLog interface {
-	WriteKey(kind ikev2.KeyLogKind, line string) error
+	Key(l ikev2.KeyLog) error
 }
 
 // KeyLogDir writes the files ikev2_decryption_table and esp_sa into a folder, as Wireshark and tshark read them from
 // their configuration folder:
 //
-//	tshark -o esp.enable_encryption_decode:TRUE -C … , or WIRESHARK_CONFIG_DIR=FOLDER tshark -r wan.pcap
+//	WIRESHARK_CONFIG_DIR=FOLDER tshark -o esp.enable_encryption_decode:TRUE -r wan.pcap
 //
 // Several routers of a lab may write to one folder. It is safe for concurrent use.
 func KeyLogDir(dir string) (KeyLog, error) {
@@ -33,14 +33,15 @@ type keyFiles struct {
 	dir string
 }
 
-func (k *keyFiles) WriteKey(kind ikev2.KeyLogKind, line string) error {
+// Key implements KeyLog.
+func (k *keyFiles) Key(l ikev2.KeyLog) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	f, err := os.OpenFile(filepath.Join(k.dir, string(kind)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(k.dir, string(l.Kind)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	if _, err = f.WriteString(line + "\n"); err != nil {
+	if _, err = f.WriteString(l.Line + "\n"); err != nil {
 		f.Close()
 		return err
 	}
@@ -55,10 +56,11 @@ type keyWriter struct {
 	w  io.Writer
 }
 
-func (k *keyWriter) WriteKey(kind ikev2.KeyLogKind, line string) error {
+// Key implements KeyLog.
+func (k *keyWriter) Key(l ikev2.KeyLog) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, err := fmt.Fprintf(k.w, "%s: %s\n", kind, line)
+	_, err := fmt.Fprintf(k.w, "%s: %s\n", l.Kind, l.Line)
 	return err
 }
 
@@ -66,7 +68,7 @@ func (m *Manager) keyLog(a ikev2.KeyLog) {
 	if m.o.KeyLog == nil {
 		return
 	}
-	if err := m.o.KeyLog.WriteKey(a.Kind, a.Line); err != nil && m.quiet.allow(noAddr, "key log", m.now(), quietFor) {
+	if err := m.o.KeyLog.Key(a); err != nil && m.quiet.allow(noAddr, "key log", m.now(), quietFor) {
 		m.o.Log.Warn().Str("event", "key-log-failed").Err(err).Msg("the key log cannot be written: captures will not decrypt")
 	}
 }

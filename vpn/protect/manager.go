@@ -194,7 +194,7 @@ func (m *Manager) run(acts []ikev2.Action) {
 	defer func() {
 		m.busy = false
 		if !finished {
-			// A panic goes up to the loop, which counts it; what is left of the queue is not its fault.
+			// The panic goes up to the loop, which counts it; what is left of the queue is not its fault.
 			m.loop.Post("ike actions after a panic", func() { m.run(nil) })
 		}
 	}()
@@ -246,6 +246,7 @@ func (m *Manager) contain(id ikev2.SAID) {
 	}
 	m.counters.Contained++
 	m.o.Engine.DropSA(id)
+	defer m.loop.Post("ike actions after a panic", func() { m.run(nil) })
 	ike := m.ikes[id]
 	if ike == nil {
 		return

@@ -199,14 +199,41 @@ func (m *Manager) sendOn(s *session, p *pair) {
 	if p == nil {
 		m.setOutbound(s, nil)
 	} else {
+		s.shared = nil
 		s.ike, s.remote, s.peer, s.self, s.nat = p.up.SA, p.up.Remote, p.up.Peer, p.up.LocalID, p.up.NAT
 		if a := p.up.Remote.Addr(); a != s.nbma {
 			s.nbma = a
 			s.net.SetNBMA(a)
 		}
+		s.setInner(p)
 		m.setOutbound(s, p.out)
 	}
 	m.mark(s)
+}
+
+// setInner tells the data plane the addresses of the IP header inside a tunnel mode SA: those of the selectors, when they
+// are single hosts. Behind a NAT they are not the ones outside.
+func (s *session) setInner(p *pair) {
+	local, remote := p.up.Local.Addr(), p.up.Remote.Addr()
+	if p.up.Mode == esp.Tunnel {
+		if a, ok := host(p.up.TSLocal); ok {
+			local = a
+		}
+		if a, ok := host(p.up.TSRemote); ok {
+			remote = a
+		}
+	}
+	s.net.SetInner(local, remote)
+}
+
+func host(ts []ikev2.TrafficSelector) (a netip.Addr, ok bool) {
+	for _, t := range ts {
+		if t.Start != t.End || a.IsValid() && a != t.Start {
+			return netip.Addr{}, false
+		}
+		a = t.Start
+	}
+	return a.Unmap(), a.IsValid()
 }
 
 // uninstall takes a pair off its session. Its inbound SA stays for linger, for packets on their way.

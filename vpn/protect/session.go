@@ -29,6 +29,7 @@ type session struct {
 	dormant   bool // wanted, but only when there is something to send
 	closed    bool
 	dirty     bool
+	atOnce    bool // begin anew without back-off: it was ended from here
 
 	peer, self ikev2.Identity // once authenticated
 	remote     netip.AddrPort // of IKE, once known
@@ -120,7 +121,7 @@ func (m *Manager) Rekey(n *netstack.Session) {
 // Reset deletes the session's SAs and, when it is wanted, begins anew: what "clear crypto session" does.
 func (m *Manager) Reset(n *netstack.Session, reason string) {
 	if s := m.byNet[n]; s != nil {
-		s.failures = 0
+		s.failures, s.atOnce = 0, true
 		m.disconnect(s, reason)
 	}
 }
@@ -328,23 +329,23 @@ func (m *Manager) settle(s *session) {
 		s.lastErr, s.lastWhy = nil, ""
 		s.stopRetry()
 		m.event(s, Event{Kind: Up, IKE: s.ike})
+		if s.shared == nil {
+			m.join(s)
+		}
 	}
 	if up {
 		m.armPoll()
 		return
 	}
 	switch {
-	case s.closed, !s.wanted && !s.permanent && len(s.pairs) == 0:
+	case s.closed && len(s.pairs) == 0, !s.wanted && !s.permanent && len(s.pairs) == 0:
 		m.remove(s)
 	case s.wanted && !s.dormant && s.attempt == 0 && s.retry == nil && len(s.pairs) == 0 && s.shared == nil:
 		// It was up: at once, unless it did not last.
-		if s.lastErr == nil && m.now().Sub(s.upSince) < stable {
+		if s.lastErr == nil && m.now().Sub(s.upSince) < stable && !s.atOnce {
 			s.failures++
-			m.backOff(s)
-			return
-		}
-		if s.lastErr == nil {
-			s.failures = 0
+		} else if s.lastErr == nil {
+			s.failures, s.atOnce = 0, false
 			m.connect(s)
 			return
 		}

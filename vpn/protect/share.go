@@ -1,6 +1,9 @@
 package protect
 
-import "felloe/netstack/esp"
+import (
+	"felloe/netstack"
+	"felloe/netstack/esp"
+)
 
 // Tunnels with the same ChildPolicy share SAs, as IOS's "tunnel protection … shared" does: the SA is made for one of
 // them, the owner, and the sessions of the others towards the same far end send on it too. A GRE key cannot be seen in
@@ -21,8 +24,10 @@ func (m *Manager) share(s *session) bool {
 			if x.tx != nil && x.nbma == s.nbma && !x.closed {
 				s.shared = x
 				s.ike, s.remote, s.peer, s.self, s.nat = x.ike, x.remote, x.peer, x.self, x.nat
+				s.setInner(x.tx)
 				s.net.SetOutbound(x.tx.out)
 				m.mark(s)
+				m.tellSharers(x)
 				m.run(nil)
 				return true
 			}
@@ -34,15 +39,51 @@ func (m *Manager) share(s *session) bool {
 // unshare ends the sharing by others of what s has, and s's own.
 func (m *Manager) unshare(s *session, why string) {
 	if s.shared != nil {
+		owner := s.shared
 		s.shared = nil
 		s.net.SetOutbound(nil)
+		m.tellSharers(owner)
 		m.mark(s)
 	}
 	for _, f := range m.followers(s) {
-		f.shared, f.downWhy = nil, why
+		f.shared, f.downWhy, f.atOnce = nil, why, true
 		f.net.SetOutbound(nil)
 		m.mark(f)
 	}
+	m.tellSharers(s)
+}
+
+// join gives a new session's SAs to the tunnels that share them, so that what the peer sends for those finds a session.
+// A configured destination finds its own session by itself.
+func (m *Manager) join(s *session) {
+	for _, t := range m.siblings(s.t) {
+		known := false
+		for _, x := range t.sessions {
+			known = known || x.nbma == s.nbma && !x.closed
+			if x.nbma == s.nbma && x.live() == nil && x.wanted && !x.closed {
+				x.stopRetry()
+				m.share(x)
+			}
+		}
+		if !known && !t.removed && t.net.Config().Mode == netstack.GREMultipoint {
+			m.share(m.newSession(t, s.nbma))
+		}
+	}
+}
+
+// sharer is a data plane's session whose SA may carry other tunnels' packets, told apart by their GRE key.
+type sharer interface{ SetSharers([]*netstack.Session) }
+
+func (m *Manager) tellSharers(s *session) {
+	n, ok := any(s.net).(sharer)
+	if !ok {
+		return
+	}
+	var list []*netstack.Session
+	for _, f := range m.followers(s) {
+		list = append(list, f.net)
+	}
+	n.SetSharers(list)
 }
 
 func (m *Manager) followers(s *session) (out []*session) {
@@ -64,6 +105,9 @@ func (m *Manager) setOutbound(s *session, out *esp.Outbound) {
 			f.shared, f.downWhy = nil, s.downWhy
 		} else {
 			f.ike, f.remote, f.peer, f.self, f.nat = s.ike, s.remote, s.peer, s.self, s.nat
+		}
+		if p := f.live(); p != nil {
+			f.setInner(p)
 		}
 		f.net.SetOutbound(out)
 		m.mark(f)

@@ -35,6 +35,14 @@ func (m *Manager) DeleteAll(reason string, timeout time.Duration, done func(clea
 	m.run(m.o.Engine.DeleteAll(m.now(), reason))
 }
 
+// Shutdown is DeleteAll for the end of the router: done is called after ShutdownTime at the latest.
+func (m *Manager) Shutdown(done func()) {
+	m.DeleteAll("router is shutting down", ShutdownTime, func(bool) { done() })
+}
+
+// ShutdownTime is how long Shutdown waits for peers that do not answer.
+const ShutdownTime = 5 * time.Second
+
 func (m *Manager) watchShutdown() {
 	if m.closing != nil && m.closing.done != nil && len(m.o.Engine.Snapshot(m.now())) == 0 {
 		m.finish(true)

@@ -75,7 +75,7 @@ func (m *Manager) closeSockets() {
 	}
 }
 
-// receive runs on a data worker.
+// receive runs on a data worker. On port 4500 the data plane has taken ESP, keepalives and the marker off.
 func (m *Manager) receive(vrf string, u netstack.UDP) {
 	data := bytes.Clone(u.Payload)
 	local, remote := unmap(u.Local), unmap(u.Remote)
@@ -85,9 +85,6 @@ func (m *Manager) receive(vrf string, u netstack.UDP) {
 }
 
 func (m *Manager) datagram(vrf string, local, remote netip.AddrPort, data []byte) {
-	if local.Port() == portNATT {
-		data = bytes.TrimPrefix(data, marker)
-	}
 	var acts []ikev2.Action
 	m.guard(func() ikev2.SAID { return m.saOfMessage(data) }, func() {
 		acts = m.o.Engine.Receive(m.now(), ikev2.Datagram{VRF: vrf, Local: local, Remote: remote, Data: data})

@@ -68,8 +68,7 @@ func (m *Manager) SetLocal(t *netstack.Tunnel, local netip.Addr) {
 	}
 	rec.cfg.Local = local
 	for _, s := range slices.Clone(rec.sessions) {
-		m.disconnect(s, "tunnel source has changed")
-		s.failures = 0
+		m.Reset(s.net, "tunnel source has changed")
 	}
 }
 
