@@ -1,2 +1,40 @@
 // Package config is the configuration of a router: what may be written in TOML, what it means, and what is wrong with it.
+//
+// Tables are IOS's objects, keys are IOS's words, and both are plain structs here: [interface.Tunnel0.nhrp] holdtime is
+// Config.Interface["Tunnel0"].NHRP.Holdtime. Whoever runs a part of the router translates from these structs.
+//
+//	files ──► tree (values with line and column) ──► decoder ──► Config, every default filled in
+//	               │ syntax                              │ keys, types, ranges     │
+//	               ▼                                     ▼                         ▼
+//	          Diagnostics  ◄──────────────────────────────────────────────── validator: references, overlaps,
+//	          all of them, in file order                                     what cannot work together
+//
+//	Config ──► Marshal ──► TOML in one fixed order, only what differs from the defaults
+//	Config, Config ──► Diff ──► changes by object and key
+//
+// The struct tags are the schema (see field): keys, defaults, units, ranges, references. Together with the comments of the
+// fields they make the JSON Schema (Schema) and docs/configuration.md; `go generate` writes the latter and descriptions.go,
+// and a test fails when one is forgotten.
+//
+// # Rules to know
+//
+//   - Parse and Load give a Config or errors, never both. Warnings come with either. Every Diagnostic has file, line and
+//     column, the key, and what would be right. After a syntax error nothing else is said: the rest would be guesses.
+//   - Defaults are values, not holes: a Config is read without asking what is set. Where the default depends on something
+//     else there is a method: NHRP.RegistrationInterval, Config.SourceAddress, BGP.Peer (after its group), IKEv2.ProfileDPD,
+//     Config.Proposals and Config.TransformSets (the smart defaults). A zero MTU of a tunnel, IPMTU or TCPAdjustMSS means
+//     "derive it". Structs made in Go start with New, NewInterface or Default, and are checked with Validate.
+//   - Marshal with WithSecrets is lossless: Parse gives an Equal Config. Without it secrets are ***, which Parse refuses.
+//   - A Secret prints *** whatever prints it; Reveal is the only way to its value.
+//   - A Config is not changed after loading; then it is safe for concurrent use.
+//
+// # References
+//
+// TOML 1.1 (through go-toml); JSON Schema draft 2020-12. Limits that are checked here come from RFC 2332 (NHRP), RFC 2385
+// (TCP MD5), RFC 4271 (BGP), RFC 5082 (GTSM), RFC 7296 (IKEv2) and RFC 8200 (IPv6).
+//
+// # Left out, so far
+//
+// Certificates, EAP, authorization policies and virtual templates (FlexVPN), IKEv1, EIGRP, route maps, BGP in a VRF, DHCP
+// addresses. Comments in a file do not survive Marshal.
 package config
