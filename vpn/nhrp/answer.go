@@ -11,6 +11,7 @@ import (
 // answer is one that we gave and that somebody keeps: when it stops being true they are told (purge).
 type answer struct {
 	target  netip.Addr
+	routed  netip.Prefix // our route at the time
 	session SessionID
 	expires time.Time
 	timer   timer
@@ -143,7 +144,7 @@ func (t *tunnel) answer(now time.Time, from From, s Session, p *message.Packet, 
 	t.event(Event{Kind: EventResolutionAnswered, Session: s.ID, Peer: p.SrcProto, Prefix: prefix, Local: true})
 
 	session, known := t.requesterSession(now, s, p, nat)
-	t.remember(now, p.SrcProto, prefix, p.DstProto, session)
+	t.remember(now, p.SrcProto, prefix, p.DstProto, r.Prefix, session)
 	switch {
 	case !known:
 		t.answerByPath(now, reply)
@@ -283,7 +284,7 @@ func (t *tunnel) refuseResolution(_ time.Time, from From, p *message.Packet, cod
 }
 
 // remember keeps an answer for a purge.
-func (t *tunnel) remember(now time.Time, requester netip.Addr, prefix netip.Prefix, target netip.Addr, id SessionID) {
+func (t *tunnel) remember(now time.Time, requester netip.Addr, prefix netip.Prefix, target netip.Addr, routed netip.Prefix, id SessionID) {
 	k := answerKey{requester, prefix}
 	a := t.answers[k]
 	if a == nil {
@@ -294,7 +295,7 @@ func (t *tunnel) remember(now time.Time, requester netip.Addr, prefix netip.Pref
 		a = &answer{}
 		t.answers[k] = a
 	}
-	a.target, a.session, a.expires = target, id, now.Add(t.cfg.Holdtime)
+	a.target, a.routed, a.session, a.expires = target, routed, id, now.Add(t.cfg.Holdtime)
 	t.e.set(&a.timer, a.expires, func(time.Time) { t.dropAnswer(k) })
 }
 
@@ -310,8 +311,7 @@ func (t *tunnel) checkAnswers(now time.Time) {
 	for _, k := range t.answerKeys() {
 		a := t.answers[k]
 		w, _, _, r := t.path(a.target, 0, false)
-		still := w == wayLocal || w == wayOut && r.Prefix.Bits() <= k.prefix.Bits()
-		if still {
+		if (w == wayLocal || w == wayOut) && r.Prefix == a.routed {
 			continue
 		}
 		t.dropAnswer(k)

@@ -286,7 +286,7 @@ func (t *tunnel) release(now time.Time, id SessionID, reason string) {
 		return
 	}
 	if reason == reasonIdle || !s.Up {
-		t.e.host.Close(id, reason)
+		t.e.close(id, reason)
 		return
 	}
 	if t.e.lingering[id] != nil {
@@ -306,7 +306,7 @@ func (t *tunnel) lingered(now time.Time, id SessionID, l *linger, reason string)
 	}
 	delete(t.e.lingering, id)
 	if ok && !t.needed(id) {
-		t.e.host.Close(id, reason)
+		t.e.close(id, reason)
 	}
 }
 
@@ -446,7 +446,7 @@ func (t *tunnel) expired(now time.Time, en *entry) {
 func (t *tunnel) sessionLate(now time.Time, en *entry) {
 	t.forget(en, "session did not come up")
 	if !t.needed(en.session) {
-		t.e.host.Close(en.session, "did not come up")
+		t.e.close(en.session, "did not come up")
 	}
 	if en.kind == KindResolved {
 		t.event(Event{Kind: EventResolutionFailed, Session: en.session, Peer: en.nextHop, NBMA: en.nbma, Prefix: en.prefix, Reason: "session did not come up"})

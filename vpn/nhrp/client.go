@@ -214,6 +214,9 @@ func (t *tunnel) learn(now time.Time, q *pending, s Session, c *message.CIE, hop
 		}
 		neighbour = t.bind(now, hostPrefix(hop), n)
 	}
+	if _, ok := t.e.host.Session(neighbour.session); !ok {
+		return // the way to it is being opened again; a later answer will do
+	}
 	answered, _ := q.target.Prefix(min(int(c.PrefixLen), q.target.BitLen()))
 	if c.PrefixLen == 0 {
 		answered = hostPrefix(q.target)

@@ -263,7 +263,9 @@ func (r *router) Close(id SessionID, reason string) {
 	if s == nil {
 		r.c.t.Fatalf("%s closes session %d, which is not there (%s)", r.name, id, reason)
 	}
-	r.c.in(0, func() { s.down("closed: " + reason) })
+	s.gone, s.Up = true, false
+	delete(r.sessions, id)
+	r.c.in(0, func() { r.engine.SessionDown(r.c.now, id, "closed: "+reason) })
 	if p := s.peer; p != nil {
 		r.c.in(10*time.Millisecond, func() {
 			if !p.r.dead {

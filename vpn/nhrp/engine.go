@@ -147,7 +147,7 @@ func (t *tunnel) change(now time.Time, cfg Config) {
 			n.restart(now)
 		}
 	}
-	t.scheduleNHS(now)
+	t.scheduleNHS(now) // MaxConnections may have changed
 	t.tellMulticast()
 	t.tellGlean()
 }
@@ -241,13 +241,13 @@ func (e *Engine) Remove(now time.Time, name string) {
 			delete(e.lingering, id)
 		}
 		delete(e.mismatches, id)
-		e.host.Close(id, "tunnel removed")
+		e.close(id, "tunnel removed")
 	}
 	for id, l := range e.lingering {
 		if l.t == t {
 			e.unset(&l.timer)
 			delete(e.lingering, id)
-			e.host.Close(id, "tunnel removed")
+			e.close(id, "tunnel removed")
 		}
 	}
 }
@@ -382,6 +382,13 @@ func (e *Engine) up(id SessionID) bool {
 	return ok && s.Up
 }
 
+// close ends a session that is still there.
+func (e *Engine) close(id SessionID, reason string) {
+	if _, ok := e.host.Session(id); ok {
+		e.host.Close(id, reason)
+	}
+}
+
 // data is a session's data counter.
 func (e *Engine) data(id SessionID) uint64 {
 	s, _ := e.host.Session(id)
@@ -467,6 +474,10 @@ func (t *tunnel) send(id SessionID, p *message.Packet) {
 		p.SetAuthentication("")
 	} else {
 		p.SetAuthentication(t.cfg.Authentication)
+	}
+	if !t.e.up(id) {
+		t.traffic.NoPath++
+		return
 	}
 	b, err := p.Encode()
 	if err != nil {

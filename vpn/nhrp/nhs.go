@@ -37,14 +37,15 @@ type nhs struct {
 // giveUp is the number of unanswered requests after which a server counts as lost.
 const giveUp = 3
 
+// changeNHS takes over the configured servers and chooses among them; those that left are let go last, so that a session
+// that another entry uses as well stays.
 func (t *tunnel) changeNHS(now time.Time, want []NHS) {
+	var gone []*nhs
 	t.nhs = slices.DeleteFunc(t.nhs, func(n *nhs) bool {
 		if slices.Contains(want, n.NHS) {
 			return false
 		}
-		if n.active {
-			n.deactivate(now, "server removed")
-		}
+		gone = append(gone, n)
 		return true
 	})
 	list := make([]*nhs, 0, len(want))
@@ -57,6 +58,12 @@ func (t *tunnel) changeNHS(now time.Time, want []NHS) {
 		}
 	}
 	t.nhs = list
+	t.scheduleNHS(now)
+	for _, n := range gone {
+		if n.active {
+			n.deactivate(now, "server removed")
+		}
+	}
 }
 
 // scheduleNHS chooses, in each cluster, the servers to use: the best by priority, as many as may be connected. One that
@@ -140,7 +147,8 @@ func (n *nhs) learn(now time.Time, a netip.Addr) {
 }
 
 func (n *nhs) unmap(now time.Time) {
-	if en := n.t.cache[hostPrefix(n.mapped)]; n.mapped.IsValid() && en != nil && en.kind == KindNHS {
+	shared := slices.ContainsFunc(n.t.nhs, func(o *nhs) bool { return o != n && o.active && o.mapped == n.mapped })
+	if en := n.t.cache[hostPrefix(n.mapped)]; n.mapped.IsValid() && en != nil && en.kind == KindNHS && !shared {
 		n.t.remove(now, en, "server not used")
 	}
 	n.mapped = netip.Addr{}
@@ -162,7 +170,8 @@ func (n *nhs) deactivate(now time.Time, reason string) {
 // bye withdraws our registration.
 func (n *nhs) bye() {
 	own := n.t.own(n.family())
-	if !own.IsValid() || !n.t.e.up(n.session) {
+	again := slices.ContainsFunc(n.t.nhs, func(o *nhs) bool { return o != n && o.active && o.session == n.session })
+	if again || !own.IsValid() || !n.t.e.up(n.session) {
 		return
 	}
 	n.t.send(n.session, &message.Packet{HopCount: 1, Type: message.PurgeRequest, Flags: message.FlagNoReply,

@@ -29,6 +29,10 @@ func (e *Engine) Receive(now time.Time, from From, data []byte) {
 		t.drop(from, p, "it came in over no session of the tunnel")
 		return
 	}
+	if !s.Up {
+		t.drop(from, p, "its session is not up")
+		return
+	}
 	// Before anything else, on every type.
 	if !t.authentic(p) {
 		t.mismatch(now, from, s, p)
