@@ -18,7 +18,7 @@ type Config struct {
 	Children  []ChildPolicy // in the responder's order of preference
 
 	CookieThreshold int // half-open SAs from which on cookies are asked for; negative: always; default 64
-	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 512
+	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 2048
 	MaxHalfOpenPeer int // of one source address; default 32
 	MaxSAs          int // IKE SAs at most; default 16384
 	HalfOpenTimeout time.Duration

@@ -39,6 +39,7 @@ type SAInfo struct {
 	LastHeard     time.Time
 	Children      []ChildInfo
 	Tag           any
+	SupersededBy  SAID // another SA, when both routers began one at once; 0 when not
 }
 
 // ChildInfo is one pair of Child SAs for show commands.
@@ -64,6 +65,7 @@ type Counters struct {
 	Malformed        uint64 // no IKE header, or payloads that do not parse
 	DecryptFailed    uint64 // integrity check failed; the message is dropped
 	UnknownSPI       uint64 // for no SA of ours
+	UnknownESP       uint64 // ESP packets that the driver reported
 	WindowDropped    uint64 // message id outside the window, or a response nobody waits for
 	Retransmitted    uint64 // requests of ours sent again
 	Resent           uint64 // cached responses sent again
@@ -74,4 +76,50 @@ type Counters struct {
 	AuthFailed       uint64
 	Established      uint64
 	Failed           uint64
+	Panics           uint64
+	HalfOpen         int // now
+}
+
+// Snapshot is all IKE SAs, in the order of their SAID.
+func (e *Engine) Snapshot(now time.Time) []SAInfo {
+	out := make([]SAInfo, 0, len(e.sessions))
+	for _, id := range sortedKeys(e.sessions) {
+		out = append(out, e.sessions[id].info(now))
+	}
+	return out
+}
+
+func (s *session) info(now time.Time) SAInfo {
+	sa := s.cur
+	life := s.profile.Lifetime
+	if life <= 0 {
+		life = DefaultIKELifetime
+	}
+	i := SAInfo{
+		ID: s.id, VRF: s.vrf, IVRF: s.profile.IVRF, Local: s.local, Remote: s.remote, Initiator: s.initiator, State: sa.state.String(),
+		Profile: s.profile.Name, Policy: s.policy, Suite: sa.suite, AuthSign: s.signed, AuthVerify: s.verified, LocalID: s.localID,
+		RemoteID: s.remoteID, SPIi: sa.spiI, SPIr: sa.spiR, Lifetime: life, Created: sa.created, Established: s.established,
+		RekeyAt: sa.rekeyAt, SendMessageID: sa.sendID, RecvMessageID: sa.recvID, Window: 1, Queued: len(sa.tasks) + len(sa.delayed),
+		DPD: s.profile.DPD, NAT: s.nat, Fragmentation: s.fragments, LastHeard: s.lastHeard, Tag: s.tag,
+	}
+	if !s.established.IsZero() {
+		i.Active = max(0, now.Sub(sa.created))
+	}
+	if s.supersededBy != nil {
+		i.SupersededBy = s.supersededBy.id
+	}
+	for _, c := range s.kids {
+		state := "READY"
+		switch {
+		case c.state == childDeleting:
+			state = "DELETE"
+		case c.state == childReplaced:
+			state = "REKEYED"
+		case c.rekey != nil:
+			state = "REKEYING"
+		}
+		i.Children = append(i.Children, ChildInfo{ID: c.id, Policy: c.policy.Name, State: state, SPIIn: c.spiIn, SPIOut: c.spiOut, Suite: c.suite,
+			Mode: c.mode, ESN: c.esn, PFS: c.pfs, TSLocal: c.tsLocal, TSRemote: c.tsRemote, Created: c.created, RekeyAt: c.rekeyAt, Expires: c.expires})
+	}
+	return i
 }

@@ -1,0 +1,205 @@
+package ikev2
+
+import (
+	"errors"
+	"fmt"
+
+	"felloe/vpn/ikev2/message"
+
+	"github.com/rs/zerolog"
+)
+
+// ikeAuth is the initiator's IKE_AUTH exchange.
+type ikeAuth struct{}
+
+func (ikeAuth) exchange() message.ExchangeType         { return message.IKE_AUTH }
+func (ikeAuth) begin(*ikeSA) ([]message.Payload, bool) { return nil, false }
+func (ikeAuth) movable() bool                          { return false }
+func (ikeAuth) done(sa *ikeSA, p *parts)               { sa.authResponse(p) }
+func (i Identity) payload(responder bool) *message.ID {
+	return &message.ID{Responder: responder, IDType: i.Type, Data: []byte(i.Value)}
+}
+func identityOf(p *message.ID) Identity { return Identity{p.IDType, string(p.Data)} }
+
+// sendAuth makes the initiator's IKE_AUTH request.
+func (sa *ikeSA) sendAuth() {
+	s := sa.s
+	method, err := authenticatorFor(s.profile.localAuth())
+	if err != nil {
+		s.fail(err.Error(), ErrConfig)
+		return
+	}
+	id := s.localID.payload(false)
+	auth, certs, err := method.sign(sa, id)
+	if err != nil {
+		s.fail(err.Error(), ErrNoKey)
+		return
+	}
+	s.signed = auth.Method
+	payloads := append([]message.Payload{id}, certs...)
+	if s.firstContact() {
+		payloads = append(payloads, &message.Notify{Message: message.INITIAL_CONTACT})
+	}
+	payloads = append(payloads, auth)
+	child, ok := sa.hs.child.offerTo(sa, true)
+	if !ok {
+		s.fail("the child policy offers nothing", ErrConfig)
+		return
+	}
+	payloads = append(payloads, child...)
+	sa.sendID = 1
+	sa.request(ikeAuth{}, message.IKE_AUTH, sa.seal(message.IKE_AUTH, 1, false, payloads))
+}
+
+// authRequest is the responder's side of IKE_AUTH.
+func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
+	s, e := sa.s, sa.e
+	if p.idi == nil || p.sa == nil || p.tsi == nil || p.tsr == nil {
+		sa.invalidSyntax(d, h, "IKE_AUTH without IDi, SA or traffic selectors")
+		return
+	}
+	s.remoteID = identityOf(p.idi)
+	refuse := func(err error) {
+		e.counters.AuthFailed++
+		s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.remoteID.String()},
+			Field{"id_type", s.remoteID.Type.String()}, Field{"reason", err.Error()})
+		sa.respond(d, h, []message.Payload{&message.Notify{Message: message.AUTHENTICATION_FAILED}})
+		s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
+		sa.finish()
+	}
+	var wanted Identity
+	if p.idr != nil {
+		wanted = identityOf(p.idr)
+	}
+	profile, ok := e.profileFor(s.vrf, s.local.Addr(), s.remoteID, wanted)
+	if !ok {
+		refuse(fmt.Errorf("%w: none has a match rule for this identity, local address %v and vrf %s", ErrNoProfile, s.local.Addr(), s.vrf))
+		return
+	}
+	s.profile = profile
+	s.localID = profile.identity(s.local.Addr())
+	if p.auth == nil {
+		refuse(fmt.Errorf("%w: peer wants EAP, profile %q does not", ErrAuthentication, profile.Name))
+		return
+	}
+	if !profile.allows(p.auth.Method) {
+		refuse(fmt.Errorf("%w: peer uses %v, which profile %q does not accept", ErrAuthentication, p.auth.Method, profile.Name))
+		return
+	}
+	theirs, err := authenticatorFor(p.auth.Method)
+	if err == nil {
+		err = theirs.verify(sa, p.idi, p.auth, p.others)
+	}
+	if err != nil {
+		refuse(err)
+		return
+	}
+	ours, err := authenticatorFor(profile.localAuth())
+	var auth *message.AUTH
+	var certs []message.Payload
+	id := s.localID.payload(true)
+	if err == nil {
+		auth, certs, err = ours.sign(sa, id)
+	}
+	if err != nil {
+		refuse(err)
+		return
+	}
+	s.signed, s.verified = auth.Method, p.auth.Method
+	sa.uncount()
+	sa.ready()
+	s.up()
+	if p.notify(message.INITIAL_CONTACT) != nil {
+		s.initialContact()
+	}
+	payloads := append([]message.Payload{id}, certs...)
+	payloads = append(payloads, auth)
+	payloads = append(payloads, sa.answerChild(p, true, nil)...)
+	sa.clearHandshake()
+	sa.respond(d, h, payloads)
+	s.settleTwins()
+}
+
+// authResponse is the initiator's side of IKE_AUTH.
+func (sa *ikeSA) authResponse(p *parts) {
+	s, e, hs := sa.s, sa.e, sa.hs
+	if s.ended {
+		// Closed meanwhile. A peer that is established must be told.
+		if p.auth == nil {
+			e.remove(sa)
+			return
+		}
+		sa.state = stDeleting
+		sa.clearHandshake()
+		sa.queue(&deleteIKE{})
+		return
+	}
+	if p.idr == nil || p.auth == nil {
+		n := p.failure()
+		switch {
+		case n == nil:
+			s.fail("peer's IKE_AUTH response has no IDr or AUTH", ErrSyntax)
+		case n.Message == message.AUTHENTICATION_FAILED:
+			e.counters.AuthFailed++
+			s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.localID.String()},
+				Field{"reason", "peer does not accept our identity or key"})
+			s.fail("peer refuses us: AUTHENTICATION_FAILED", ErrAuthentication)
+		default:
+			s.fail("peer refuses: "+n.Message.String(), ErrRefused)
+		}
+		return
+	}
+	s.remoteID = identityOf(p.idr)
+	var err error
+	if _, ok := s.profile.matchRemote(s.remoteID); !ok {
+		err = fmt.Errorf("%w: profile %q has no match rule for this identity", ErrNoProfile, s.profile.Name)
+	} else if !s.profile.allows(p.auth.Method) {
+		err = fmt.Errorf("%w: peer uses %v, which profile %q does not accept", ErrAuthentication, p.auth.Method, s.profile.Name)
+	}
+	if err == nil {
+		var theirs authenticator
+		if theirs, err = authenticatorFor(p.auth.Method); err == nil {
+			err = theirs.verify(sa, p.idr, p.auth, p.others)
+		}
+	}
+	if err != nil {
+		e.counters.AuthFailed++
+		s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.remoteID.String()},
+			Field{"id_type", s.remoteID.Type.String()}, Field{"reason", err.Error()})
+		s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
+		// RFC 7296 §2.21.2: the responder believes that the SA is up.
+		sa.state = stDeleting
+		sa.clearHandshake()
+		sa.queue(&tellFailure{})
+		return
+	}
+	s.verified = p.auth.Method
+	s.confirmed = true
+	sa.ready()
+	s.up()
+	child := hs.child
+	sa.clearHandshake()
+	child.done(sa, p)
+	s.settleTwins()
+	sa.pump()
+}
+
+// tellFailure says that the responder did not authenticate itself.
+type tellFailure struct{}
+
+func (*tellFailure) exchange() message.ExchangeType { return message.INFORMATIONAL }
+func (*tellFailure) movable() bool                  { return false }
+func (*tellFailure) done(sa *ikeSA, _ *parts)       { sa.e.remove(sa) }
+func (*tellFailure) begin(*ikeSA) ([]message.Payload, bool) {
+	return []message.Payload{&message.Notify{Message: message.AUTHENTICATION_FAILED}}, true
+}
+
+// sentinel is the package's error that err wraps.
+func sentinel(err, other error) error {
+	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
+		if errors.Is(err, s) {
+			return s
+		}
+	}
+	return other
+}

@@ -1,0 +1,131 @@
+package ikev2
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"felloe/vpn/ikev2/message"
+	"felloe/vpn/ikev2/suite"
+)
+
+func (e *Engine) profile(name string) (Profile, bool) {
+	for _, p := range e.cfg.Profiles {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Profile{}, false
+}
+
+func (e *Engine) childPolicy(name string) (ChildPolicy, bool) {
+	for _, p := range e.cfg.Children {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return ChildPolicy{}, false
+}
+
+// profileFor is the responder's choice: the profile for the front VRF and local address whose rules over the remote
+// identity fit closest; among equals one that has the identity the peer asks for, then the first.
+func (e *Engine) profileFor(vrf string, local netip.Addr, remote, wanted Identity) (Profile, bool) {
+	best, found, bestScore := Profile{}, false, -1
+	for _, p := range e.cfg.Profiles {
+		if p.MatchVRF != "*" && vrfName(p.MatchVRF) != vrf || len(p.MatchLocal) > 0 && !contains(p.MatchLocal, local) {
+			continue
+		}
+		score, ok := p.matchRemote(remote)
+		if !ok {
+			continue
+		}
+		score *= 2
+		if !wanted.IsZero() && p.identity(local) == wanted {
+			score++
+		}
+		if score > bestScore {
+			best, found, bestScore = p, true, score
+		}
+	}
+	return best, found
+}
+
+func (p Profile) matchRemote(id Identity) (int, bool) {
+	best, found := 0, false
+	for _, m := range p.MatchRemote {
+		if c, ok := m.Match(id); ok {
+			best, found = max(best, c), true
+		}
+	}
+	return best, found
+}
+
+// identity is ours: the configured one, or our address.
+func (p Profile) identity(local netip.Addr) Identity {
+	if p.Identity.IsZero() {
+		return AddressIdentity(local)
+	}
+	return p.Identity
+}
+
+func (p Profile) localAuth() AuthMethod {
+	if p.LocalAuth == 0 {
+		return message.AuthSharedKey
+	}
+	return p.LocalAuth
+}
+
+func (p Profile) allows(m AuthMethod) bool {
+	if len(p.RemoteAuth) == 0 {
+		return m == message.AuthSharedKey
+	}
+	return slices.Contains(p.RemoteAuth, m)
+}
+
+// keys finds a peer's entry in a keyring: by identity, the closest rule; or by address, the longest prefix.
+func (e *Engine) keys(keyring string, id Identity, addr netip.Addr) (KeyringPeer, error) {
+	i := slices.IndexFunc(e.cfg.Keyrings, func(k Keyring) bool { return k.Name == keyring })
+	if i < 0 {
+		return KeyringPeer{}, fmt.Errorf("%w: there is no keyring %q", ErrNoKey, keyring)
+	}
+	best, found, score := KeyringPeer{}, false, -1
+	for _, p := range e.cfg.Keyrings[i].Peers {
+		for _, m := range p.Identity {
+			if c, ok := m.Match(id); ok && !id.IsZero() && c+1000 > score {
+				best, found, score = p, true, c+1000
+			}
+		}
+		for _, a := range p.Addresses {
+			if a.Contains(addr) && a.Bits() > score {
+				best, found, score = p, true, a.Bits()
+			}
+		}
+	}
+	if !found {
+		return best, fmt.Errorf("%w: keyring %q has none for address %v and identity %v", ErrNoKey, keyring, addr, id)
+	}
+	return best, nil
+}
+
+// signingKey is the pre-shared key that we prove ourselves with. An initiator does not know yet who will answer; if its
+// profile allows one identity only, that is the one.
+func (s *session) signingKey() (suite.Key, error) {
+	id := s.remoteID
+	if id.IsZero() && len(s.profile.MatchRemote) == 1 {
+		id = s.profile.MatchRemote[0].Exact
+	}
+	p, err := s.e.keys(s.profile.Keyring, id, s.remote.Addr())
+	if err == nil && len(p.Local) == 0 {
+		err = fmt.Errorf("%w: peer %q of keyring %q has no local pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
+	}
+	return p.Local, err
+}
+
+// verifyingKey is the pre-shared key that the peer must prove itself with.
+func (s *session) verifyingKey() (suite.Key, error) {
+	p, err := s.e.keys(s.profile.Keyring, s.remoteID, s.remote.Addr())
+	if err == nil && len(p.Remote) == 0 {
+		err = fmt.Errorf("%w: peer %q of keyring %q has no remote pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
+	}
+	return p.Remote, err
+}

@@ -1,0 +1,110 @@
+package ikev2
+
+import (
+	"bytes"
+
+	"felloe/vpn/ikev2/message"
+
+	"github.com/rs/zerolog"
+)
+
+// Two routers that begin an IKE SA with each other at the same time end up with two. Which one stays is decided by both
+// alike, without a message:
+//
+//   - Twins are two established SAs with the same front VRF, remote address, identities and child policies, one begun by
+//     each side.
+//   - The one whose IKE_SA_INIT holds the lowest of the four nonces goes, as with rekeying (RFC 7296 §2.8.1).
+//   - The router that began it deletes it, but only when the other SA is confirmed: the peer has sent something
+//     authentic under it after IKE_AUTH. To have that, it sends a probe there. Then a grace of two seconds passes, in
+//     which packets under way arrive: the loser's child SAs receive until the end, and both sides send on the winner's
+//     from the moment they know (IKESuperseded).
+//   - If the winner dies meanwhile, the loser is an ordinary SA again.
+//
+// INITIAL_CONTACT does not disturb this: it ends only SAs that were established before the sender's first message came,
+// and a router sends it only when it has no other SA with that address, begun by itself or established.
+
+// settleTwins is called when an SA is established.
+func (s *session) settleTwins() {
+	if s.ended {
+		return
+	}
+	for _, id := range sortedKeys(s.e.sessions) {
+		o := s.e.sessions[id]
+		if o == nil || o == s || !s.twin(o) || o.supersededBy != nil || s.supersededBy != nil {
+			continue
+		}
+		loser, winner := s, o
+		if bytes.Compare(o.tie, s.tie) < 0 {
+			loser, winner = o, s
+		}
+		loser.supersededBy = winner
+		s.e.emit(IKESuperseded{Old: loser.id, New: winner.id})
+		winner.log(zerolog.InfoLevel, "both routers began an SA; this one stays", Field{"event", "superseded"}, Field{"other", uint64(loser.id)})
+		s.e.touch(loser.cur)
+		if loser.initiator {
+			if winner.confirmed {
+				loser.graceEnd = s.e.now.Add(graceSuperseded)
+			} else {
+				s.e.touch(winner.cur)
+				winner.cur.probe()
+			}
+		}
+	}
+}
+
+func (s *session) twin(o *session) bool {
+	return !o.established.IsZero() && o.initiator != s.initiator && o.vrf == s.vrf && o.remote.Addr() == s.remote.Addr() &&
+		o.local.Addr() == s.local.Addr() && o.remoteID == s.remoteID && o.localID == s.localID && s.sharesPolicy(o)
+}
+
+func (s *session) sharesPolicy(o *session) bool {
+	for _, c := range s.kids {
+		if o.serves(c.policy.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// confirm is called when the peer first speaks under an established SA.
+func (s *session) confirm() {
+	s.confirmed = true
+	for _, o := range s.e.sessions {
+		if o.supersededBy == s && o.initiator {
+			o.graceEnd = s.e.now.Add(graceSuperseded)
+			s.e.touch(o.cur)
+		}
+	}
+}
+
+// firstContact says whether INITIAL_CONTACT may be sent (RFC 7296 §2.4): there is no other SA with that peer.
+func (s *session) firstContact() bool {
+	if s.profile.NoInitialContact {
+		return false
+	}
+	for _, o := range s.e.sessions {
+		if o != s && o.vrf == s.vrf && o.remote.Addr() == s.remote.Addr() && (o.initiator || !o.established.IsZero()) {
+			return false
+		}
+	}
+	return true
+}
+
+// initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address
+// that is only a claim, which anybody with the same pre-shared key can make: those are asked whether they live.
+func (s *session) initialContact() {
+	for _, id := range sortedKeys(s.e.sessions) {
+		o := s.e.sessions[id]
+		if o == nil || o == s || o.vrf != s.vrf || o.remoteID != s.remoteID || o.localID != s.localID ||
+			o.established.IsZero() || !o.established.Before(s.started) {
+			continue
+		}
+		if o.remote.Addr() == s.remote.Addr() {
+			o.log(zerolog.InfoLevel, "peer began anew", Field{"event", "initial-contact"}, Field{"notify", message.INITIAL_CONTACT.String()})
+			o.fail("peer began anew (INITIAL_CONTACT)", ErrDeleted)
+			continue
+		}
+		s.e.touch(o.cur)
+		o.cur.probe()
+	}
+}
