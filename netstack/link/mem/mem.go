@@ -359,6 +359,7 @@ func (n *Network) push(at time.Time, to *Port, f *packet.Packet) {
 	} else {
 		e = new(event)
 	}
+	f.CopyContext(&blank) // a wire carries bytes, nothing else
 	n.seq++
 	*e = event{at: at, seq: n.seq, to: to, frame: f}
 	to.queued++
@@ -429,6 +430,8 @@ func (n *Network) run() {
 	n.running = false
 	n.arm(n.clock.Now())
 }
+
+var blank packet.Packet
 
 type event struct {
 	at    time.Time
