@@ -149,7 +149,7 @@ func (w *worker) resolve(hop *fib.Hop, dst netip.Addr, p *packet.Packet) *adjace
 		return nil
 	}
 	a := w.adjacency(i, dst, p)
-	if a != nil && hop.Via.IsValid() {
+	if a != nil && a.addr == hop.Via && hop.Via.IsValid() { // not what stands in for it
 		hop.Adjacency.Store(a)
 	}
 	return a

@@ -103,6 +103,9 @@ func (d *Dataplane) AddTunnel(c TunnelConfig) (*Tunnel, error) {
 	if c.Mode == VTI {
 		c.Protected = true
 	}
+	if !c.HasKey {
+		c.Key = 0
+	}
 	if c.Mode == GREMultipoint && c.Destination.IsValid() {
 		return nil, fmt.Errorf("tunnel %s: a multipoint tunnel has no destination: %w", c.Name, ErrMalformed)
 	}
