@@ -178,6 +178,7 @@ func (sa *ikeSA) authResponse(p *parts) {
 	sa.ready()
 	s.up()
 	child := hs.child
+	hs.child = nil
 	sa.clearHandshake()
 	child.done(sa, p)
 	s.settleTwins()
