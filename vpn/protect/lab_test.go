@@ -164,7 +164,7 @@ func (s spec) config() ikev2.Config {
 		Policies: []ikev2.Policy{{Name: "P", Proposals: []string{"P"}}},
 		Keyrings: []ikev2.Keyring{{Name: "K", Peers: []ikev2.KeyringPeer{{Name: "any", Addresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
 			Local: suite.Key(s.psk), Remote: suite.Key(s.psk)}}}},
-		Profiles: []ikev2.Profile{{Name: "PROF", MatchRemote: []ikev2.IdentityMatch{{Any: true}}, Keyring: "K", DPD: s.dpd, Lifetime: s.ikeLifetime, Identity: s.id}},
+		Profiles:   []ikev2.Profile{{Name: "PROF", MatchRemote: []ikev2.IdentityMatch{{Any: true}}, Keyring: "K", DPD: s.dpd, Lifetime: s.ikeLifetime, Identity: s.id}},
 		Retransmit: s.retransmit, KeyLog: s.keylog,
 	}
 	for i, name := range s.policies {

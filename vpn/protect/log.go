@@ -160,7 +160,7 @@ func (m *Manager) logChildDown(p *pair, a ikev2.ChildDown) {
 
 func (m *Manager) logChildFailed(s *session, a ikev2.ChildFailed) {
 	e := m.o.Log.Warn()
-	if !m.quiet.allow(s.nbma, "child "+failureName(a.Err), m.now(), quietFor) {
+	if !m.quiet.allow(s.nbma, failureName(a.Err), m.now(), quietFor) {
 		e = m.o.Log.Debug().Str("debug", "ipsec error")
 	}
 	e.Str("event", "child-failed").Str("tunnel", s.t.name).Stringer("peer", s.nbma).Str("vrf", s.t.cfg.VRF).
@@ -200,22 +200,43 @@ func (m *Manager) logSession(s *session, ev Event) {
 	}
 }
 
-// logEngine passes the engine's own lines on.
+// ours are the engine's events that the Manager has a line of its own for, with the tunnel's name in it.
+var ours = map[string]bool{"ike-up": true, "ike-down": true, "ike-rekeyed": true, "child-up": true, "child-down": true,
+	"child-failed": true, "auth-failed": true, "moved": true}
+
+// logEngine passes the engine's own lines on: those that the Manager has too, and repeated complaints about one peer,
+// only when debugging.
 func (m *Manager) logEngine(a ikev2.Log) {
-	e := m.o.Log.WithLevel(a.Level)
-	if a.Level <= zerolog.DebugLevel {
-		e = m.o.Log.Debug()
-	}
-	if !e.Enabled() {
-		return
-	}
-	debug := false
+	level, event, debug := a.Level, "", "ikev2"
 	for _, f := range a.Fields {
-		debug = debug || f.Key == "debug"
-		e = e.Interface(f.Key, f.Value)
+		switch v, _ := f.Value.(string); f.Key {
+		case "event":
+			event = v
+		case "debug":
+			debug = ""
+		}
 	}
-	if a.Level <= zerolog.DebugLevel && !debug {
-		e = e.Str("debug", "ikev2")
+	switch {
+	case ours[event]:
+		level, debug = zerolog.DebugLevel, "ikev2 internal"
+	case level >= zerolog.WarnLevel && !m.quiet.allow(a.Remote.Addr(), event, m.now(), quietFor):
+		level, debug = zerolog.DebugLevel, "ikev2 error"
+	}
+	var e *zerolog.Event
+	switch {
+	case level >= zerolog.ErrorLevel:
+		e = m.o.Log.Error()
+	case level == zerolog.WarnLevel:
+		e = m.o.Log.Warn()
+	case level == zerolog.InfoLevel:
+		e = m.o.Log.Info()
+	default:
+		if e = m.o.Log.Debug(); debug != "" {
+			e = e.Str("debug", debug)
+		}
+	}
+	for _, f := range a.Fields {
+		e = e.Interface(f.Key, f.Value)
 	}
 	if a.Remote.IsValid() {
 		e = e.Stringer("peer", a.Remote)

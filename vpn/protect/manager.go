@@ -151,6 +151,7 @@ type Manager struct {
 	timerAt  time.Time
 	poll     clock.Timer
 	quiet    *quiet
+	asked    asked
 	counters Counters
 	refused  atomic.Uint64 // by data workers
 
@@ -176,7 +177,7 @@ func New(o Options) (*Manager, error) {
 		byNet: map[*netstack.Session]*session{}, byTunnel: map[*netstack.Tunnel]*tunnel{},
 		ikes: map[ikev2.SAID]*ikeSA{}, pairs: map[ikev2.ChildID]*pair{}, bySPI: map[uint32]*pair{},
 		linger: map[uint32]clock.Timer{}, lingering: map[uint32]*pair{}, sockets: map[string]*sockets{},
-		quiet: newQuiet(),
+		quiet: newQuiet(), asked: asked{},
 	}, nil
 }
 

@@ -393,7 +393,9 @@ func TestAnOrderlyShutdownTellsEverybody(t *testing.T) {
 	l2, _, s2 := connected(t, spec{}, spec{}, mem.Impairment{})
 	l2.cut(true)
 	result = nil
-	s2.call(func() { s2.m.DeleteAll("power off", 3*time.Second, func(clean bool) { result = append(result, clean) }) })
+	s2.call(func() {
+		s2.m.DeleteAll("power off", 3*time.Second, func(clean bool) { result = append(result, clean) })
+	})
 	l2.run(2 * time.Second)
 	if len(result) != 0 {
 		t.Error("done although nobody answered")

@@ -1,6 +1,7 @@
 package protect
 
 import (
+	"encoding/binary"
 	"time"
 
 	"felloe/netstack/clock"
@@ -44,9 +45,55 @@ func (m *Manager) Shutdown(done func()) {
 const ShutdownTime = 5 * time.Second
 
 func (m *Manager) watchShutdown() {
-	if m.closing != nil && m.closing.done != nil && len(m.o.Engine.Snapshot(m.now())) == 0 {
+	if m.closing != nil && m.closing.done != nil && len(m.ikes) == 0 && m.asked.pending(m.now()) == 0 {
 		m.finish(true)
 	}
+}
+
+// asked remembers the INFORMATIONAL requests that nobody has answered yet, by the SPIs of their IKE SA. The engine
+// forgets a deleted SA at once for all to see and goes on asking behind the scenes; an orderly end wants to know when
+// the last peer has acknowledged. That an answer may be forged only ends the wait sooner.
+type asked map[[16]byte]question
+
+type question struct {
+	id uint32
+	at time.Time
+}
+
+const (
+	informational = 37
+	flagResponse  = 0x20
+	// unansweredFor is longer than the engine's pause between two tries.
+	unansweredFor = 20 * time.Second
+)
+
+func (q asked) sent(data []byte, now time.Time) {
+	if len(data) < 28 || data[18] != informational || data[19]&flagResponse != 0 {
+		return
+	}
+	if len(q) >= 1024 {
+		q.pending(now)
+	}
+	q[[16]byte(data)] = question{binary.BigEndian.Uint32(data[20:]), now}
+}
+
+func (q asked) received(data []byte) {
+	if len(data) < 28 || data[18] != informational || data[19]&flagResponse == 0 {
+		return
+	}
+	if x, ok := q[[16]byte(data)]; ok && x.id == binary.BigEndian.Uint32(data[20:]) {
+		delete(q, [16]byte(data))
+	}
+}
+
+// pending counts the open ones and forgets those that are asked no more.
+func (q asked) pending(now time.Time) int {
+	for k, x := range q {
+		if now.Sub(x.at) > unansweredFor {
+			delete(q, k)
+		}
+	}
+	return len(q)
 }
 
 func (m *Manager) finish(clean bool) {

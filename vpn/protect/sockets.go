@@ -58,13 +58,14 @@ func (m *Manager) closeSockets() {
 	}
 	m.idleSockets = false
 	inUse := map[string]bool{}
-	for _, sa := range m.o.Engine.Snapshot(m.now()) {
-		inUse[cmp.Or(sa.VRF, "default")] = true
+	for _, ike := range m.ikes {
+		inUse[ike.vrf] = true
 	}
+	waiting := m.asked.pending(m.now()) > 0
 	for name, s := range m.sockets {
 		switch {
 		case s.uses > 0:
-		case inUse[name]:
+		case inUse[name], waiting:
 			m.idleSockets = true
 		default:
 			delete(m.sockets, name)
@@ -85,6 +86,7 @@ func (m *Manager) receive(vrf string, u netstack.UDP) {
 }
 
 func (m *Manager) datagram(vrf string, local, remote netip.AddrPort, data []byte) {
+	m.asked.received(data)
 	var acts []ikev2.Action
 	m.guard(func() ikev2.SAID { return m.saOfMessage(data) }, func() {
 		acts = m.o.Engine.Receive(m.now(), ikev2.Datagram{VRF: vrf, Local: local, Remote: remote, Data: data})
@@ -107,6 +109,7 @@ func (m *Manager) saOfMessage(data []byte) ikev2.SAID {
 
 func (m *Manager) send(d ikev2.Datagram) {
 	data := d.Data
+	m.asked.sent(data, m.now())
 	if d.Local.Port() == portNATT {
 		data = append(bytes.Clone(marker), data...)
 	}
