@@ -331,7 +331,7 @@ func (e *Engine) Clear(now time.Time, tunnel string, within netip.Prefix) (n int
 			t.remove(now, en, "cleared by the operator")
 			n++
 		}
-		if !within.IsValid() {
+		if !within.IsValid() || within.Bits() == 0 {
 			for _, s := range t.nhs {
 				s.restart(now)
 			}
@@ -357,4 +357,19 @@ func TypeNames() []string {
 		names[i] = i.String()
 	}
 	return names
+}
+
+// ClearAddress removes the learned entries that an address belongs to, in every tunnel.
+func (e *Engine) ClearAddress(now time.Time, a netip.Addr) (n int) {
+	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
+		t := e.tunnels[name]
+		for _, en := range t.entries() {
+			if en.kind != KindStatic && en.kind != KindNHS && en.prefix.Contains(a) {
+				t.remove(now, en, "cleared by the operator")
+				n++
+			}
+		}
+		t.tellMulticast()
+	}
+	return n
 }
