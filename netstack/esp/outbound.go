@@ -2,12 +2,10 @@ package esp
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"sync/atomic"
 
+	"felloe/netstack/ip"
 	"felloe/netstack/packet"
-
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 )
 
 // padBytes: RFC 4303 §2.4, the padding counts up from 1.
@@ -131,18 +129,8 @@ func (o *Outbound) prependUDP(p *packet.Packet) {
 	binary.BigEndian.PutUint16(h[4:], uint16(p.Len()))
 	binary.BigEndian.PutUint16(h[6:], 0)
 	if e.remote.Addr().Is6() && !e.remote.Addr().Is4In6() {
-		binary.BigEndian.PutUint16(h[6:], udpChecksum6(e.local.Addr(), e.remote.Addr(), p.Bytes()))
+		binary.BigEndian.PutUint16(h[6:], ip.L4Checksum(e.local.Addr(), e.remote.Addr(), ip.UDP, p.Bytes()))
 	}
-}
-
-func udpChecksum6(src, dst netip.Addr, udp []byte) uint16 {
-	s, d := src.As16(), dst.As16()
-	sum := checksum.Checksum(s[:], 17)
-	sum = checksum.Checksum(d[:], checksum.Combine(sum, uint16(len(udp))))
-	if sum = ^checksum.Checksum(udp, sum); sum == 0 {
-		return 0xffff
-	}
-	return sum
 }
 
 // Overhead is what ESP and UDP add to a payload of that many bytes, without the outer IP header.

@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"felloe/netstack/ip"
 	"felloe/netstack/packet"
-
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 )
 
 // Number is GRE's IP protocol number.
@@ -94,7 +93,7 @@ func Parse(b []byte) (h Header, n int, err error) {
 	}
 	n = 4
 	if h.HasChecksum {
-		if checksum.Checksum(b, 0) != 0xffff {
+		if ip.Sum(b, 0) != 0xffff {
 			return Header{}, 0, ErrChecksum
 		}
 		h.Checksum = binary.BigEndian.Uint16(b[n:])
@@ -139,7 +138,7 @@ func Encode(b []byte, h Header) int {
 // SetChecksum computes the checksum of b, a whole GRE packet whose header was encoded with one.
 func SetChecksum(b []byte) {
 	binary.BigEndian.PutUint16(b[4:], 0)
-	binary.BigEndian.PutUint16(b[4:], ^checksum.Checksum(b, 0))
+	binary.BigEndian.PutUint16(b[4:], ^ip.Sum(b, 0))
 }
 
 // Prepend puts the header in front of a packet, its checksum computed if it has one.

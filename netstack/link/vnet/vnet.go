@@ -4,9 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"felloe/netstack/ip"
 	"felloe/netstack/packet"
-
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 )
 
 // Len is the length of the header in bytes.
@@ -78,7 +77,7 @@ func (h Header) Packets(frame []byte, out []*packet.Packet) ([]*packet.Packet, e
 			return out, ErrHeader
 		}
 		// The field holds the sum of the pseudo header.
-		sum := ^checksum.Checksum(frame[start:], 0)
+		sum := ^ip.Sum(frame[start:], 0)
 		if sum == 0 {
 			sum = 0xffff // RFC 768; and for TCP the same number in one's complement
 		}
@@ -175,23 +174,23 @@ func (h Header) segment(b []byte, out []*packet.Packet) ([]*packet.Packet, error
 }
 
 // pseudo is the sum of the pseudo header without the length.
-func (at headers) pseudo(b []byte) uint16 {
+func (at headers) pseudo(b []byte) uint32 {
 	addresses := b[at.ip+12 : at.ip+20]
 	if at.six {
 		addresses = b[at.ip+8 : at.ip+40]
 	}
-	return checksum.Checksum(addresses, uint16(at.protocol))
+	return uint32(ip.Sum(addresses, uint32(at.protocol)))
 }
 
 // fix makes s, the i-th segment, a frame of its own.
-func (at headers) fix(s []byte, i, offset int, last bool, pseudo uint16) {
-	ip, l4 := s[at.ip:], s[at.l4:]
+func (at headers) fix(s []byte, i, offset int, last bool, pseudo uint32) {
+	h, l4 := s[at.ip:], s[at.l4:]
 	if at.six {
-		binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-40))
+		binary.BigEndian.PutUint16(h[4:], uint16(len(h)-40))
 	} else {
-		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)))
-		binary.BigEndian.PutUint16(ip[4:], binary.BigEndian.Uint16(ip[4:])+uint16(i))
-		finishIPv4(ip)
+		binary.BigEndian.PutUint16(h[2:], uint16(len(h)))
+		binary.BigEndian.PutUint16(h[4:], binary.BigEndian.Uint16(h[4:])+uint16(i))
+		finishIPv4(h)
 	}
 	field := l4[16:]
 	if at.protocol == 6 {
@@ -207,17 +206,17 @@ func (at headers) fix(s []byte, i, offset int, last bool, pseudo uint16) {
 		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
 		field = l4[6:]
 	}
-	finish(l4, field, checksum.Combine(pseudo, uint16(len(l4))))
+	finish(l4, field, pseudo+uint32(len(l4)))
 }
 
-func finishIPv4(ip []byte) {
-	binary.BigEndian.PutUint16(ip[10:], 0)
-	binary.BigEndian.PutUint16(ip[10:], ^checksum.Checksum(ip[:int(ip[0]&15)*4], 0))
+func finishIPv4(h []byte) {
+	binary.BigEndian.PutUint16(h[10:], 0)
+	binary.BigEndian.PutUint16(h[10:], ^ip.Sum(h[:int(h[0]&15)*4], 0))
 }
 
-func finish(l4, field []byte, pseudo uint16) {
+func finish(l4, field []byte, pseudo uint32) {
 	binary.BigEndian.PutUint16(field, 0)
-	sum := ^checksum.Checksum(l4, pseudo)
+	sum := ^ip.Sum(l4, pseudo)
 	if sum == 0 {
 		sum = 0xffff
 	}
@@ -232,26 +231,26 @@ func FinishChecksum(b []byte) {
 		return
 	}
 	at := headers{ip: off, six: six}
-	ip := b[off:]
+	h := b[off:]
 	if six {
-		at.protocol, at.l4 = ip[6], off+40
-		if n := 40 + int(binary.BigEndian.Uint16(ip[4:])); n <= len(ip) {
-			ip = ip[:n]
+		at.protocol, at.l4 = h[6], off+40
+		if n := 40 + int(binary.BigEndian.Uint16(h[4:])); n <= len(h) {
+			h = h[:n]
 		}
 	} else {
-		if n := int(binary.BigEndian.Uint16(ip[2:])); n >= 20 && n <= len(ip) {
-			ip = ip[:n] // without Ethernet's padding
+		if n := int(binary.BigEndian.Uint16(h[2:])); n >= 20 && n <= len(h) {
+			h = h[:n] // without Ethernet's padding
 		}
-		at.protocol, at.l4 = ip[9], off+int(ip[0]&15)*4
-		if binary.BigEndian.Uint16(ip[6:])&0x3fff != 0 || at.l4 < off+20 {
+		at.protocol, at.l4 = h[9], off+int(h[0]&15)*4
+		if binary.BigEndian.Uint16(h[6:])&0x3fff != 0 || at.l4 < off+20 {
 			return
 		}
 	}
-	if at.l4-off > len(ip) {
+	if at.l4-off > len(h) {
 		return
 	}
-	l4 := ip[at.l4-off:]
-	pseudo := checksum.Combine(at.pseudo(b), uint16(len(l4)))
+	l4 := h[at.l4-off:]
+	pseudo := at.pseudo(b) + uint32(len(l4))
 	switch {
 	case at.protocol == 6 && len(l4) >= 20:
 		finish(l4, l4[16:], pseudo)

@@ -165,7 +165,7 @@ func TestAPartialChecksumIsCompleted(t *testing.T) {
 			if proto == 17 {
 				field = 6
 			}
-			binary.BigEndian.PutUint16(b[l4+field:], checksum.Combine(at.pseudo(b), uint16(len(b)-l4)))
+			binary.BigEndian.PutUint16(b[l4+field:], checksum.Combine(uint16(at.pseudo(b)), uint16(len(b)-l4)))
 			h := Header{Flags: flagNeedsCsum, CsumStart: uint16(l4), CsumOffset: uint16(field)}
 			v, err := h.Packets(b, nil)
 			if err != nil || len(v) != 1 {
