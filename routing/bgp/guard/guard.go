@@ -18,6 +18,10 @@ type Config struct {
 	StandIn uint32
 	// AllowASIn is how often a path may hold our AS.
 	AllowASIn int
+	// MaximumPrefix ends the session of a peer that announces more prefixes; 0 takes any number.
+	MaximumPrefix int
+	// NoHold makes the hold time 0 on both sides, which the engine cannot be told.
+	NoHold bool
 	// IPv4 and IPv6 say which unicast families the session may carry.
 	IPv4, IPv6 bool
 }
@@ -46,6 +50,8 @@ type Guard struct {
 	cfg  Config
 	open *PeerOpen
 	up   bool // the first KEEPALIVE has come
+
+	announced map[netip.Prefix]struct{} // when MaximumPrefix is set
 
 	in, out                      [6]atomic.Uint64
 	withdrawn, discarded, looped atomic.Uint64
@@ -138,6 +144,22 @@ func (g *Guard) family(afi []byte, safi uint8) (v6, ok bool) {
 		return true, g.open.IPv6
 	}
 	return false, false
+}
+
+// RefreshRequests are ROUTE-REFRESH messages for the families of the session, if the peer understands them. They are not
+// of the engine; they are counted as sent.
+func (g *Guard) RefreshRequests() [][]byte {
+	if g.open == nil || !g.up || !g.open.Refresh {
+		return nil
+	}
+	var out [][]byte
+	for afi, on := range [...]bool{1: g.open.IPv4, 2: g.open.IPv6} {
+		if on {
+			out = append(out, finish(append(header(RouteRefresh), 0, byte(afi), 0, 1)))
+			g.out[RouteRefresh].Add(1)
+		}
+	}
+	return out
 }
 
 // ToPeer takes a message of the engine and returns what the peer gets for it.

@@ -128,6 +128,9 @@ func ReadMessage(r io.Reader, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
+// Length is the length of the message whose header h begins with.
+func Length(h []byte) (int, error) { return checkHeader(h) }
+
 // checkHeader is RFC 4271 §6.1.
 func checkHeader(h []byte) (int, error) {
 	for _, b := range h[:16] {

@@ -136,6 +136,9 @@ func (g *Guard) fromOpen(msg []byte) ([]byte, error) {
 	}
 	g.open = &open
 
+	if g.cfg.NoHold {
+		hold = 0
+	}
 	as := open.AS
 	if g.cfg.StandIn != 0 && open.AS != g.cfg.LocalAS {
 		as = g.cfg.StandIn
@@ -167,6 +170,9 @@ func (g *Guard) toOpen(msg []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if g.cfg.NoHold {
+		hold = 0
+	}
 	as := uint32(short)
 	var list []capability
 	for _, c := range caps {
@@ -181,4 +187,12 @@ func (g *Guard) toOpen(msg []byte) ([]byte, error) {
 		}
 	}
 	return buildOpen(as, hold, id, list), nil
+}
+
+// OpenID is the BGP identifier in an OPEN message.
+func OpenID(msg []byte) (netip.Addr, bool) {
+	if len(msg) < 29 || msg[18] != Open {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFrom4([4]byte(msg[24:28])), true
 }

@@ -92,7 +92,38 @@ func (g *Guard) fromUpdate(msg []byte) ([][]byte, error) {
 			g.withdrawn.Add(1)
 		}
 	}
+	if err := g.count(u); err != nil {
+		return nil, err
+	}
 	return u.build(g), nil
+}
+
+// count keeps the number of the peer's prefixes below its limit.
+func (g *Guard) count(u *update) error {
+	if g.cfg.MaximumPrefix <= 0 {
+		return nil
+	}
+	if g.announced == nil {
+		g.announced = make(map[netip.Prefix]struct{})
+	}
+	for _, list := range [][]netip.Prefix{u.withdrawn, u.unreach} {
+		for _, p := range list {
+			delete(g.announced, p)
+		}
+	}
+	for _, list := range [][]netip.Prefix{u.nlri, u.reach} {
+		for _, p := range list {
+			if u.withdraw != "" {
+				delete(g.announced, p)
+			} else {
+				g.announced[p] = struct{}{}
+			}
+		}
+	}
+	if n := len(g.announced); n > g.cfg.MaximumPrefix {
+		return fail(Cease, MaximumPrefixes, nil, "%d prefixes, the limit is %d", n, g.cfg.MaximumPrefix)
+	}
+	return nil
 }
 
 func (g *Guard) discard(format string, a ...any) {

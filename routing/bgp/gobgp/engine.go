@@ -1,0 +1,260 @@
+//go:build !js
+
+package gobgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"felloe/routing/bgp"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/osrg/gobgp/v3/pkg/server"
+	"github.com/rs/zerolog"
+)
+
+// engine is one GoBGP server in its arena. Its methods block until GoBGP has done what they ask.
+type engine struct {
+	srv    *server.BgpServer
+	arena  *arena
+	hook   *hook
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// hook runs on the goroutine of GoBGP's Serve, after each thing that it did.
+type hook struct {
+	closing atomic.Bool
+	join    atomic.Bool
+	joined  bool // of Serve's goroutine
+	ops     atomic.Uint64
+	gone    chan struct{}
+}
+
+// world is what the instances of a process share: GoBGP's package variables.
+var world struct {
+	starting sync.Mutex   // one start or end at a time
+	options  bgp.BestPath // of those that run
+	engines  map[*engine]struct{}
+	// still is held for reading by every Serve, and given up for a moment after each thing done. A start holds it for
+	// writing, so nobody reads the variables while it writes them.
+	still sync.RWMutex
+}
+
+// ErrOptions says that two instances in one process want different best-path options.
+var ErrOptions = errors.New("gobgp: all BGP instances of one process have the same best-path options")
+
+// Observe implements server.FSMTimingHook.
+func (h *hook) Observe(op server.FSMOperation, _, _ time.Duration) {
+	if op == server.FSMMgmtOp {
+		h.ops.Add(1)
+	}
+	if h.joined {
+		world.still.RUnlock()
+	}
+	if h.closing.Load() {
+		close(h.gone)
+		runtime.Goexit()
+	}
+	if h.joined || h.join.Load() {
+		world.still.RLock()
+		h.joined = true
+	}
+}
+
+// checkOptions says whether an instance may have these options beside the others.
+func checkOptions(o bgp.BestPath, mine *engine) error {
+	world.starting.Lock()
+	defer world.starting.Unlock()
+	return checkOptionsLocked(o, mine)
+}
+
+func checkOptionsLocked(o bgp.BestPath, mine *engine) error {
+	others := len(world.engines)
+	if _, ok := world.engines[mine]; ok {
+		others--
+	}
+	if others > 0 && world.options != o {
+		return fmt.Errorf("%w: others run with %+v, this one wants %+v", ErrOptions, world.options, o)
+	}
+	return nil
+}
+
+func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEventResponse)) (*engine, error) {
+	a, err := newArena()
+	if err != nil {
+		return nil, err
+	}
+	h := &hook{gone: make(chan struct{})}
+	e := &engine{arena: a, hook: h, srv: server.NewBgpServer(server.LoggerOption(logger{log}), server.TimingHookOption(h))}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
+	started := make(chan error, 1)
+	a.run(e.srv.Serve, started)
+	if err := <-started; err != nil {
+		a.close()
+		return nil, fmt.Errorf("gobgp: entering the arena: %w", err)
+	}
+	addresses := []string{"0.0.0.0"}
+	if a.ipv6 {
+		addresses = append(addresses, "::")
+	}
+	err = whileAllStandStill(cfg.BestPath, e, func() error {
+		return e.srv.StartBgp(e.ctx, &api.StartBgpRequest{Global: &api.Global{
+			Asn: cfg.AS, RouterId: cfg.RouterID.String(), ListenPort: bgp.Port, ListenAddresses: addresses,
+			RouteSelectionOptions: &api.RouteSelectionOptionsConfig{
+				AlwaysCompareMed: cfg.BestPath.AlwaysCompareMED, IgnoreAsPathLength: cfg.BestPath.IgnoreASPathLength,
+				ExternalCompareRouterId: cfg.BestPath.CompareRouterID,
+			},
+		}})
+	})
+	if err == nil {
+		err = e.srv.WatchEvent(e.ctx, &api.WatchEventRequest{
+			Peer: &api.WatchEventRequest_Peer{},
+			Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{
+				{Type: api.WatchEventRequest_Table_Filter_ADJIN},
+			}},
+		}, events)
+	}
+	if err != nil {
+		e.close()
+		return nil, fmt.Errorf("gobgp: start: %w", err)
+	}
+	return e, nil
+}
+
+// whileAllStandStill runs start while no other instance reads GoBGP's package variables.
+func whileAllStandStill(o bgp.BestPath, e *engine, start func() error) error {
+	world.starting.Lock()
+	defer world.starting.Unlock()
+	if err := checkOptionsLocked(o, e); err != nil {
+		return err
+	}
+	var nudges sync.WaitGroup
+	for other := range world.engines {
+		nudges.Go(other.nudge)
+	}
+	world.still.Lock()
+	err := start()
+	if err == nil {
+		e.hook.join.Store(true)
+		if world.engines == nil {
+			world.engines = make(map[*engine]struct{})
+		}
+		world.engines[e], world.options = struct{}{}, o
+	}
+	world.still.Unlock()
+	nudges.Wait()
+	if err == nil {
+		e.nudge()
+	}
+	return err
+}
+
+// nudge makes Serve do something, so that its hook runs.
+func (e *engine) nudge() {
+	_ = e.srv.ListPeerGroup(context.Background(), &api.ListPeerGroupRequest{}, func(*api.PeerGroup) {})
+}
+
+// close ends the engine. All peers must have been deleted.
+func (e *engine) close() {
+	world.starting.Lock()
+	delete(world.engines, e)
+	world.starting.Unlock()
+	// The watcher's end is an operation of Serve's; without it its goroutine would wait for ever.
+	before := e.hook.ops.Load()
+	e.cancel()
+	for range 100 {
+		if e.hook.ops.Load() > before {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		_ = e.srv.StopBgp(context.Background(), &api.StopBgpRequest{})
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(3 * time.Second):
+	}
+	e.hook.closing.Store(true)
+	go e.nudge()
+	select {
+	case <-e.hook.gone:
+	case <-time.After(3 * time.Second):
+	}
+	e.arena.close()
+}
+
+// standIn is the AS that GoBGP takes external peers for (RFC 7300: the last two-octet AS is nobody's).
+const standIn = 65535
+
+func remoteAS(n *bgp.Neighbor, local uint32) uint32 {
+	if n.External(local) && !n.ASOverride {
+		return standIn
+	}
+	return n.RemoteAS
+}
+
+// addPeer adds a passive peer.
+func (e *engine) addPeer(cfg *bgp.Config, addr netip.Addr, n *bgp.Neighbor) error {
+	t := n.Timers.WithDefaults()
+	p := &api.Peer{
+		Conf: &api.PeerConf{
+			NeighborAddress: addr.String(), PeerAsn: remoteAS(n, cfg.AS), LocalAsn: cfg.AS,
+			AllowOwnAsn: uint32(n.AllowASIn), ReplacePeerAsn: n.ASOverride && n.External(cfg.AS),
+		},
+		Transport: &api.Transport{PassiveMode: true},
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			ConnectRetry: uint64(t.ConnectRetry / time.Second), HoldTime: uint64(t.Hold / time.Second),
+			KeepaliveInterval: uint64(max(t.Keepalive/time.Second, 1)),
+		}},
+		EbgpMultihop: &api.EbgpMultihop{Enabled: true, MultihopTtl: 255}, // of the arena's sockets
+	}
+	if n.RemovePrivateAS {
+		p.Conf.RemovePrivate = api.RemovePrivate_REMOVE_ALL
+	}
+	if n.RouteReflectorClient {
+		id := cfg.ClusterID
+		if !id.IsValid() {
+			id = cfg.RouterID
+		}
+		p.RouteReflector = &api.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: id.String()}
+	}
+	for _, f := range n.FamiliesOf(addr) {
+		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: familyOf(f), Enabled: true}})
+	}
+	return e.srv.AddPeer(e.ctx, &api.AddPeerRequest{Peer: p})
+}
+
+func familyOf(f bgp.Family) *api.Family {
+	if f == bgp.IPv6 {
+		return &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
+	}
+	return &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
+}
+
+func (e *engine) deletePeer(addr netip.Addr) error {
+	return e.srv.DeletePeer(e.ctx, &api.DeletePeerRequest{Address: addr.String()})
+}
+
+// refresh sends a peer's paths through the import policy again (in), or tells it ours again.
+func (e *engine) refresh(addr netip.Addr, in bool) error {
+	d := api.ResetPeerRequest_OUT
+	if in {
+		d = api.ResetPeerRequest_IN
+	}
+	return e.srv.ResetPeer(e.ctx, &api.ResetPeerRequest{Address: addr.String(), Soft: true, Direction: d})
+}
+
+// state reports the state of a peer.
+func (e *engine) state(addr netip.Addr, f func(api.PeerState_SessionState)) {
+	_ = e.srv.ListPeer(e.ctx, &api.ListPeerRequest{Address: addr.String()}, func(p *api.Peer) { f(p.GetState().GetSessionState()) })
+}

@@ -1,0 +1,666 @@
+//go:build !js
+
+package gobgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"time"
+
+	"felloe/routing/bgp"
+	"felloe/routing/bgp/guard"
+
+	api "github.com/osrg/gobgp/v3/api"
+)
+
+// engineSide is what GoBGP's peer is ready for.
+type engineSide uint8
+
+const (
+	engineIdle   engineSide = iota // takes no connection
+	engineActive                   // takes one
+	engineTaken                    // has been given one
+	engineUp
+)
+
+// pendingFor is how long a connection waits for GoBGP's peer, whose idle time is five seconds.
+const pendingFor = 15 * time.Second
+
+// peer is a neighbour's session. Its fields belong to the speaker's lock.
+type peer struct {
+	s       *speaker
+	addr    netip.Addr
+	n       bgp.Neighbor
+	dynamic bool
+	gone    bool
+
+	side    engineSide
+	relay   *relay
+	waiting *offer // a connection that GoBGP is not ready for
+	rival   *offer // a connection that collides with the relayed one, while that is decided
+	dialing bool
+	kick    chan struct{}
+	cancel  context.CancelFunc
+
+	prefixes bool // maximum-prefix closed it, until it is cleared
+	failures int
+	failedAt time.Time // by the system's clock
+	up       bool      // bgp was told so
+	external bool
+	since    time.Time
+	remoteAS uint32
+	routerID netip.Addr
+	hold     time.Duration
+	local    netip.AddrPort
+	remote   netip.AddrPort
+
+	endReason      string       // of the relay that ended last
+	downPending    bool         // GoBGP's peer is down; bgp hears of it when the relay has said why
+	received, sent bgp.Messages // of sessions before this one
+	malformed      uint64
+	ups, downs     uint64
+	why, lastReset string
+	lastResetAt    time.Time
+	nexthops       map[netip.Addr]bool
+	stale          bool
+}
+
+// offer is a connection that is not relayed yet.
+type offer struct {
+	conn     net.Conn
+	outbound bool
+	open     []byte // the OPEN that was read from it
+}
+
+func (s *speaker) newPeer(addr netip.Addr, n bgp.Neighbor, first net.Conn) *peer {
+	p := &peer{s: s, addr: addr, n: n, dynamic: !n.Address.IsValid(), kick: make(chan struct{}, 1), since: s.so.Now()}
+	if first != nil {
+		p.waiting = &offer{conn: first}
+	}
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(background)
+	if !p.dynamic {
+		go p.dial(ctx)
+	} else {
+		go p.expire(ctx)
+	}
+	return p
+}
+
+// addPeer adds a peer to GoBGP and to ours. It runs on the worker.
+func (s *speaker) addPeer(cfg *bgp.Config, addr netip.Addr, n bgp.Neighbor, first net.Conn) {
+	p := s.newPeer(addr, n, first)
+	s.mu.Lock()
+	s.peers[addr] = p
+	s.mu.Unlock()
+	s.addToEngine(cfg, p)
+}
+
+func (s *speaker) addToEngine(cfg *bgp.Config, p *peer) {
+	if s.engine == nil {
+		return
+	}
+	if err := s.engine.addPeer(cfg, p.addr, &p.n); err != nil {
+		s.notice(p.addr, 3, "PEER", "neighbor %v cannot be set up: %v", p.addr, err)
+		if p.dynamic {
+			s.removePeer(p, nil, "")
+		}
+	}
+}
+
+// addPeerAsync is addPeer for a connection that has just come.
+func (s *speaker) addPeerAsync(cfg *bgp.Config, addr netip.Addr, n bgp.Neighbor, first net.Conn) {
+	s.mu.Lock()
+	if s.closed || s.peers[addr] != nil {
+		s.mu.Unlock()
+		first.Close()
+		return
+	}
+	p := s.newPeer(addr, n, first)
+	s.peers[addr] = p
+	s.mu.Unlock()
+	s.do(func() { s.addToEngine(cfg, p) })
+}
+
+// removePeer ends a peer's session and forgets it. It runs on the worker.
+func (s *speaker) removePeer(p *peer, n *guard.Notification, reason string) {
+	s.mu.Lock()
+	if p.gone {
+		s.mu.Unlock()
+		return
+	}
+	p.gone = true
+	p.cancel()
+	r, w := p.relay, p.waiting
+	p.waiting = nil
+	if s.peers[p.addr] == p {
+		delete(s.peers, p.addr)
+	}
+	delete(s.noticed, p.addr)
+	delete(s.away, p.addr)
+	down := p.goneDown(reason)
+	s.mu.Unlock()
+	if r != nil {
+		r.end(n, reason)
+	}
+	if w != nil {
+		w.conn.Close()
+	}
+	s.emit(down...)
+	if s.engine != nil {
+		_ = s.engine.deletePeer(p.addr)
+	}
+}
+
+// reset ends a session; the peer tries again.
+func (s *speaker) reset(p *peer, n *guard.Notification, reason string) {
+	s.mu.Lock()
+	r, w := p.relay, p.waiting
+	p.waiting = nil
+	s.mu.Unlock()
+	if r != nil {
+		r.end(n, reason)
+	}
+	if w != nil {
+		if n != nil {
+			write(w.conn, n)
+		}
+		w.conn.Close()
+	}
+}
+
+// goneDown notes that the session is down and returns what bgp must hear. The lock is held.
+func (p *peer) goneDown(reason string) []bgp.Event {
+	if !p.up {
+		return nil
+	}
+	p.up = false
+	p.downs++
+	p.since = p.s.so.Now()
+	p.downPending = false
+	if reason == "" {
+		reason = p.endReason
+	}
+	if reason == "" {
+		reason = "Peer closed the session"
+	}
+	p.lastReset, p.lastResetAt = reason, p.since
+	p.nexthops, p.stale = nil, false
+	return []bgp.Event{&bgp.StateEvent{Peer: p.addr, Reason: reason, RemoteAS: p.remoteAS, RouterID: p.routerID,
+		External: p.external, Dynamic: p.dynamic}}
+}
+
+// failed notes why a session ended or did not come up. The lock is held.
+func (p *peer) failed(reason string) {
+	if reason != "" {
+		p.lastReset, p.lastResetAt = reason, p.s.so.Now()
+	}
+}
+
+// engineState takes up where GoBGP's peer is.
+func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
+	s.mu.Lock()
+	p := s.peers[a]
+	if p == nil {
+		s.mu.Unlock()
+		return
+	}
+	var events []bgp.Event
+	var ended *relay
+	remove := false
+	switch state {
+	case api.PeerState_ESTABLISHED:
+		p.side = engineUp
+		if r := p.relay; r != nil {
+			if o := r.peerOpen(); o != nil {
+				p.remoteAS, p.routerID, p.external = o.AS, o.ID, o.AS != s.cfg.AS
+				p.hold = min(time.Duration(o.Hold)*time.Second, p.n.Timers.WithDefaults().Hold)
+			}
+			p.up, p.since, p.failures, p.why = true, s.so.Now(), 0, ""
+			p.ups++
+			delete(s.noticed, a)
+			events = append(events, &bgp.StateEvent{Peer: a, Up: true, RemoteAS: p.remoteAS, RouterID: p.routerID,
+				External: p.external, Dynamic: p.dynamic})
+		}
+	case api.PeerState_ACTIVE:
+		if p.side == engineIdle {
+			p.side = engineActive
+			p.handWaiting()
+		}
+	case api.PeerState_IDLE:
+		if p.side != engineIdle {
+			p.side = engineIdle
+			if ended, remove = p.relay, p.dynamic; ended != nil {
+				p.downPending = p.up
+			} else {
+				events = p.goneDown("")
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.emit(events...)
+	if ended != nil {
+		// What GoBGP said last may still be on its way through the relay, which ends by itself then.
+		time.AfterFunc(300*time.Millisecond, func() { ended.end(nil, "") })
+	}
+	if remove && ended == nil {
+		s.do(func() { s.removePeer(p, nil, "") })
+	}
+	p.poke()
+}
+
+// poke makes the dialler look again.
+func (p *peer) poke() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// blocked says, in a word, what keeps a session from being tried. The lock is held.
+func (p *peer) blocked() string {
+	switch {
+	case p.n.Shutdown:
+		return "Admin"
+	case p.prefixes:
+		return "PfxCt"
+	case p.s.away[p.addr] && !p.n.DisableConnectedCheck:
+		return "not connected"
+	}
+	return ""
+}
+
+// dial tries to connect while there is no session, until the peer is removed.
+func (p *peer) dial(ctx context.Context) {
+	for ctx.Err() == nil {
+		p.s.mu.Lock()
+		if p.waiting != nil && p.side == engineActive && p.relay == nil {
+			p.handWaiting()
+		}
+		try := p.side == engineActive && p.relay == nil && p.waiting == nil && !p.n.Passive && p.blocked() == ""
+		n, as := p.n, p.s.cfg.AS
+		retry := n.Timers.WithDefaults().ConnectRetry
+		wait := time.Duration(0)
+		if p.failures > 0 {
+			wait = time.Until(p.failedAt.Add(backoff(p.failures-1, retry)))
+		}
+		p.dialing = try && wait <= 0
+		lost := p.side == engineIdle && p.relay == nil
+		p.s.mu.Unlock()
+		switch {
+		case !try && !lost:
+			p.pause(ctx, time.Hour)
+			continue
+		case !try:
+			// GoBGP's peer is idle for five seconds at most. If it seems to be for longer, a report has been missed.
+			if p.pause(ctx, 7*time.Second) {
+				p.s.do(func() { p.s.askState(p) })
+			}
+			continue
+		case wait > 0:
+			p.pause(ctx, wait)
+			continue
+		}
+		c, err := p.connect(ctx, &n, as, min(retry, 10*time.Second))
+		p.s.mu.Lock()
+		p.dialing = false
+		if err != nil {
+			p.failures++
+			p.failedAt = time.Now()
+		}
+		p.s.mu.Unlock()
+		if err == nil {
+			p.offer(c, true)
+			continue
+		}
+		p.s.log.Debug().Str("peer", p.addr.String()).Err(err).Msg("BGP connection failed")
+	}
+}
+
+// askState makes up for a missed report of GoBGP's. It runs on the worker.
+func (s *speaker) askState(p *peer) {
+	if s.engine == nil || p.gone {
+		return
+	}
+	s.engine.state(p.addr, func(state api.PeerState_SessionState) {
+		s.mu.Lock()
+		missed := p.side == engineIdle && p.relay == nil && state == api.PeerState_ACTIVE
+		s.mu.Unlock()
+		if missed {
+			s.engineState(p.addr, state)
+		}
+	})
+}
+
+// backoff doubles from one second to 30 or the connect-retry time, give or take a quarter: two routers that dial each
+// other must not keep step.
+func backoff(failures int, most time.Duration) time.Duration {
+	d := min(time.Second<<min(failures, 5), 30*time.Second, most)
+	return d*3/4 + time.Duration(rand.Int64N(int64(d)/2+1))
+}
+
+// pause waits for d, or until something has changed; it says whether it waited for all of d.
+func (p *peer) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-p.kick:
+	case <-t.C:
+		return true
+	}
+	return false
+}
+
+func (p *peer) connect(ctx context.Context, n *bgp.Neighbor, as uint32, limit time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	var local netip.AddrPort
+	if n.UpdateSource.IsValid() {
+		local = netip.AddrPortFrom(n.UpdateSource, 0)
+	}
+	return p.s.o.Network.DialTCP(ctx, local, netip.AddrPortFrom(p.addr, bgp.Port), bgp.SocketOptionsOf(n, as))
+}
+
+// expire closes connections of a dynamic peer that wait for too long, and the peer with them.
+func (p *peer) expire(ctx context.Context) {
+	t := time.NewTimer(pendingFor)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	p.s.mu.Lock()
+	useless := p.relay == nil && !p.up
+	p.s.mu.Unlock()
+	if useless {
+		p.s.do(func() { p.s.removePeer(p, nil, "") })
+	}
+}
+
+// offer takes a connection with the peer: it is relayed, waits, or is closed.
+func (p *peer) offer(c net.Conn, outbound bool) {
+	s := p.s
+	s.mu.Lock()
+	why := p.blocked()
+	var refused net.Conn
+	var rival *relay
+	o := &offer{conn: c, outbound: outbound}
+	switch {
+	case p.gone || s.closed || why != "" || !outbound && !p.localOK(c):
+		refused = c
+	case p.relay != nil && p.rival != nil:
+		refused = c
+	case p.relay != nil:
+		rival, p.rival = p.relay, o
+	default:
+		if p.waiting != nil {
+			refused = p.waiting.conn // the newer one is more likely to be alive
+		}
+		p.waiting = o
+		if p.side == engineActive {
+			p.handWaiting()
+		} else {
+			p.dropLater(o)
+		}
+	}
+	s.mu.Unlock()
+	if refused != nil {
+		write(refused, &guard.Notification{Code: guard.Cease, Subcode: guard.ConnectionRejected})
+		refused.Close()
+	}
+	if rival != nil {
+		go s.contain(func() { p.collide(rival, o) })
+	}
+}
+
+// localOK says whether a connection came to the address that update-source names.
+func (p *peer) localOK(c net.Conn) bool {
+	return !p.n.UpdateSource.IsValid() || addrPort(c.LocalAddr()).Addr() == p.n.UpdateSource
+}
+
+// dropLater closes a waiting connection when its time is over. The lock is held.
+func (p *peer) dropLater(o *offer) {
+	time.AfterFunc(pendingFor, func() {
+		p.s.mu.Lock()
+		late := p.waiting == o
+		if late {
+			p.waiting = nil
+		}
+		p.s.mu.Unlock()
+		if late {
+			o.conn.Close()
+			p.poke()
+		}
+	})
+}
+
+// handWaiting relays the waiting connection. GoBGP's peer is ACTIVE; the lock is held.
+func (p *peer) handWaiting() {
+	o := p.waiting
+	if o == nil || p.relay != nil {
+		return
+	}
+	p.waiting, p.side, p.endReason = nil, engineTaken, ""
+	r := newRelay(p, o)
+	p.relay = r
+	p.local, p.remote = addrPort(o.conn.LocalAddr()), addrPort(o.conn.RemoteAddr())
+	go p.s.contain(r.run)
+}
+
+// relayEnded is called once by each relay. taken says that GoBGP saw it, and so will go through IDLE.
+func (p *peer) relayEnded(r *relay, taken bool, reason string) {
+	s := p.s
+	s.mu.Lock()
+	var down []bgp.Event
+	remove := false
+	if p.relay == r {
+		p.relay = nil
+		if !taken && p.side == engineTaken {
+			p.side = engineActive
+		}
+		p.failed(reason)
+		p.endReason = reason
+		if !p.up {
+			p.failures++
+			p.failedAt = time.Now()
+		}
+		if p.downPending {
+			down = p.goneDown("")
+		}
+		remove = p.dynamic && p.side == engineIdle
+	}
+	in, out, bad := r.messages()
+	p.received, p.sent, p.malformed = add(p.received, in), add(p.sent, out), p.malformed+bad
+	s.mu.Unlock()
+	s.emit(down...)
+	if remove {
+		s.do(func() { s.removePeer(p, nil, "") })
+	}
+	p.poke()
+}
+
+func add(a, b bgp.Messages) bgp.Messages {
+	return bgp.Messages{Opens: a.Opens + b.Opens, Updates: a.Updates + b.Updates, Notifications: a.Notifications + b.Notifications,
+		Keepalives: a.Keepalives + b.Keepalives, Refreshes: a.Refreshes + b.Refreshes}
+}
+
+// requestRefresh asks the peer for its paths (RFC 2918).
+func (p *peer) requestRefresh() {
+	p.s.mu.Lock()
+	r := p.relay
+	p.s.mu.Unlock()
+	if r != nil {
+		r.requestRefresh()
+	}
+}
+
+// snapshot is the peer's state. The lock is held.
+func (p *peer) snapshot() bgp.Peer {
+	b := bgp.Peer{Address: p.addr, Group: p.n.Group, RemoteAS: p.n.RemoteAS, Dynamic: p.dynamic,
+		External: p.n.External(p.s.cfg.AS), Since: p.since, Received: p.received, Sent: p.sent, Malformed: p.malformed,
+		Established: p.ups, Dropped: p.downs, LastReset: p.lastReset, LastResetAt: p.lastResetAt,
+		Families: p.n.FamiliesOf(p.addr), Signed: p.n.Password != "", State: bgp.Idle}
+	if r := p.relay; r != nil {
+		in, out, bad := r.messages()
+		b.Received, b.Sent, b.Malformed = add(b.Received, in), add(b.Sent, out), b.Malformed+bad
+		b.State = r.state()
+		b.Local, b.Remote = p.local, p.remote
+	}
+	switch {
+	case p.up:
+		b.State, b.RemoteAS, b.RouterID, b.Hold, b.External = bgp.Established, p.remoteAS, p.routerID, p.hold, p.external
+	case p.relay != nil:
+		b.Why = p.why
+	case p.blocked() != "":
+		b.Why = p.blocked()
+	case p.dialing:
+		b.State = bgp.Connect
+	case p.side == engineActive:
+		b.State, b.Why = bgp.Active, p.why
+	default:
+		b.Why = p.why
+	}
+	if b.State == bgp.Established && !p.up {
+		b.State = bgp.OpenConfirm
+	}
+	return b
+}
+
+// collide decides between the connection that is relayed and another one with the same peer, which is p.rival
+// (RFC 4271 §6.8).
+func (p *peer) collide(r *relay, o *offer) {
+	s := p.s
+	claim := func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		mine := p.rival == o
+		if mine {
+			p.rival = nil
+		}
+		return mine
+	}
+	refuse := func() {
+		write(o.conn, &guard.Notification{Code: guard.Cease, Subcode: guard.CollisionResolution})
+		o.conn.Close()
+	}
+	if r.established() {
+		// The session that is up stays, unless its peer has forgotten it: a restarted peer answers with a reset when it
+		// hears of the old connection, and the new one is taken when the old one is gone.
+		if !claim() {
+			return
+		}
+		r.probe()
+		if o.outbound || !p.wait(o) {
+			refuse()
+			return
+		}
+		time.AfterFunc(3*time.Second, func() {
+			s.mu.Lock()
+			late := p.waiting == o && p.relay == r
+			if late {
+				p.waiting = nil
+			}
+			s.mu.Unlock()
+			if late {
+				refuse()
+			}
+		})
+		return
+	}
+	keep := o.outbound // the same side dialled twice: it has given the first one up
+	if r.isOutbound() != o.outbound {
+		id, err := p.remoteID(r, o)
+		if err != nil {
+			if claim() {
+				refuse()
+			}
+			return
+		}
+		s.mu.Lock()
+		c := s.cfg.RouterID.Compare(id)
+		if c == 0 && s.cfg.AS > p.n.RemoteAS { // RFC 6286 §2.3
+			c = 1
+		}
+		s.mu.Unlock()
+		keep = c > 0
+	}
+	if !claim() {
+		return
+	}
+	// keep says that the connection that we dialled stays.
+	switch {
+	case o.outbound != keep:
+		refuse()
+	case r.switchTo(o):
+	case r.isOver() && p.wait(o):
+	default:
+		refuse()
+	}
+}
+
+// wait keeps a connection until GoBGP can take it, if none waits yet.
+func (p *peer) wait(o *offer) bool {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.waiting != nil || p.gone {
+		return false
+	}
+	p.waiting = o
+	p.dropLater(o)
+	p.poke()
+	return true
+}
+
+// remoteID is the peer's BGP identifier: from the OPEN of the relayed connection, or from that of the new one,
+// whichever comes first. A router like this one sends its OPEN on one of them only.
+func (p *peer) remoteID(r *relay, o *offer) (netip.Addr, error) {
+	defer func() { _ = o.conn.SetReadDeadline(time.Time{}) }()
+	var got []byte
+	buf := make([]byte, guard.MaxLen)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if open := r.peerOpen(); open != nil && len(got) == 0 {
+			return open.ID, nil
+		}
+		if r.isOver() && len(got) == 0 {
+			return p.addrAsID(o), nil
+		}
+		want := guard.HeaderLen
+		if len(got) >= want {
+			n, err := guard.Length(got)
+			if err != nil {
+				return netip.Addr{}, err
+			}
+			if len(got) == n {
+				id, ok := guard.OpenID(got)
+				if !ok {
+					return netip.Addr{}, fmt.Errorf("no OPEN came first")
+				}
+				o.open = got
+				return id, nil
+			}
+			want = n
+		}
+		_ = o.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+		n, err := o.conn.Read(buf[:want-len(got)])
+		got = append(got, buf[:n]...)
+		var t net.Error
+		if err != nil && !(errors.As(err, &t) && t.Timeout()) {
+			return netip.Addr{}, err
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("no OPEN came")
+}
+
+// addrAsID is an identifier that makes the connection o stay: the other one is over.
+func (p *peer) addrAsID(o *offer) netip.Addr {
+	if o.outbound {
+		return netip.IPv4Unspecified()
+	}
+	return netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}

@@ -1,0 +1,609 @@
+//go:build !js
+
+package gobgp
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"felloe/routing/bgp"
+	"felloe/routing/bgp/guard"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/rs/zerolog"
+)
+
+// Options are what the adapter needs beside what every Speaker gets.
+type Options struct {
+	Network bgp.Network
+	// Admit, when set, is asked before a peer of a listen range is let in: DMVPN says no to tunnel addresses that no
+	// identity is bound to. It runs on the listener's goroutine.
+	Admit func(remote netip.Addr) error
+}
+
+// Speaker is what bgp.Options wants.
+func Speaker(o Options) func(bgp.SpeakerOptions) (bgp.Speaker, error) {
+	return func(so bgp.SpeakerOptions) (bgp.Speaker, error) {
+		if err := Available(); err != nil {
+			return nil, err
+		}
+		if so.Now == nil {
+			so.Now = time.Now
+		}
+		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), announced: make(map[netip.Prefix]bgp.Announcement),
+			unreachable: make(map[netip.Addr]bool), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]string)}
+		s.wake = sync.NewCond(&s.workMu)
+		s.done = make(chan struct{})
+		go s.work()
+		return s, nil
+	}
+}
+
+// speaker implements bgp.Speaker. What asks GoBGP for something is done one after the other by its worker.
+type speaker struct {
+	o   Options
+	so  bgp.SpeakerOptions
+	log zerolog.Logger
+
+	workMu sync.Mutex
+	wake   *sync.Cond
+	jobs   []func()
+	ended  bool
+	done   chan struct{}
+
+	// of the worker
+	engine    *engine
+	listeners []net.Listener
+
+	running atomic.Pointer[engine] // the same, for everybody
+
+	mu          sync.Mutex
+	cfg         bgp.Config
+	closed      bool
+	peers       map[netip.Addr]*peer
+	announced   map[netip.Prefix]bgp.Announcement
+	unreachable map[netip.Addr]bool
+	policyDue   bool
+	away        map[netip.Addr]bool // peers that are not on a subnet of ours
+	noticed     map[netip.Addr]string
+}
+
+// do queues work for GoBGP.
+func (s *speaker) do(f func()) {
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
+	if !s.ended {
+		s.jobs = append(s.jobs, f)
+		s.wake.Signal()
+	}
+}
+
+func (s *speaker) work() {
+	defer close(s.done)
+	for {
+		s.workMu.Lock()
+		for len(s.jobs) == 0 && !s.ended {
+			s.wake.Wait()
+		}
+		jobs, ended := s.jobs, s.ended
+		s.jobs = nil
+		s.workMu.Unlock()
+		for _, f := range jobs {
+			s.contain(f)
+		}
+		if ended && len(jobs) == 0 {
+			return
+		}
+	}
+}
+
+// contain keeps a panic of ours from taking the router down.
+func (s *speaker) contain(f func()) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.log.Error().Str("event", "panic").Interface("cause", cause).Msg("contained a panic of the BGP adapter")
+		}
+	}()
+	f()
+}
+
+func (s *speaker) emit(events ...bgp.Event) {
+	if len(events) > 0 {
+		s.so.Events(events)
+	}
+}
+
+// notice tells the operator something about a peer, once until the session comes up or something else is to be said.
+func (s *speaker) notice(peer netip.Addr, severity int, mnemonic, format string, a ...any) {
+	text := fmt.Sprintf(format, a...)
+	s.mu.Lock()
+	same := s.noticed[peer] == text
+	s.noticed[peer] = text
+	closed := s.closed
+	s.mu.Unlock()
+	if !same && !closed {
+		s.emit(&bgp.Notice{Peer: peer, Severity: severity, Mnemonic: mnemonic, Text: text})
+	}
+}
+
+// Apply implements bgp.Speaker.
+func (s *speaker) Apply(cfg bgp.Config) error {
+	s.mu.Lock()
+	old := s.cfg
+	s.mu.Unlock()
+	if old.AS == 0 || old.BestPath != cfg.BestPath {
+		if err := checkOptions(cfg.BestPath, s.running.Load()); err != nil {
+			return err
+		}
+	}
+	cfg.Neighbors, cfg.Listen = slices.Clone(cfg.Neighbors), slices.Clone(cfg.Listen)
+	s.mu.Lock()
+	s.cfg = cfg
+	s.mu.Unlock()
+	s.do(func() { s.reconcile(old, cfg) })
+	return nil
+}
+
+// reconcile brings GoBGP and the sessions from one configuration to another. It runs on the worker.
+func (s *speaker) reconcile(old, cfg bgp.Config) {
+	restart := s.engine == nil || old.AS != cfg.AS || old.RouterID != cfg.RouterID || old.ClusterID != cfg.ClusterID ||
+		old.BestPath != cfg.BestPath
+	s.retire(&cfg, restart)
+	if restart {
+		s.stopEngine()
+		if !s.startEngine(&cfg) {
+			return
+		}
+	}
+	s.setPolicies(&cfg, restart)
+	s.setNetwork(&old, &cfg)
+	for i := range cfg.Neighbors {
+		n := &cfg.Neighbors[i]
+		s.mu.Lock()
+		p := s.peers[n.Address]
+		var wasOut bool
+		if p != nil {
+			wasOut = p.n.NextHopSelf != n.NextHopSelf || p.n.NextHopSelfAll != n.NextHopSelfAll ||
+				p.n.NextHopUnchanged != n.NextHopUnchanged
+			p.n = *n
+			p.poke()
+		}
+		s.mu.Unlock()
+		switch {
+		case p == nil:
+			s.addPeer(&cfg, n.Address, *n, nil)
+		case n.Shutdown:
+			s.reset(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
+		case wasOut:
+			_ = s.engine.refresh(n.Address, false)
+		}
+	}
+	s.listen()
+}
+
+// retire removes peers that are gone from the configuration, or whose settings changed in a way that a session does not
+// survive; the latter are added again later.
+func (s *speaker) retire(cfg *bgp.Config, all bool) {
+	s.mu.Lock()
+	peers := slices.Collect(maps.Values(s.peers))
+	s.mu.Unlock()
+	for _, p := range peers {
+		n, ok := settings(cfg, p.addr)
+		switch {
+		case !ok || p.dynamic != (n.Address != p.addr):
+			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.PeerDeconfigured}, "Neighbor deleted")
+		case all || !survives(&p.n, &n):
+			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.ConfigurationChange}, "Configuration change")
+		}
+	}
+}
+
+// settings are those of a peer: configured, or of the longest listen range that it is in.
+func settings(cfg *bgp.Config, a netip.Addr) (bgp.Neighbor, bool) {
+	for i := range cfg.Neighbors {
+		if cfg.Neighbors[i].Address == a {
+			return cfg.Neighbors[i], true
+		}
+	}
+	for _, l := range ranges(cfg) {
+		if l.Range.Contains(a) {
+			return l.Template, true
+		}
+	}
+	return bgp.Neighbor{}, false
+}
+
+// survives says whether a session can go on with changed settings.
+func survives(old, now *bgp.Neighbor) bool {
+	a, b := *old, *now
+	for _, n := range []*bgp.Neighbor{&a, &b} {
+		n.Description, n.Group, n.Passive, n.DisableConnectedCheck, n.Shutdown = "", "", false, false, false
+		n.NextHopSelf, n.NextHopSelfAll, n.NextHopUnchanged = false, false, false
+		n.Timers.ConnectRetry = 0
+	}
+	return a.Equal(&b)
+}
+
+func (s *speaker) startEngine(cfg *bgp.Config) bool {
+	e, err := startEngine(cfg, s.log, s.fromEngine)
+	if err != nil {
+		s.notice(netip.Addr{}, 3, "START", "BGP did not start: %v", err)
+		time.AfterFunc(5*time.Second, func() {
+			s.do(func() {
+				s.mu.Lock()
+				cfg, closed := s.cfg, s.closed
+				s.mu.Unlock()
+				if s.engine == nil && !closed {
+					s.reconcile(cfg, cfg)
+				}
+			})
+		})
+		return false
+	}
+	s.engine = e
+	s.running.Store(e)
+	s.mu.Lock()
+	announced := slices.Collect(maps.Values(s.announced))
+	s.mu.Unlock()
+	for _, a := range announced {
+		_ = e.announce(a, false)
+	}
+	return true
+}
+
+func (s *speaker) stopEngine() {
+	if s.engine != nil {
+		s.running.Store(nil)
+		s.engine.close()
+		s.engine = nil
+	}
+}
+
+func (s *speaker) setPolicies(cfg *bgp.Config, first bool) {
+	s.mu.Lock()
+	s.policyDue = false
+	unreachable := slices.SortedFunc(maps.Keys(s.unreachable), netip.Addr.Compare)
+	s.mu.Unlock()
+	if s.engine == nil {
+		return
+	}
+	if err := s.engine.setPolicies(cfg, unreachable, first); err != nil {
+		s.log.Error().Err(err).Msg("GoBGP refused the next-hop policies")
+	}
+}
+
+// setNetwork tells the router's TCP what counts for which peer.
+func (s *speaker) setNetwork(old, cfg *bgp.Config) {
+	type entry struct {
+		prefix netip.Prefix
+		o      bgp.SocketOptions
+	}
+	list := func(c *bgp.Config) map[netip.Prefix]entry {
+		m := make(map[netip.Prefix]entry)
+		for i := range c.Listen {
+			l := &c.Listen[i]
+			m[l.Range.Masked()] = entry{l.Range.Masked(), bgp.SocketOptionsOf(&l.Template, c.AS)}
+		}
+		for i := range c.Neighbors {
+			n := &c.Neighbors[i]
+			h := netip.PrefixFrom(n.Address, n.Address.BitLen())
+			m[h] = entry{h, bgp.SocketOptionsOf(n, c.AS)}
+		}
+		return m
+	}
+	was, now := list(old), list(cfg)
+	for p := range was {
+		if _, ok := now[p]; !ok {
+			s.o.Network.RemovePeer(p)
+		}
+	}
+	for p, e := range now {
+		if err := s.o.Network.SetPeer(p, e.o); err != nil {
+			s.notice(p.Addr(), 3, "SOCKET", "neighbor %v: %v", p.Addr(), err)
+		}
+	}
+}
+
+// Originate implements bgp.Speaker.
+func (s *speaker) Originate(a bgp.Announcement) {
+	s.mu.Lock()
+	s.announced[a.Prefix] = a
+	s.mu.Unlock()
+	s.do(func() {
+		if s.engine != nil {
+			if err := s.engine.announce(a, false); err != nil {
+				s.log.Error().Err(err).Stringer("prefix", a.Prefix).Msg("GoBGP refused a prefix of ours")
+			}
+		}
+	})
+}
+
+// Retract implements bgp.Speaker.
+func (s *speaker) Retract(p netip.Prefix) {
+	s.mu.Lock()
+	a, ok := s.announced[p]
+	delete(s.announced, p)
+	s.mu.Unlock()
+	if ok {
+		s.do(func() {
+			if s.engine != nil {
+				_ = s.engine.announce(a, true)
+			}
+		})
+	}
+}
+
+// NextHop implements bgp.Speaker. Changes are gathered for a moment: an interface that goes down takes many.
+func (s *speaker) NextHop(a netip.Addr, reachable bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unreachable[a] == !reachable {
+		return
+	}
+	if reachable {
+		delete(s.unreachable, a)
+	} else {
+		s.unreachable[a] = true
+	}
+	for _, p := range s.peers {
+		if p.nexthops[a] {
+			p.stale = true
+		}
+	}
+	if s.policyDue || s.closed {
+		return
+	}
+	s.policyDue = true
+	time.AfterFunc(30*time.Millisecond, func() { s.do(s.nextHops) })
+}
+
+func (s *speaker) nextHops() {
+	s.mu.Lock()
+	cfg := s.cfg
+	var stale []netip.Addr
+	for _, p := range s.peers {
+		if p.stale {
+			p.stale = false
+			stale = append(stale, p.addr)
+		}
+	}
+	s.mu.Unlock()
+	s.setPolicies(&cfg, false)
+	for _, a := range stale {
+		if s.engine != nil {
+			_ = s.engine.refresh(a, true)
+		}
+	}
+}
+
+// Clear implements bgp.Speaker.
+func (s *speaker) Clear(a netip.Addr, how bgp.Clear) {
+	s.do(func() {
+		s.mu.Lock()
+		var list []*peer
+		for _, p := range s.peers {
+			if !a.IsValid() || p.addr == a {
+				list = append(list, p)
+			}
+		}
+		s.mu.Unlock()
+		for _, p := range list {
+			if how == bgp.ClearHard {
+				s.mu.Lock()
+				p.prefixes, p.failures = false, 0
+				delete(s.noticed, p.addr)
+				s.mu.Unlock()
+				s.reset(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminReset}, "User reset")
+				p.poke()
+				continue
+			}
+			if how == bgp.ClearSoftIn || how == bgp.ClearSoft {
+				p.requestRefresh()
+			}
+			if (how == bgp.ClearSoftOut || how == bgp.ClearSoft) && s.engine != nil {
+				_ = s.engine.refresh(p.addr, false)
+			}
+		}
+	})
+}
+
+// Connected implements bgp.Speaker.
+func (s *speaker) Connected(a netip.Addr, ok bool) {
+	s.mu.Lock()
+	if ok {
+		delete(s.away, a)
+	} else {
+		s.away[a] = true
+	}
+	p := s.peers[a]
+	s.mu.Unlock()
+	if p == nil {
+		return
+	}
+	if !ok {
+		s.reset(p, nil, "Interface flap")
+	}
+	p.poke()
+}
+
+// Peers implements bgp.Speaker.
+func (s *speaker) Peers() []bgp.Peer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []bgp.Peer
+	for _, p := range s.peers {
+		list = append(list, p.snapshot())
+	}
+	slices.SortFunc(list, func(a, b bgp.Peer) int { return a.Address.Compare(b.Address) })
+	return list
+}
+
+// Close implements bgp.Speaker.
+func (s *speaker) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	cfg := s.cfg
+	s.mu.Unlock()
+	s.do(func() {
+		for _, l := range s.listeners {
+			l.Close()
+		}
+		s.mu.Lock()
+		peers := slices.Collect(maps.Values(s.peers))
+		s.mu.Unlock()
+		for _, p := range peers {
+			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
+		}
+		s.setNetwork(&cfg, &bgp.Config{})
+		s.stopEngine()
+	})
+	s.workMu.Lock()
+	s.ended = true
+	s.wake.Signal()
+	s.workMu.Unlock()
+	<-s.done
+}
+
+// fromEngine takes what GoBGP reports: paths, and the states of its peers. It is called by one goroutine, in order.
+func (s *speaker) fromEngine(r *api.WatchEventResponse) {
+	s.contain(func() {
+		if t := r.GetTable(); t != nil {
+			events := make([]bgp.Event, 0, len(t.Paths))
+			s.mu.Lock()
+			for _, p := range t.Paths {
+				e, ok := pathEvent(p)
+				if !ok {
+					continue
+				}
+				if e.Attributes != nil {
+					e.Received = s.so.Now()
+					if x := s.peers[e.Peer]; x != nil {
+						if x.nexthops == nil {
+							x.nexthops = make(map[netip.Addr]bool)
+						}
+						x.nexthops[e.Attributes.NextHop] = true
+					}
+				}
+				events = append(events, e)
+			}
+			s.mu.Unlock()
+			s.emit(events...)
+		}
+		if e := r.GetPeer(); e != nil && e.Type == api.WatchEventResponse_PeerEvent_STATE {
+			if a, err := netip.ParseAddr(e.Peer.GetState().GetNeighborAddress()); err == nil {
+				s.engineState(a.Unmap(), e.Peer.GetState().GetSessionState())
+			}
+		}
+	})
+}
+
+// listen opens the listeners when somebody may connect.
+func (s *speaker) listen() {
+	if len(s.listeners) > 0 {
+		return
+	}
+	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		l, err := s.o.Network.ListenTCP(netip.AddrPortFrom(a, bgp.Port))
+		if err != nil {
+			if a.Is4() {
+				s.notice(netip.Addr{}, 3, "LISTEN", "BGP cannot accept connections: %v", err)
+				time.AfterFunc(5*time.Second, func() { s.do(s.listen) })
+				return
+			}
+			s.log.Debug().Err(err).Msg("no BGP over IPv6")
+			continue
+		}
+		s.listeners = append(s.listeners, l)
+		go s.accept(l)
+	}
+}
+
+func (s *speaker) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s.contain(func() { s.accepted(c) })
+	}
+}
+
+// accepted finds out whose a connection is.
+func (s *speaker) accepted(c net.Conn) {
+	remote := addrPort(c.RemoteAddr()).Addr()
+	refuse := func(why string) {
+		s.notice(remote, 4, "REFUSED", "connection from %v refused: %s", remote, why)
+		write(c, &guard.Notification{Code: guard.Cease, Subcode: guard.ConnectionRejected})
+		c.Close()
+	}
+	s.mu.Lock()
+	cfg, p, closed := s.cfg, s.peers[remote], s.closed
+	s.mu.Unlock()
+	if closed {
+		c.Close()
+		return
+	}
+	if p != nil {
+		p.offer(c, false)
+		return
+	}
+	for _, l := range ranges(&cfg) {
+		if !l.Range.Contains(remote) {
+			continue
+		}
+		if l.Template.Shutdown {
+			refuse("the peer group is shut down")
+			return
+		}
+		s.mu.Lock()
+		n := 0
+		for _, p := range s.peers {
+			if p.dynamic && l.Range.Contains(p.addr) {
+				n++
+			}
+		}
+		s.mu.Unlock()
+		if n >= l.LimitOrDefault() {
+			refuse(fmt.Sprintf("the limit of %d dynamic neighbors in %v is reached", l.LimitOrDefault(), l.Range))
+			return
+		}
+		if s.o.Admit != nil {
+			if err := s.o.Admit(remote); err != nil {
+				refuse(err.Error())
+				return
+			}
+		}
+		template := l.Template
+		template.Address = netip.Addr{}
+		s.addPeerAsync(&cfg, remote, template, c)
+		return
+	}
+	refuse("no such neighbor is configured")
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// write sends a last message.
+func write(c net.Conn, n *guard.Notification) {
+	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	_, _ = c.Write(n.Bytes())
+}
+
+var background = context.Background()
