@@ -69,8 +69,8 @@ type IKEDown struct {
 	Err         error // one of the Err sentinels of this package
 }
 
-// IKESuperseded says that two routers initiated to each other at once and that New stays. Send on New's child from now
-// on; Old's children receive until their ChildDown, which follows.
+// IKESuperseded says that two routers initiated to each other at once and that New stays, which both have now. Send on
+// New's child from now on; Old's children receive until their ChildDown, which follows.
 type IKESuperseded struct{ Old, New SAID }
 
 // ChildUp is a new pair of Child SAs. Install the inbound one before doing the next action.

@@ -210,7 +210,7 @@ func (n *node) do(acts []Action) {
 			n.ups[a.Child] = a
 			n.in[a.SPIIn] = &inbound{up: a}
 			n.ready[a.Child] = a.OutboundReady
-			if n.out == 0 || a.OutboundReady && a.Replaces == 0 && n.ups[n.out].SA == a.SA {
+			if n.out == 0 && a.OutboundReady {
 				n.out = a.Child
 			}
 		case ChildRekeyed:
@@ -255,7 +255,7 @@ func (n *node) do(acts []Action) {
 func (n *node) another() ChildID {
 	best := ChildID(0)
 	for _, id := range sortedKeys(n.ups) {
-		if best == 0 || n.ready[id] {
+		if n.ready[id] {
 			best = id
 		}
 	}
@@ -412,7 +412,7 @@ func (w *world) data() {
 			id := in.up.Child
 			if _, live := to.ups[id]; live && !to.ready[id] {
 				to.ready[id] = true
-				if to.ups[id].Replaces == to.out {
+				if to.out == 0 || to.ups[id].Replaces == to.out {
 					to.out = id
 				}
 			}
@@ -442,7 +442,7 @@ func (w *world) oneSession(a, b *node) {
 	if ca.SPIIn != cb.SPIOut || ca.SPIOut != cb.SPIIn || ca.Suite != cb.Suite || ca.Mode != cb.Mode || ca.ESN != cb.ESN {
 		w.fatalf("pairs do not fit:\n%+v\n%+v", ca, cb)
 	}
-	if a.out != ca.Child || b.out != cb.Child {
+	if w.packets > 0 && (a.out != ca.Child || b.out != cb.Child) {
 		w.fatalf("data does not go out on the pair: %d %d", a.out, b.out)
 	}
 	if len(a.e.Snapshot(w.now)) != 1 || len(b.e.Snapshot(w.now)) != 1 {

@@ -15,9 +15,9 @@ import (
 //     each side.
 //   - The one whose IKE_SA_INIT holds the lowest of the four nonces goes, as with rekeying (RFC 7296 §2.8.1).
 //   - The router that began it deletes it, but only when the other SA is confirmed: the peer has sent something
-//     authentic under it after IKE_AUTH. To have that, it sends a probe there. Then a grace of two seconds passes, in
-//     which packets under way arrive: the loser's child SAs receive until the end, and both sides send on the winner's
-//     from the moment they know (IKESuperseded).
+//     authentic under it after IKE_AUTH. To have that, it sends a probe there. From then on it sends on the winner's
+//     child (IKESuperseded; the other router does so at once, since it began the winner and so has it confirmed), and
+//     after a grace of two seconds, for packets under way, it deletes the loser, whose child SAs receive until the end.
 //   - If the winner dies meanwhile, the loser is an ordinary SA again.
 //
 // INITIAL_CONTACT does not disturb this: it ends only SAs that were established before the sender's first message came,
@@ -38,18 +38,24 @@ func (s *session) settleTwins() {
 			loser, winner = o, s
 		}
 		loser.supersededBy = winner
-		s.e.emit(IKESuperseded{Old: loser.id, New: winner.id})
-		winner.log(zerolog.InfoLevel, "both routers began an SA; this one stays", Field{"event", "superseded"}, Field{"other", uint64(loser.id)})
 		s.e.touch(loser.cur)
-		if loser.initiator {
-			if winner.confirmed {
-				loser.graceEnd = s.e.now.Add(graceSuperseded)
-			} else {
-				s.e.touch(winner.cur)
-				winner.cur.probe()
-			}
+		if winner.confirmed {
+			loser.yield()
+		} else {
+			s.e.touch(winner.cur)
+			winner.cur.probe()
 		}
 	}
+}
+
+// yield is called when a loser's winner is known to be up on both sides.
+func (s *session) yield() {
+	s.e.emit(IKESuperseded{Old: s.id, New: s.supersededBy.id})
+	s.supersededBy.log(zerolog.InfoLevel, "both routers began an SA; this one stays", Field{"event", "superseded"}, Field{"other", uint64(s.id)})
+	if s.initiator {
+		s.graceEnd = s.e.now.Add(graceSuperseded)
+	}
+	s.e.touch(s.cur)
 }
 
 func (s *session) twin(o *session) bool {
@@ -69,10 +75,9 @@ func (s *session) sharesPolicy(o *session) bool {
 // confirm is called when the peer first speaks under an established SA.
 func (s *session) confirm() {
 	s.confirmed = true
-	for _, o := range s.e.sessions {
-		if o.supersededBy == s && o.initiator {
-			o.graceEnd = s.e.now.Add(graceSuperseded)
-			s.e.touch(o.cur)
+	for _, id := range sortedKeys(s.e.sessions) {
+		if o := s.e.sessions[id]; o.supersededBy == s {
+			o.yield()
 		}
 	}
 }
