@@ -135,6 +135,7 @@ type spec struct {
 	policies    []string // ChildPolicy names; default "Tunnel0"
 	keyed       bool     // offer GRE keys: 1 for the first policy, 2 for the second …
 	id          ikev2.Identity
+	psk6, vti   bool
 }
 
 var (
@@ -167,10 +168,17 @@ func (s spec) config() ikev2.Config {
 		Profiles:   []ikev2.Profile{{Name: "PROF", MatchRemote: []ikev2.IdentityMatch{{Any: true}}, Keyring: "K", DPD: s.dpd, Lifetime: s.ikeLifetime, Identity: s.id}},
 		Retransmit: s.retransmit, KeyLog: s.keylog,
 	}
+	if s.psk6 {
+		c.Keyrings[0].Peers[0].Addresses = []netip.Prefix{netip.MustParsePrefix("::/0")}
+	}
 	for i, name := range s.policies {
 		c.Children = append(c.Children, ikev2.ChildPolicy{Name: name, Profile: "PROF", Mode: s.mode, Protocol: 47, Lifetime: s.lifetime,
 			VolumeBytes: s.volume, IdleTime: s.idle, HasGREKey: s.keyed, GREKey: uint32(i + 1),
 			Proposals: []ikev2.ESPProposal{{Suites: []esp.Suite{s.suite}, Groups: s.pfs}}})
+		if s.vti {
+			p, any4 := &c.Children[i], []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+			p.Protocol, p.Mode, p.TSLocal, p.TSRemote = 0, esp.Tunnel, any4, any4
+		}
 	}
 	return c
 }

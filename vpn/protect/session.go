@@ -118,14 +118,6 @@ func (m *Manager) Rekey(n *netstack.Session) {
 	}
 }
 
-// Reset deletes the session's SAs and, when it is wanted, begins anew: what "clear crypto session" does.
-func (m *Manager) Reset(n *netstack.Session, reason string) {
-	if s := m.byNet[n]; s != nil {
-		s.failures, s.atOnce = 0, true
-		m.disconnect(s, reason)
-	}
-}
-
 // connect begins a negotiation when the session wants one and none is under way.
 func (m *Manager) connect(s *session) {
 	if !s.wanted || s.dormant || s.closed || s.tx != nil || s.attempt != 0 || s.retry != nil || s.shared != nil || m.closing != nil || s.t.cfg.Passive {
@@ -250,32 +242,34 @@ func (m *Manager) disconnect(s *session, reason string) {
 	s.stopRetry()
 	s.downWhy = reason
 	m.unshare(s, reason)
+	// All of it is asked of the engine before any of it is carried out: in between the session could begin anew.
+	var acts []ikev2.Action
 	now := m.now()
 	seen := map[ikev2.SAID]bool{}
-	for _, p := range slices.Clone(s.pairs) {
-		id := p.up.SA
-		if m.needed(id, s) {
-			m.run(m.o.Engine.DeleteChild(now, p.up.Child, reason))
-		} else if !seen[id] {
-			seen[id] = true
-			m.deleteIKE(id, reason)
+	end := func(id ikev2.SAID) {
+		if ike := m.ikes[id]; ike != nil {
+			ike.going = true
+		}
+		if !seen[id] {
+			acts = append(acts, m.o.Engine.DeleteIKE(now, id, reason)...)
+		}
+		seen[id] = true
+	}
+	for _, p := range s.pairs {
+		if m.needed(p.up.SA, s) {
+			acts = append(acts, m.o.Engine.DeleteChild(now, p.up.Child, reason)...)
+		} else {
+			end(p.up.SA)
 		}
 	}
 	if id := s.attempt; id != 0 {
 		s.attempt = 0
-		if !seen[id] && !m.needed(id, s) {
-			m.deleteIKE(id, reason)
+		if !m.needed(id, s) {
+			end(id)
 		}
 	}
 	m.mark(s)
-	m.run(nil)
-}
-
-func (m *Manager) deleteIKE(id ikev2.SAID, reason string) {
-	if ike := m.ikes[id]; ike != nil {
-		ike.going = true
-	}
-	m.run(m.o.Engine.DeleteIKE(m.now(), id, reason))
+	m.run(acts)
 }
 
 // needed tells whether an IKE SA serves or will serve another session than s.
