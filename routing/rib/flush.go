@@ -208,7 +208,7 @@ func (r *RIB) choose(e *entry) *selection {
 		}
 	}
 	// A loopback's /32 is its subnet and its address at once: IOS shows it as connected, and it is ours.
-	if best != nil && local && best.source == Connected {
+	if best != nil && local && (best.source == Connected || best.source == Local) {
 		best.kind = fib.Local
 	}
 	r.depend(e, hops, ifs)
