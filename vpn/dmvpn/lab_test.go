@@ -330,7 +330,6 @@ func (r *router) snapshot() (i nhrp.TunnelInfo) {
 	return i
 }
 
-
 // echo sends a ping from the router's loopback.
 func (r *router) echo(to *router, seq uint16) {
 	b := make([]byte, 28, 100)

@@ -85,7 +85,7 @@ type Manager struct {
 	timerAt time.Time
 	routes  clock.Timer // pending look at changed routes
 
-	panics, refused uint64
+	panics uint64
 }
 
 type tunnel struct {
@@ -162,7 +162,9 @@ func (m *Manager) refresh(name string) {
 	c := t.net.Config()
 	var addrs []netip.Addr
 	for _, p := range t.net.Interface().Addresses() {
-		addrs = append(addrs, p.Addr())
+		if a := p.Addr(); !a.IsLinkLocalUnicast() {
+			addrs = append(addrs, a)
+		}
 	}
 	m.step("apply", 0, func(now time.Time) {
 		if !c.Source.IsValid() || len(addrs) == 0 {

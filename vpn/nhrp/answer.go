@@ -50,7 +50,7 @@ func (t *tunnel) answerResolution(now time.Time, from From, s Session, p *messag
 	case wayNone, wayDiscard:
 		t.refuseResolution(now, from, p, message.CodeNoBinding)
 	case wayLocal, wayOut:
-		if t.cfg.PointToPoint && !t.transit(p) {
+		if t.cfg.PointToPoint && t.transit(p) {
 			t.refuseResolution(now, from, p, message.CodeProhibited)
 			return
 		}

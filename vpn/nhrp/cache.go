@@ -220,10 +220,15 @@ func (t *tunnel) remove(now time.Time, en *entry, reason string) {
 }
 
 // entries are all entries in the order of their prefixes, so that what happens does not depend on a map's order.
-func (t *tunnel) entries() []*entry {
-	list := make([]*entry, 0, len(t.cache))
+func (t *tunnel) entries() []*entry { return t.some(func(*entry) bool { return true }) }
+
+// some are those entries that a condition holds for.
+func (t *tunnel) some(f func(*entry) bool) []*entry {
+	var list []*entry
 	for _, en := range t.cache {
-		list = append(list, en)
+		if f(en) {
+			list = append(list, en)
+		}
 	}
 	sortEntries(list)
 	return list

@@ -191,9 +191,25 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 				return
 			}
 			s = opened
+			if nbma != c.NBMA && t.otherwise(s.ID, hop) {
+				// Several spokes behind one NAT have one address: whoever is known there already is somebody else.
+				t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: "another spoke is known behind that NAT"})
+				t.negative(now, q.target, "another spoke is known behind that NAT")
+				return
+			}
 		}
 	}
 	t.learn(now, q, s, c, hop, hold, p)
+}
+
+// otherwise reports whether a session leads to a neighbour that is not hop.
+func (t *tunnel) otherwise(id SessionID, hop netip.Addr) bool {
+	for en := range t.bySession[id] {
+		if en.host() && en.nextHop != hop {
+			return true
+		}
+	}
+	return false
 }
 
 // learn enters an answer: the next hop as a neighbour, and the answered prefix as a shortcut over it.
@@ -257,8 +273,8 @@ func (t *tunnel) learn(now time.Time, q *pending, s Session, c *message.CIE, hop
 
 // withdraw removes the shortcuts that hold an address.
 func (t *tunnel) withdraw(now time.Time, a netip.Addr, reason string) {
-	for _, en := range t.entries() {
-		if en.prefix.Contains(a) && (en.kind == KindResolved || en.kind == KindImplicit && en.prefix.IsSingleIP()) {
+	for _, en := range t.some(func(en *entry) bool { return en.prefix.Contains(a) }) {
+		if en.kind == KindResolved || en.kind == KindImplicit {
 			t.remove(now, en, reason)
 		}
 	}

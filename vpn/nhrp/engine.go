@@ -118,6 +118,18 @@ func (e *Engine) Apply(now time.Time, cfg Config) {
 
 func (t *tunnel) change(now time.Time, cfg Config) {
 	old := t.cfg
+	if !slices.Equal(old.Addresses, cfg.Addresses) {
+		// What we registered and answered names addresses that we no longer have.
+		for _, n := range t.nhs {
+			if n.active && n.up {
+				n.bye()
+			}
+		}
+		for _, k := range t.answerKeys() {
+			t.dropAnswer(k)
+			t.startPurge(now, k.requester, k.prefix)
+		}
+	}
 	t.cfg = cfg
 	t.changeNHS(now, cfg.NHS)
 	t.changeMaps(now, cfg.Maps)
@@ -361,11 +373,10 @@ func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
 func (e *Engine) RoutesChanged(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 		t := e.tunnels[name]
-		for _, en := range t.entries() {
-			switch {
-			case en.kind == KindNegative:
+		for _, en := range t.some(func(en *entry) bool { return en.kind == KindNegative || en.kind == KindResolved && !en.host() }) {
+			if en.kind == KindNegative {
 				t.forget(en, "routes changed")
-			case en.kind == KindResolved && !en.host():
+			} else {
 				t.reroute(now, en)
 			}
 		}

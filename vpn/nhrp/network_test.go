@@ -424,3 +424,50 @@ func TestClearRemovesLearnedEntriesAndTheyComeBack(t *testing.T) {
 	want(t, "hub's peers", len(hub.engine.Snapshot()[0].Peers), 2)
 	_ = s2
 }
+
+func TestAnAnswerThatPointsAtANATWithSomebodyElseBehindItIsNotBoundToHim(t *testing.T) {
+	c, hub, _, s3 := scenario(t)
+	for _, n := range []int{5, 6} {
+		r := c.spoke(n, 2, 3)
+		r.public = ip("203.0.113.1")
+		hub.routes = append(hub.routes, route{prefix: lan(n), via: ip(fmt.Sprintf("10.10.10.%d", n)), ifname: "Tunnel0"})
+		s3.routes = append(s3.routes, route{prefix: lan(n), via: ip("10.10.10.1"), ifname: "Tunnel0"})
+	}
+	c.run(time.Second)
+	c.ping(s3, hostOf(3), hostOf(5))
+	c.run(time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(5)), "spoke3", "spoke5")
+	// Spoke 6 cannot reach spoke 3 itself: its answer comes over the hub after a while.
+	hidden := s3.nbma["Tunnel0"]
+	s3.nbma["Tunnel0"] = ip("172.16.99.99")
+	c.ping(s3, hostOf(3), hostOf(6))
+	c.run(8 * time.Second)
+	s3.nbma["Tunnel0"] = hidden
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(6)), "spoke3", "hub", "spoke6")
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(5)), "spoke3", "spoke5")
+}
+
+func TestANewTunnelAddressReplacesTheOldOneAtTheHub(t *testing.T) {
+	c, hub, s2, _ := scenario(t)
+	c.run(time.Second)
+	cfg := spokeConfig(2)
+	cfg.Addresses = []netip.Addr{ip("10.10.10.22")}
+	s2.apply(cfg)
+	c.run(time.Second)
+	want(t, "old", hub.engine.tunnels["Tunnel0"].cache[net("10.10.10.2/32")] == nil, true)
+	want(t, "new", hub.engine.tunnels["Tunnel0"].cache[net("10.10.10.22/32")] != nil, true)
+}
+
+func TestAPointToPointSpokeRegistersAndIsNobodysShortcut(t *testing.T) {
+	c, hub, s2, s3 := scenario(t)
+	cfg := spokeConfig(2)
+	cfg.PointToPoint = true
+	s2.apply(cfg)
+	c.run(time.Second)
+	want(t, "flags", s2.engine.Snapshot()[0].NHS[0].Flags, "RE")
+	c.ping(s3, hostOf(3), hostOf(2))
+	c.run(40 * time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "hub", "spoke2")
+	want(t, "sessions", len(s2.sessions), 1)
+	want(t, "hub", len(hub.engine.Snapshot()[0].Peers), 2)
+}

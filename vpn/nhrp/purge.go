@@ -90,11 +90,10 @@ func (t *tunnel) purgeRequest(now time.Time, from From, s Session, p *message.Pa
 			continue
 		}
 		purged := c.Prefix(c.Proto)
-		for _, en := range t.entries() {
+		for _, en := range t.some(func(en *entry) bool {
 			// A longer prefix of ours may be a part of the answered one.
-			if !purged.Overlaps(en.answered) || purged.Bits() > en.answered.Bits() && en.answered != purged {
-				continue
-			}
+			return purged.Overlaps(en.answered) && (purged.Bits() <= en.answered.Bits() || en.answered == purged)
+		}) {
 			switch en.kind {
 			case KindRegistered:
 				if en.session == s.ID {

@@ -2,6 +2,7 @@ package nhrp
 
 import (
 	"crypto/subtle"
+	"maps"
 	"time"
 
 	"felloe/vpn/nhrp/message"
@@ -99,6 +100,9 @@ func (t *tunnel) mismatch(now time.Time, from From, s Session, p *message.Packet
 	t.traffic.AuthFailures++
 	last, seen := t.e.mismatches[from.Session]
 	tell := !seen || now.Sub(last) >= mismatchInterval
+	if !seen && len(t.e.mismatches) >= t.e.limits.Cache {
+		maps.DeleteFunc(t.e.mismatches, func(_ SessionID, at time.Time) bool { return now.Sub(at) >= mismatchInterval })
+	}
 	if tell && (seen || len(t.e.mismatches) < t.e.limits.Cache) {
 		t.e.mismatches[from.Session] = now
 		if p.Type == message.ErrorIndication {
