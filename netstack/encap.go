@@ -104,7 +104,7 @@ func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 		w.d.dropAll(v, dropNoSession)
 		return
 	}
-	path := s.path()
+	path := s.path(0)
 	for k, p := range v {
 		h.TOS = tos[k]
 		// What is too long for the path all the same (1,280 bytes of IPv6, NHRP) is fragmented outside.

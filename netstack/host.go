@@ -4,12 +4,14 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"time"
 
 	"felloe/netstack/clock"
 	"felloe/netstack/ip"
 	"felloe/netstack/packet"
 
 	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -45,7 +47,16 @@ type host struct {
 	pending bool
 }
 
+// quiet ends the host stack's own log, which is the process's and names peers on its console; what it would say is in
+// the stack's counters.
+var quiet sync.Once
+
+type silence struct{}
+
+func (silence) Emit(int, log.Level, time.Time, string, ...any) {}
+
 func newHost(v *VRF) (*host, error) {
+	quiet.Do(func() { log.SetTarget(silence{}) })
 	h := &host{vrf: v}
 	h.timer = v.d.clock.AfterFunc(1<<62, h.drain)
 	h.timer.Stop()

@@ -92,6 +92,13 @@ func TestHostStacksTalkTCPAcrossARouter(t *testing.T) {
 	x.transfer(x.a, x.b, "2001:db8:1::1", "2001:db8:2::1", 200_000)
 }
 
+func TestHostStacksLearnOfANarrowPlaceInTheMiddle(t *testing.T) {
+	x := newThree(t, mem.Impairment{}, mem.Impairment{})
+	x.rb.SetIPMTU(1300) // neither end can know
+	x.transfer(x.a, x.b, "10.1.0.1", "10.2.0.1", 100_000)
+	x.transfer(x.a, x.b, "2001:db8:1::1", "2001:db8:2::1", 100_000)
+}
+
 func TestHostStacksTalkTCPThroughAProtectedTunnel(t *testing.T) {
 	x := newDMVPN(t, TunnelConfig{Mode: GREMultipoint, Protected: true}, false)
 	ab, ba := x.join(0, 1, false)

@@ -56,6 +56,9 @@ func (w *worker) classify(i *Interface, v []*packet.Packet, k int) target {
 	if h.Dst.IsMulticast() || h.Dst == ip.Broadcast {
 		return w.group(i, v, k, &h)
 	}
+	if h.Src.IsUnspecified() {
+		return w.gone(v, k, dropMartian)
+	}
 	if h.Version == 6 && (h.Dst.IsLinkLocalUnicast() || h.Src.IsLinkLocalUnicast()) {
 		return w.linkLocal(i, v, k, &h)
 	}

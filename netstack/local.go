@@ -109,13 +109,7 @@ func (w *worker) clampOurs(vrf *VRF, p *packet.Packet, h *ip.Header) {
 	if !next.IsValid() {
 		next = h.Src
 	}
-	m := i.IPMTU()
-	if i.tunnel != nil {
-		if s := i.tunnel.sessionFor(next); s != nil {
-			m = s.mtu()
-		}
-	}
-	ip.ClampMSS(h, p.Bytes(), m-h.L4-20)
+	ip.ClampMSS(h, p.Bytes(), i.mtuTo(next, 0)-h.L4-20)
 }
 
 // reassemble keeps a fragment of a packet to us; the last one lets the whole go on.

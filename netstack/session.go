@@ -43,7 +43,6 @@ type Session struct {
 	ends     atomic.Pointer[innerEnds]
 	learned  atomic.Int32 // path MTU, 0 when nothing is known
 	mtuCache atomic.Uint64
-	busy     atomic.Bool // computing the MTU
 	closed   atomic.Bool
 	pins     atomic.Int32 // what points here
 
@@ -179,7 +178,7 @@ func (s *Session) Close() {
 func (s *Session) Closed() bool { return s.closed.Load() }
 
 // PathMTU is the largest outer packet that reaches the far end, as far as we know.
-func (s *Session) PathMTU() int { return s.path() }
+func (s *Session) PathMTU() int { return s.path(0) }
 
 // SetPathMTU limits the outer packets; 0 takes the limit away.
 func (s *Session) SetPathMTU(mtu int) {
@@ -197,7 +196,7 @@ func (s *Session) SetPathMTU(mtu int) {
 
 // learnPathMTU believes an ICMP error for a while.
 func (s *Session) learnPathMTU(mtu int) {
-	if mtu >= s.path() {
+	if mtu >= s.path(0) {
 		return
 	}
 	s.SetPathMTU(mtu)
@@ -221,13 +220,17 @@ func (s *Session) remote() netip.Addr {
 	return s.NBMA()
 }
 
-// path is the MTU of the underlay on the way to the far end.
-func (s *Session) path() int {
+// path is the MTU of the underlay on the way to the far end, below so many tunnels.
+func (s *Session) path(depth int) int {
 	path := 1500
-	if e := s.tunnel.cfg.Underlay.fib.Lookup(s.remote()); e != nil {
+	to := s.remote()
+	if e := s.tunnel.cfg.Underlay.fib.Lookup(to); e != nil {
 		if hop := e.Select(0); hop != nil {
-			if i := s.tunnel.d.iface(hop.Interface); i != nil && i != s.tunnel.iface {
-				path = i.IPMTU()
+			if i := s.tunnel.d.iface(hop.Interface); i != nil {
+				if hop.Via.IsValid() {
+					to = hop.Via
+				}
+				path = i.mtuTo(to, depth+1)
 			}
 		}
 	}
@@ -245,20 +248,29 @@ func (s *Session) mtu() int {
 	if c>>16 == gen {
 		return int(c & 0xffff)
 	}
-	if s.busy.Swap(true) {
-		// A tunnel that leads through itself comes here again; so may another worker, for a moment.
-		if c != 0 {
-			return int(c & 0xffff)
-		}
-		return ip.MinMTUv6
-	}
-	defer s.busy.Store(false)
-	m := s.MTUOf(s.path())
+	m := s.mtuBelow(0)
+	s.mtuCache.Store(gen<<16 | uint64(m))
+	return m
+}
+
+func (s *Session) mtuBelow(depth int) int {
+	m := s.MTUOf(s.path(depth))
 	if limit := int(s.tunnel.iface.ipMTU.Load()); limit > 0 {
 		m = min(m, limit)
 	}
-	s.mtuCache.Store(gen<<16 | uint64(m))
 	return m
+}
+
+// mtuTo is the largest packet to a neighbour on an interface, below so many tunnels: a tunnel may lead through itself,
+// until somebody notices.
+func (i *Interface) mtuTo(next netip.Addr, depth int) int {
+	if i.tunnel == nil {
+		return i.IPMTU()
+	}
+	if s := i.tunnel.sessionFor(next); s != nil && depth < maxHops/2 {
+		return s.mtuBelow(depth)
+	}
+	return ip.MinMTUv6
 }
 
 // MTUOf is the largest packet inside whose outer packet is at most path long.

@@ -239,8 +239,9 @@ func (d *Dataplane) follow(changed *Interface) {
 // state computes the tunnel's carrier: a source, its interface up, and for a VTI an SA.
 func (t *Tunnel) state() {
 	up := t.Source().IsValid()
-	if src, ok := t.d.Interface(t.cfg.SourceInterface); ok && src != t.iface {
-		up = up && src.Up()
+	if name := t.cfg.SourceInterface; name != "" && name != t.iface.name {
+		src, ok := t.d.Interface(name)
+		up = up && ok && src.Up()
 	}
 	if t.cfg.Mode == VTI {
 		s := t.def.Load()
