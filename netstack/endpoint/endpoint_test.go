@@ -132,7 +132,7 @@ func ping(t *testing.T, s *stack.Stack, src, dst netip.Addr) {
 	}
 }
 
-// transfer sends a megabyte by TCP and verifies it.
+// transfer sends a quarter of a megabyte by TCP and verifies it.
 func transfer(t *testing.T, from, to *stack.Stack, src, dst netip.Addr) {
 	t.Helper()
 	l, err := gonet.ListenTCP(to, full(dst, 5001), number(dst))
@@ -140,7 +140,7 @@ func transfer(t *testing.T, from, to *stack.Stack, src, dst netip.Addr) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	data := bytes.Repeat(marker, 1<<20/len(marker))
+	data := bytes.Repeat(marker, 256<<10/len(marker))
 	done := make(chan error, 1)
 	go func() {
 		c, err := l.Accept()
