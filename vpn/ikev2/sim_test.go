@@ -35,7 +35,6 @@ type world struct {
 	wire func(n int, d Datagram) []time.Duration
 	// mangle may change a datagram's bytes on the way.
 	mangle func(n int, d *Datagram)
-	traced bool
 	trace  []string
 
 	traffic time.Duration // between packets of data, 0 for none
@@ -146,9 +145,10 @@ func config(change ...func(*Config)) Config {
 }
 
 func (w *world) tracef(format string, args ...any) {
-	if len(w.trace) < 4000 {
-		w.trace = append(w.trace, fmt.Sprintf("%9.3f ", w.now.Sub(w.start).Seconds())+fmt.Sprintf(format, args...))
+	if len(w.trace) > 2000 {
+		w.trace = append(w.trace[:0], w.trace[1000:]...)
 	}
+	w.trace = append(w.trace, fmt.Sprintf("%9.3f ", w.now.Sub(w.start).Seconds())+fmt.Sprintf(format, args...))
 }
 
 func (w *world) dump() {
@@ -373,9 +373,12 @@ func (w *world) step(end time.Time) bool {
 func (w *world) run(d time.Duration) {
 	w.t.Helper()
 	end := w.now.Add(d)
-	for i := 0; w.step(end); i++ {
-		if i > 300_000 {
-			w.trace = w.trace[max(0, len(w.trace)-200):]
+	stuck, at := 0, w.now
+	for w.step(end) {
+		if stuck++; w.now.After(at) {
+			stuck, at = 0, w.now
+		}
+		if stuck > 10_000 {
 			w.fatalf("time does not pass")
 		}
 	}

@@ -115,7 +115,7 @@ func (sa *ikeSA) due() {
 			return
 		case late(s.graceEnd):
 			s.graceEnd = time.Time{}
-			s.close("superseded by the SA that the peer began", ErrSuperseded)
+			s.close("superseded by another SA with the same peer", ErrSuperseded)
 			return
 		case late(s.childlessEnd()):
 			s.close("no child SA", ErrChildless)

@@ -18,6 +18,8 @@ import (
 //     authentic under it after IKE_AUTH. To have that, it sends a probe there. From then on it sends on the winner's
 //     child (IKESuperseded; the other router does so at once, since it began the winner and so has it confirmed), and
 //     after a grace of two seconds, for packets under way, it deletes the loser, whose child SAs receive until the end.
+//   - A router whose peer ought to delete the loser but does not, since it never had it or decides otherwise, does it
+//     itself after a minute.
 //   - If the winner dies meanwhile, the loser is an ordinary SA again.
 //
 // INITIAL_CONTACT does not disturb this: it ends only SAs that were established before the sender's first message came,
@@ -52,8 +54,8 @@ func (s *session) settleTwins() {
 func (s *session) yield() {
 	s.e.emit(IKESuperseded{Old: s.id, New: s.supersededBy.id})
 	s.supersededBy.log(zerolog.InfoLevel, "both routers began an SA; this one stays", Field{"event", "superseded"}, Field{"other", uint64(s.id)})
-	if s.initiator {
-		s.graceEnd = s.e.now.Add(graceSuperseded)
+	if s.graceEnd = s.e.now.Add(graceSuperseded); !s.initiator {
+		s.graceEnd = s.e.now.Add(lingerReplaced)
 	}
 	s.e.touch(s.cur)
 }
