@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -49,8 +50,11 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 	if out.NATKeepalive == 0 {
 		out.NATKeepalive = -1
 	}
-	if out.CookieThreshold == 0 {
-		out.CookieThreshold = 1 << 30 // never, as `cookie-challenge = 0` says
+	// In the configuration 0 is no limit; in the machine it is the default.
+	for _, n := range []*int{&out.CookieThreshold, &out.MaxHalfOpen, &out.MaxSAs} {
+		if *n == 0 {
+			*n = math.MaxInt32
+		}
 	}
 	// Proposals of one name may be two (the smart default has a GCM and a CBC half), so each gets a name of its own.
 	var smart []string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -42,6 +43,10 @@ func SinceBoot() time.Duration {
 
 func run() {
 	began := SinceBoot()
+	if slices.Contains(os.Args, "--probe") { // a lab asks whether machines run here at all
+		fmt.Println("felloe: probe")
+		end("", syscall.LINUX_REBOOT_CMD_POWER_OFF, 0)
+	}
 	_ = syscall.Reboot(syscall.LINUX_REBOOT_CMD_CAD_OFF) // Ctrl-Alt-Del becomes SIGINT
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPWR)

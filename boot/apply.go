@@ -1,0 +1,169 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"felloe/config"
+	"felloe/manage/commands"
+	"felloe/manage/probe"
+	"felloe/netstack/fib"
+	"felloe/routing/rib"
+)
+
+// Apply makes the router be what the configuration says. What the machine cannot do (a NIC that is not there) is logged
+// and shown as a problem, and the rest goes on: Apply fails only when nothing could be tried. Applying the same
+// configuration again changes nothing.
+func (r *Router) Apply(ctx context.Context, desired *config.Config) error {
+	r.applying.Lock()
+	defer r.applying.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.call("apply", func() error {
+		if r.stopped {
+			return ErrStopped
+		}
+		r.apply(desired)
+		return nil
+	})
+}
+
+// Problems are what could not be applied, in words.
+func (r *Router) Problems() []string {
+	var out []string
+	_ = r.call("problems", func() error { out = slices.Clone(r.problems); return nil })
+	return out
+}
+
+func (r *Router) problem(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.problems = append(r.problems, text)
+	r.log.Warn().Str("event", "apply-problem").Msg(text)
+}
+
+// apply runs on the control loop. The order is: take away from the top (BGP, NHRP, protection) to the bottom
+// (interfaces, VRFs), then build from the bottom to the top.
+func (r *Router) apply(desired *config.Config) {
+	changes := config.Diff(r.applied, desired)
+	r.problems = nil
+	r.logs.Configure(desired.Logging.Level.Severity())
+	for _, topic := range desired.Debug {
+		for _, category := range commands.Categories(string(topic)) {
+			r.logs.SetDebug(category, true)
+		}
+	}
+	if err := r.keylog.set(desired.Lab.KeyLog); err != nil {
+		r.problem("%v", err)
+	}
+	ike, err := ikeConfig(desired)
+	if err != nil {
+		r.problem("%v", err)
+	}
+	nics := r.assignNICs(desired)
+	want := r.interfaceSpecs(desired, nics, &ike)
+
+	r.removeBGP(desired)
+	for _, n := range sorted(r.ifs) {
+		if w, ok := want[n]; !ok || !reflect.DeepEqual(r.ifs[n].spec, w) {
+			r.removeInterface(n)
+		}
+	}
+	for _, n := range sorted(r.vrfs) {
+		if n != config.DefaultVRF && desired.VRF[n] == nil {
+			r.removeVRF(n)
+		}
+	}
+
+	for _, n := range sorted(desired.VRF) {
+		if r.vrfs[n] == nil {
+			if err := r.addVRF(n); err != nil {
+				r.problem("[vrf.%s]: %v", n, err)
+			}
+		}
+	}
+	if !reflect.DeepEqual(ike, r.ikeApply) {
+		r.engine.SetConfig(ike)
+		r.ikeApply = ike
+	}
+	for _, n := range desired.InterfaceNames() {
+		if r.ifs[n] == nil {
+			r.addInterface(n, want[n], nics[n])
+		}
+		r.changeInterface(r.ifs[n], desired.Interface[n])
+	}
+	r.applyStatics(desired)
+	r.applyNHRP(desired)
+	r.applyBGP(desired)
+
+	r.applied = desired
+	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")
+	r.milestone("apply")
+}
+
+func (r *Router) addVRF(name string) error {
+	net, ok := r.dp.VRF(name)
+	if !ok {
+		var err error
+		if net, err = r.dp.AddVRF(name); err != nil {
+			return err
+		}
+	}
+	v := &vrf{net: net, static: map[string]staticSpec{}}
+	v.rib = rib.New(rib.Options{VRF: name, Output: func(changes []fib.Change) { net.Program(changes) },
+		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: r.clock.Now})
+	v.prober = probe.New(net, r.clock)
+	r.vrfs[name] = v
+	r.dmvpn.AddVRF(name, v.rib)
+	return nil
+}
+
+func (r *Router) removeVRF(name string) {
+	r.dmvpn.RemoveVRF(name)
+	delete(r.vrfs, name)
+	if err := r.dp.RemoveVRF(name); err != nil {
+		r.problem("vrf %s: %v", name, err)
+	}
+}
+
+// staticSpec is one prefix's configured paths.
+type staticSpec struct {
+	paths []rib.Path
+}
+
+func (r *Router) applyStatics(desired *config.Config) {
+	want := map[string]map[string]staticSpec{}
+	for _, s := range desired.Route {
+		p := rib.Path{Source: rib.Static, Distance: s.Distance, Discard: s.Discard, Tag: s.Tag}
+		if !s.Discard {
+			p.NextHops = []rib.NextHop{{Via: s.Via, Interface: s.Interface}}
+		}
+		if want[s.VRF] == nil {
+			want[s.VRF] = map[string]staticSpec{}
+		}
+		key := s.Prefix.String()
+		spec := want[s.VRF][key]
+		spec.paths = append(spec.paths, p)
+		want[s.VRF][key] = spec
+	}
+	for name, v := range r.vrfs {
+		v.rib.Batch(func() {
+			for key := range v.static {
+				if _, keep := want[name][key]; !keep {
+					delete(v.static, key)
+					v.rib.Withdraw(rib.Static, "config", netip.MustParsePrefix(key))
+				}
+			}
+			for _, key := range sorted(want[name]) {
+				spec := want[name][key]
+				if !reflect.DeepEqual(v.static[key], spec) {
+					v.static[key] = spec
+					v.rib.Update(rib.Static, "config", netip.MustParsePrefix(key), spec.paths)
+				}
+			}
+		})
+	}
+}

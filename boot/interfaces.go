@@ -1,0 +1,284 @@
+package boot
+
+import (
+	"net/netip"
+	"slices"
+
+	"felloe/config"
+	"felloe/netstack"
+	"felloe/vpn/dmvpn"
+	"felloe/vpn/ikev2"
+	"felloe/vpn/protect"
+)
+
+// iface is an applied interface. net is nil when the machine has no NIC for it, or its tunnel could not be made.
+type iface struct {
+	name   string
+	spec   interfaceSpec
+	cfg    *config.Interface
+	net    *netstack.Interface
+	tunnel *netstack.Tunnel
+	nhrp   *dmvpn.Config
+	// readdressed: this Apply gave it other addresses.
+	readdressed bool
+	// gone says that callbacks that are still on their way mean nothing any more.
+	gone bool
+}
+
+// interfaceSpec is what cannot be changed on a living interface: a difference makes it anew.
+type interfaceSpec struct {
+	Kind   config.Kind
+	VRF    string
+	NIC    string
+	Tunnel *tunnelSpec
+}
+
+// tunnelSpec is the same of a tunnel. What protects it is part of it, so a tunnel begins anew with new keys.
+type tunnelSpec struct {
+	Mode        config.TunnelMode
+	Underlay    string
+	Source      netip.Addr
+	Destination netip.Addr
+	Key         uint32
+	HasKey      bool
+	TTL         uint8
+	Protection  *protectionSpec
+	NetworkID   uint32
+	Shutdown    bool
+}
+
+type protectionSpec struct {
+	Child     ikev2.ChildPolicy
+	Profile   ikev2.Profile
+	Keyring   ikev2.Keyring
+	Policies  []ikev2.Policy
+	Proposals []ikev2.IKEProposal
+}
+
+// assignNICs binds Ethernet interfaces to NICs: by MAC address where one is given, else the next free one in order.
+func (r *Router) assignNICs(c *config.Config) map[string]*NIC {
+	out := map[string]*NIC{}
+	taken := map[int]bool{}
+	names := c.InterfaceNames()
+	for _, n := range names {
+		i := c.Interface[n]
+		if len(i.MAC) == 0 {
+			continue
+		}
+		at := slices.IndexFunc(r.o.NICs, func(nic NIC) bool {
+			mac := nic.Driver.Info().MAC
+			return string(mac[:]) == string(i.MAC)
+		})
+		if at < 0 {
+			r.problem("[interface.%s]: no NIC has the MAC address %s", n, i.MAC)
+			continue
+		}
+		taken[at] = true
+		out[n] = &r.o.NICs[at]
+	}
+	next := 0
+	for _, n := range names {
+		i := c.Interface[n]
+		if i.Kind() != config.Ethernet || len(i.MAC) > 0 {
+			continue
+		}
+		for taken[next] {
+			next++
+		}
+		if next >= len(r.o.NICs) {
+			r.problem("[interface.%s]: the machine has %d NICs, none is left for it", n, len(r.o.NICs))
+			continue
+		}
+		out[n] = &r.o.NICs[next]
+		taken[next] = true
+	}
+	return out
+}
+
+func (r *Router) interfaceSpecs(c *config.Config, nics map[string]*NIC, ike *ikev2.Config) map[string]interfaceSpec {
+	out := map[string]interfaceSpec{}
+	for n, i := range c.Interface {
+		s := interfaceSpec{Kind: i.Kind(), VRF: i.VRF}
+		if nic := nics[n]; nic != nil {
+			s.NIC = nic.Name
+		}
+		if s.Kind == config.Tunnel {
+			t := &tunnelSpec{Mode: i.Mode, Underlay: i.TunnelVRF, Destination: i.Destination, TTL: i.TTL, Shutdown: i.Shutdown}
+			t.Source, _ = localAddress(c, i.Source, i.Destination)
+			if i.Key != nil {
+				t.Key, t.HasKey = *i.Key, true
+			}
+			if i.NHRP != nil {
+				t.NetworkID = i.NHRP.NetworkID
+			}
+			if i.Protection != "" {
+				t.Protection = protectionOf(ike, n)
+			}
+			s.Tunnel = t
+		}
+		out[n] = s
+	}
+	return out
+}
+
+// protectionOf collects all that decides how a tunnel is protected. A tunnel that is shut has none in ike.
+func protectionOf(ike *ikev2.Config, tunnel string) *protectionSpec {
+	p := &protectionSpec{Policies: ike.Policies, Proposals: ike.Proposals}
+	for _, c := range ike.Children {
+		if c.Name == tunnel {
+			p.Child = c
+		}
+	}
+	for _, x := range ike.Profiles {
+		if x.Name == p.Child.Profile {
+			p.Profile = x
+		}
+	}
+	for _, k := range ike.Keyrings {
+		if k.Name == p.Profile.Keyring {
+			p.Keyring = k
+		}
+	}
+	return p
+}
+
+func (r *Router) addInterface(name string, spec interfaceSpec, nic *NIC) {
+	i := &iface{name: name, spec: spec}
+	r.ifs[name] = i
+	v := r.vrfs[spec.VRF]
+	if v == nil {
+		r.problem("[interface.%s]: no vrf %q", name, spec.VRF)
+		return
+	}
+	var err error
+	switch spec.Kind {
+	case config.Loopback:
+		i.net, err = r.dp.AddLoopback(name, v.net)
+	case config.Ethernet:
+		if nic == nil {
+			return // assignNICs has said so
+		}
+		i.net, err = r.dp.AddEthernet(netstack.EthernetConfig{Name: name, VRF: v.net, Driver: nic.Driver})
+	case config.Tunnel:
+		if spec.Tunnel.Shutdown {
+			return
+		}
+		err = r.addTunnel(i, v)
+	}
+	if err != nil {
+		r.problem("[interface.%s]: %v", name, err)
+		return
+	}
+	if i.net != nil {
+		i.net.OnState(func(up bool) {
+			r.loop.Post("line protocol of "+name, func() {
+				if !i.gone {
+					r.lineProtocol(i, up)
+				}
+			})
+		})
+	}
+}
+
+func (r *Router) addTunnel(i *iface, v *vrf) error {
+	t := i.spec.Tunnel
+	under := r.vrfs[t.Underlay]
+	if under == nil {
+		r.problem("[interface.%s]: no vrf %q", i.name, t.Underlay)
+		return nil
+	}
+	if !t.Source.IsValid() {
+		r.problem("[interface.%s] source: the interface that it names has no address of the right family", i.name)
+		return nil
+	}
+	mode := map[config.TunnelMode]netstack.TunnelMode{config.GREMultipoint: netstack.GREMultipoint, config.GREIP: netstack.GREPointToPoint,
+		config.GREIPv6: netstack.GREPointToPoint, config.IPsecIPv4: netstack.VTI, config.IPsecIPv6: netstack.VTI}[t.Mode]
+	tun, err := r.dp.AddTunnel(netstack.TunnelConfig{Name: i.name, VRF: v.net, Underlay: under.net, Mode: mode, Source: t.Source,
+		Destination: t.Destination, Key: t.Key, HasKey: t.HasKey, Protected: t.Protection != nil, TTL: t.TTL, NetworkID: t.NetworkID})
+	if err != nil {
+		return err
+	}
+	i.tunnel, i.net = tun, tun.Interface()
+	switch {
+	case t.Protection != nil:
+		return r.protect.AddTunnel(tun, protect.TunnelProtection{IKEProfile: t.Protection.Child.Profile, ChildPolicy: t.Protection.Child.Name,
+			VRF: t.Underlay, Local: t.Source, VolumeBytes: t.Protection.Child.VolumeBytes, IdleTime: t.Protection.Child.IdleTime})
+	case t.Destination.IsValid() && mode != netstack.GREMultipoint:
+		tun.SetDefault(tun.NewSession(t.Destination))
+	}
+	return nil
+}
+
+// changeInterface sets what may change on a living interface.
+func (r *Router) changeInterface(i *iface, c *config.Interface) {
+	old := i.cfg
+	i.cfg = c
+	i.readdressed = old == nil || !slices.Equal(old.Address, c.Address)
+	if i.net == nil {
+		return
+	}
+	if c.MTU != 0 && (old == nil || old.MTU != c.MTU) {
+		i.net.SetMTU(c.MTU)
+	}
+	if old == nil || old.IPMTU != c.IPMTU {
+		i.net.SetIPMTU(c.IPMTU)
+	}
+	if old == nil || old.TCPAdjustMSS != c.TCPAdjustMSS {
+		i.net.SetAdjustMSS(c.TCPAdjustMSS)
+	}
+	if i.readdressed {
+		i.net.SetAddresses(c.Address)
+		r.announce(i)
+	}
+	if old == nil || old.Shutdown != c.Shutdown {
+		i.net.SetAdminUp(!c.Shutdown)
+	}
+}
+
+// lineProtocol follows an interface's state: log, routes.
+func (r *Router) lineProtocol(i *iface, up bool) {
+	state := map[bool]string{true: "up", false: "down"}[up]
+	r.log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", i.name).Str("state", state).
+		Msgf("Line protocol on Interface %s, changed state to %s", i.name, state)
+	r.announce(i)
+}
+
+// announce tells the RIB what an interface is now.
+func (r *Router) announce(i *iface) {
+	if v := r.vrfs[i.spec.VRF]; v != nil && i.net != nil && i.cfg != nil {
+		v.rib.SetInterface(i.name, i.net.Index(), i.net.Up(), i.cfg.Address)
+	}
+}
+
+func (r *Router) removeInterface(name string) {
+	i := r.ifs[name]
+	delete(r.ifs, name)
+	i.gone = true
+	if i.net == nil {
+		return
+	}
+	if i.tunnel != nil {
+		r.dmvpn.Remove(name)
+		if i.spec.Tunnel.Protection != nil {
+			r.protect.RemoveTunnel(i.tunnel)
+		}
+	}
+	if v := r.vrfs[i.spec.VRF]; v != nil {
+		v.rib.RemoveInterface(name)
+		v.rib.Flush()
+	}
+	if err := r.dp.RemoveInterface(i.net); err != nil {
+		r.problem("interface %s: %v", name, err)
+	}
+}
+
+// tunnels lists the tunnels that NHRP runs on.
+func (r *Router) tunnels() []string {
+	var out []string
+	for _, n := range sorted(r.ifs) {
+		if r.ifs[n].nhrp != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}

@@ -1,0 +1,56 @@
+package boot
+
+import (
+	"reflect"
+
+	"felloe/config"
+	"felloe/vpn/dmvpn"
+	"felloe/vpn/nhrp"
+)
+
+func (r *Router) newDMVPN() (*dmvpn.Manager, error) {
+	return dmvpn.New(dmvpn.Options{Loop: r.loop, Protection: r.protect, Log: r.log, Rand: r.o.Rand})
+}
+
+// nhrpConfig translates the NHRP part of a tunnel.
+func nhrpConfig(n *config.NHRP) dmvpn.Config {
+	out := dmvpn.Config{NetworkID: n.NetworkID, Authentication: n.Authentication.Reveal(), Holdtime: n.Holdtime, RegistrationTimeout: n.RegistrationInterval(),
+		Multicast: n.MapMulticast.NBMA, MulticastDynamic: n.MapMulticast.Dynamic, Shortcut: n.Shortcut, Redirect: n.Redirect,
+		RedirectInterval: n.RedirectTimeout, Unique: n.Unique}
+	for _, s := range n.NHS {
+		out.NHS = append(out.NHS, nhrp.NHS{Address: s.Address, NBMA: s.NBMA, Multicast: s.Multicast, Priority: s.Priority, Cluster: s.Cluster})
+	}
+	for _, m := range n.Map {
+		out.Maps = append(out.Maps, nhrp.Map{Address: m.Address, NBMA: m.NBMA})
+	}
+	return out
+}
+
+// applyNHRP runs NHRP where the configuration says so. A tunnel whose NHRP did not change is not touched.
+func (r *Router) applyNHRP(desired *config.Config) {
+	for _, name := range desired.InterfaceNames() {
+		c, i := desired.Interface[name], r.ifs[name]
+		if i == nil || i.tunnel == nil {
+			continue
+		}
+		if c.NHRP == nil {
+			if i.nhrp != nil {
+				r.dmvpn.Remove(name)
+				i.nhrp = nil
+			}
+			continue
+		}
+		cfg := nhrpConfig(c.NHRP)
+		if i.nhrp != nil && reflect.DeepEqual(*i.nhrp, cfg) {
+			if i.readdressed {
+				r.dmvpn.Refresh(name)
+			}
+			continue
+		}
+		if err := r.dmvpn.Apply(i.tunnel, cfg); err != nil {
+			r.problem("[interface.%s.nhrp]: %v", name, err)
+			continue
+		}
+		i.nhrp = &cfg
+	}
+}
