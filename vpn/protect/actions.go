@@ -123,6 +123,7 @@ func (m *Manager) superseded(a ikev2.IKESuperseded) {
 		if p.s.tx == nil || p.s.tx.up.SA == a.Old {
 			p.ready = true
 			m.sendOn(p.s, p)
+			m.mark(p.s)
 		}
 	}
 }
@@ -159,8 +160,12 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 	s.failures = 0
 	m.counters.ChildUps++
 	m.logChildUp(p)
-	if tx := s.tx; tx != nil && !p.ready && up.Replaces == 0 {
-		m.loop.After("patience with an sa", patience, func() {
+	if !p.ready && (s.tx == nil || up.Replaces == 0) {
+		wait := patience
+		if s.tx == nil {
+			wait = headStart
+		}
+		m.loop.After("wait for the peer's sa", wait, func() {
 			if !p.ready {
 				m.used(p)
 			}
@@ -240,6 +245,7 @@ func (m *Manager) childRekeyed(a ikev2.ChildRekeyed) {
 	if old := p.s.tx; old == nil || old.up.Child == a.Old || m.replaced(old) {
 		m.sendOn(p.s, p)
 	}
+	m.mark(p.s)
 	m.logRekeyed(p, a)
 }
 

@@ -156,7 +156,7 @@ func (s *stage) check(t testing.TB) {
 				if x.tx != nil && m.pairs[x.tx.up.Child] != x.tx {
 					t.Errorf("%s: sends on a pair that is gone", tun.name)
 				}
-				if x.closed || m.byNet[x.net] != x || x.told != (x.live() != nil) {
+				if x.closed || m.byNet[x.net] != x || x.told != (x.live() != nil && (x.told || x.live().ready)) {
 					t.Errorf("%s: closed %v, told %v", tun.name, x.closed, x.told)
 				}
 				for _, p := range x.pairs {

@@ -147,9 +147,9 @@ func (m *Manager) info(s *session) Info {
 
 func (s *session) state() State {
 	switch {
-	case s.live() != nil:
+	case s.live() != nil && (s.told || s.live().ready):
 		return StateUp
-	case s.attempt != 0:
+	case s.attempt != 0, s.live() != nil:
 		return StateNegotiating
 	case s.retry != nil:
 		return StateRetrying

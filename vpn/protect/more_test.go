@@ -338,3 +338,38 @@ func TestTunnelsThatCannotBeProtectedAreRefused(t *testing.T) {
 		t.Error("a Manager of nothing")
 	}
 }
+
+func TestTwoSpokesThatOpenToEachOtherAtOnceLoseNothing(t *testing.T) {
+	for _, apart := range []time.Duration{0, 15 * time.Millisecond, 30 * time.Millisecond, 45 * time.Millisecond, 70 * time.Millisecond} {
+		t.Run(apart.String(), func(t *testing.T) {
+			l := newLab(t)
+			a, b := l.pair(spec{}, spec{}, mem.Impairment{Delay: 20 * time.Millisecond})
+			ta := a.tunnel("Tunnel0", "10.10.10.1/24", "", 0, TunnelProtection{})
+			tb := b.tunnel("Tunnel0", "10.10.10.2/24", "", 0, TunnelProtection{})
+			var sa, sb *netstack.Session
+			a.call(func() { sa = a.m.Open(ta, b.wan) })
+			l.run(apart)
+			b.call(func() { sb = b.m.Open(tb, a.wan) })
+			a.neighbour("Tunnel0", "10.10.10.2", sa)
+			b.neighbour("Tunnel0", "10.10.10.1", sb)
+			l.until(5*time.Second, "both are up", func() bool { return a.up() == 1 && b.up() == 1 })
+			if sent, lost := l.stream(a, "10.10.10.1", "10.10.10.2", 20*time.Second, 10*time.Millisecond); lost != 0 {
+				t.Errorf("%d of %d lost; %v %v\n%s", lost, sent, a.dp.Drops(), b.dp.Drops(), a.logs())
+			}
+			l.run(2 * time.Minute)
+			ia, ib := a.sessions(), b.sessions()
+			if len(ia) != 1 || len(ib) != 1 || ia[0].Session != sa || ib[0].Session != sb || len(ia[0].Pairs) != 1 || ia[0].Pairs[0].SPIIn != ib[0].Pairs[0].SPIOut {
+				t.Errorf("%+v\n%+v", ia, ib)
+			}
+			// One of them has no more use for it: the other hears so.
+			a.call(func() { a.m.Close(sa, "shortcut expired") })
+			l.run(time.Second)
+			if k := b.kinds(); k[len(k)-1] == Up {
+				// b wants it still, and called again.
+				if b.up() != 1 || len(k) < 3 {
+					t.Errorf("%v", k)
+				}
+			}
+		})
+	}
+}

@@ -42,6 +42,12 @@ const (
 	// patience is how long the responder of a pair waits for a sign that the peer has it, before it sends on it although
 	// it has another one: the peer got our response, or asks for it again.
 	patience = 3 * time.Second
+	// headStart is how long such a responder waits to say that its session is up when it has no other pair. What
+	// answers the peer's packets is sent at once; but what we begin to send right behind our response would find a peer
+	// that is still busy with it.
+	headStart = 50 * time.Millisecond
+	// inFlight is how long at least an inbound SA lingers that is not its session's last.
+	inFlight = 5 * time.Second
 )
 
 // install makes the SAs of a ChildUp. The inbound one is in the data plane when it returns: what comes next in the
@@ -129,6 +135,9 @@ func (m *Manager) used(p *pair) {
 	m.setVolume(p, true, false)
 	p.ready = true
 	m.choose(p.s, p)
+	for _, s := range append(m.followers(p.s), p.s) {
+		m.mark(s)
+	}
 	m.run(nil)
 }
 
@@ -195,6 +204,7 @@ func (m *Manager) sendOn(s *session, p *pair) {
 	if s.tx == p {
 		return
 	}
+	s.gap = s.gap || p == nil
 	s.tx = p
 	if p == nil {
 		m.setOutbound(s, nil)
@@ -208,7 +218,9 @@ func (m *Manager) sendOn(s *session, p *pair) {
 		s.setInner(p)
 		m.setOutbound(s, p.out)
 	}
-	m.mark(s)
+	for _, x := range append(m.followers(s), s) {
+		m.mark(x)
+	}
 }
 
 // setInner tells the data plane the addresses of the IP header inside a tunnel mode SA: those of the selectors, when they
@@ -252,6 +264,10 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 			break
 		}
 	}
+	if len(s.pairs) > 0 {
+		// The peer goes on with another pair; what it sent on this one may still be on its way.
+		linger = max(linger, inFlight)
+	}
 	if linger <= 0 || s.closed {
 		m.o.Dataplane.RemoveInbound(spi)
 	} else {
@@ -262,6 +278,7 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 		s.tx = nil
 		m.choose(s, nil)
 		if s.tx == nil {
+			s.gap = true
 			m.setOutbound(s, nil)
 		}
 	}

@@ -89,7 +89,7 @@ func TestARekeyUnderTrafficLosesNoPacket(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, h, s := connected(t, c.hub, c.spoke, mem.Impairment{Delay: 15 * time.Millisecond, Jitter: 10 * time.Millisecond})
-			sent, lost := l.stream(s, "10.10.10.2", "10.10.10.1", 4*time.Minute, 20*time.Millisecond)
+			sent, lost := l.stream(s, "10.10.10.2", "10.10.10.1", 4*time.Minute, 35*time.Millisecond)
 			if lost != 0 {
 				t.Errorf("%d of %d packets lost; drops %v %v\n%s", lost, sent, s.dp.Drops(), h.dp.Drops(), s.logs())
 			}

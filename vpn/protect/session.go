@@ -29,6 +29,7 @@ type session struct {
 	dormant   bool // wanted, but only when there is something to send
 	closed    bool
 	dirty     bool
+	gap       bool // there was a moment without anything to send on
 	atOnce    bool // begin anew without back-off: it was ended from here
 
 	peer, self ikev2.Identity // once authenticated
@@ -120,7 +121,7 @@ func (m *Manager) Rekey(n *netstack.Session) {
 
 // connect begins a negotiation when the session wants one and none is under way.
 func (m *Manager) connect(s *session) {
-	if !s.wanted || s.dormant || s.closed || s.tx != nil || s.attempt != 0 || s.retry != nil || s.shared != nil || m.closing != nil || s.t.cfg.Passive {
+	if !s.wanted || s.dormant || s.closed || len(s.pairs) > 0 || s.attempt != 0 || s.retry != nil || s.shared != nil || m.closing != nil || s.t.cfg.Passive {
 		return
 	}
 	if m.share(s) {
@@ -304,18 +305,19 @@ func (m *Manager) sessionsOf(id ikev2.SAID) (out []*session) {
 
 // settle looks at what the actions of this moment made of a session, tells it, and decides what comes next.
 func (m *Manager) settle(s *session) {
-	up := s.live() != nil
-	if s.told && (!up || s.ike != s.toldIKE) {
-		if up && m.ikes[s.toldIKE] != nil {
-			m.event(s, Event{Kind: Replaced, IKE: s.ike, OldIKE: s.toldIKE})
-			s.toldIKE = s.ike
-			return
-		}
+	p := s.live()
+	up := p != nil && (p.ready || s.told && !s.gap)
+	switch {
+	case s.told && (!up || s.gap):
 		s.told = false
 		s.total.Downs++
 		s.since = m.now()
 		m.event(s, Event{Kind: Down, IKE: s.toldIKE, Reason: s.downWhy})
+	case s.told && s.ike != s.toldIKE:
+		m.event(s, Event{Kind: Replaced, IKE: s.ike, OldIKE: s.toldIKE})
+		s.toldIKE = s.ike
 	}
+	s.gap = false
 	if up && !s.told {
 		s.told, s.toldIKE = true, s.ike
 		s.total.Ups++
@@ -327,7 +329,7 @@ func (m *Manager) settle(s *session) {
 			m.join(s)
 		}
 	}
-	if up {
+	if p != nil {
 		m.armPoll()
 		return
 	}

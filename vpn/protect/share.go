@@ -40,13 +40,13 @@ func (m *Manager) share(s *session) bool {
 func (m *Manager) unshare(s *session, why string) {
 	if s.shared != nil {
 		owner := s.shared
-		s.shared = nil
+		s.shared, s.gap = nil, true
 		s.net.SetOutbound(nil)
 		m.tellSharers(owner)
 		m.mark(s)
 	}
 	for _, f := range m.followers(s) {
-		f.shared, f.downWhy, f.atOnce = nil, why, true
+		f.shared, f.gap, f.downWhy, f.atOnce = nil, true, why, true
 		f.net.SetOutbound(nil)
 		m.mark(f)
 	}
@@ -102,7 +102,7 @@ func (m *Manager) setOutbound(s *session, out *esp.Outbound) {
 	s.net.SetOutbound(out)
 	for _, f := range m.followers(s) {
 		if out == nil {
-			f.shared, f.downWhy = nil, s.downWhy
+			f.shared, f.gap, f.downWhy = nil, true, s.downWhy
 		} else {
 			f.ike, f.remote, f.peer, f.self, f.nat = s.ike, s.remote, s.peer, s.self, s.nat
 		}
