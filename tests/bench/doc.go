@@ -5,8 +5,9 @@
 //
 // A router of netstack's public interface stands between two drivers whose wires lead nowhere. Vectors of 64 packets are
 // made ready outside the measured time, as a driver's ring would hold them, and then pushed through on one goroutine. The
-// cases take turns in rounds of a few milliseconds, and each case's best round counts: on a machine that does other things
-// too, that is what the code costs and not what the neighbours do. Allocations are counted over vectors of their own.
+// cases take turns in rounds of a few milliseconds, which are timed in windows of 512 packets, and each case's best window
+// counts: on a machine that does other things too, that is what the code costs and not what the neighbours do. Allocations
+// are counted over vectors of their own.
 //
 //	go run ./tests/bench [-time 1s] [-json]
 //

@@ -22,7 +22,7 @@ const (
 
 func main() {
 	total := flag.Duration("time", time.Second, "measured time of each case")
-	rounds := flag.Int("rounds", 500, "rounds of each case; the best counts")
+	rounds := flag.Int("rounds", 200, "rounds of each case; they take turns")
 	asJSON := flag.Bool("json", false, "print JSON")
 	only := flag.String("run", "", "only cases whose name, size and routes match this expression")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
@@ -83,7 +83,7 @@ func choose(all []*work, expr string) ([]*work, error) {
 
 // table prints the rows and whether the target is met.
 func table(w io.Writer, rows []result) bool {
-	fmt.Fprintf(w, "%s, %s/%s, one goroutine, vectors of %d; best round, median in brackets\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, vector)
+	fmt.Fprintf(w, "%s, %s/%s, one goroutine, vectors of %d; best window, median in brackets\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, vector)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "case\tpacket\troutes\tns/packet\t(median)\tallocs/packet\tB/packet\tMpps\tGbit/s\tto cipher\t")
 	for _, r := range rows {
