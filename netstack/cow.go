@@ -75,9 +75,14 @@ func (c *cow[K, V]) len() int { return int(c.size.Load()) }
 
 func hashAddr(a netip.Addr) uint32 {
 	b := a.As16()
-	x := binary.LittleEndian.Uint64(b[:])*0x9e3779b97f4a7c15 ^ binary.LittleEndian.Uint64(b[8:])
+	x := binary.BigEndian.Uint64(b[:])*0x9e3779b97f4a7c15 ^ binary.BigEndian.Uint64(b[8:])
+	x ^= x >> 32
 	x *= 0xd6e8feb86659fd93
 	return uint32(x >> 32)
 }
 
-func hashUint32(x uint32) uint32 { return x * 0x9e3779b1 >> 16 }
+func hashUint32(x uint32) uint32 {
+	x ^= x >> 16
+	x *= 0x9e3779b1
+	return x >> 16
+}
