@@ -25,6 +25,9 @@
 //     decides between IKE SAs, the lower SPIs between pairs of one IKE SA. The one left over is deleted when nothing
 //     came in on it for a minute.
 //
+// Up is told when the peer is sure to have its inbound SA: at once to the initiator; to the responder with the first
+// packet that comes in, or a moment after its response has left.
+//
 // A session without a pair has no outbound SA, and the data plane drops what is sent to it: nothing leaves in clear.
 //
 // A session that was opened here is wanted until it is closed: failures are repeated with back-off. One that a peer began
@@ -38,8 +41,9 @@
 //
 // Several tunnels with the same source and the same profile cannot be told apart otherwise: a GRE key is not seen in
 // selectors. IOS has "tunnel protection … shared" for them. Here they are added with the same ChildPolicy: the SA is made
-// for one of them, the sessions of the others towards the same far end send on it too, and what comes in is told apart
-// by its GRE key in the data plane. When the one with the SA is closed the others negotiate anew.
+// for one of them, and the sessions of the others towards the same far end send on it too. What comes in is told apart by
+// its GRE key in the data plane, which learns of the others by Session.SetSharers; a data plane without it drops their
+// packets ("no-tunnel"). When the one with the SA is closed the others negotiate anew.
 //
 // Two tunnels to one peer with the same IKE profile use one IKE SA.
 //

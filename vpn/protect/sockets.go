@@ -87,6 +87,9 @@ func (m *Manager) receive(vrf string, u netstack.UDP) {
 
 func (m *Manager) datagram(vrf string, local, remote netip.AddrPort, data []byte) {
 	m.asked.received(data)
+	if m.closing != nil && len(data) >= 16 && be64(data[8:]) == 0 {
+		return // an IKE_SA_INIT: whoever begins anew finds nobody here any more
+	}
 	var acts []ikev2.Action
 	m.guard(func() ikev2.SAID { return m.saOfMessage(data) }, func() {
 		acts = m.o.Engine.Receive(m.now(), ikev2.Datagram{VRF: vrf, Local: local, Remote: remote, Data: data})
