@@ -1,8 +1,6 @@
 package netstack
 
 import (
-	"encoding/binary"
-
 	"felloe/netstack/esp"
 	"felloe/netstack/gre"
 	"felloe/netstack/ip"
@@ -66,12 +64,7 @@ func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 			tos[n], kind = b[0]<<4|b[1]>>4, gre.ProtocolIPv6
 		}
 		if t.cfg.Mode != VTI {
-			g := p.Prepend(t.greSize())
-			binary.BigEndian.PutUint32(g, uint32(kind))
-			if t.cfg.HasKey {
-				g[0] = 0x20
-				binary.BigEndian.PutUint32(g[4:], t.cfg.Key)
-			}
+			gre.Prepend(p, gre.Header{Protocol: kind, HasKey: t.cfg.HasKey, Key: t.cfg.Key})
 			if out != nil && out.Mode() == esp.Tunnel {
 				h := ip.Outer{Src: inner.local, Dst: inner.remote, Proto: ip.GRE, TTL: t.cfg.TTL, TOS: tos[n], DF: true}
 				h.Prepend(p)
@@ -116,7 +109,7 @@ func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 		p.Flags |= packet.FlagLocal
 		p.Ingress, p.SA, p.Session, p.Flow = 0, nil, nil, 0
 	}
-	w.originate(t.cfg.Underlay, v)
+	w.originateTo(t.cfg.Underlay, v, h.Dst)
 }
 
 // seal encrypts a vector in place; what cannot be sealed is dropped, and tos keeps step.

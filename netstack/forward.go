@@ -32,6 +32,35 @@ func (w *worker) originateFrom(vrf *VRF, v []*packet.Packet, k int) (next int) {
 	return k
 }
 
+// originateTo is originate for packets that have one destination and one flow: the FIB is asked once for all of them.
+// Whatever is not plain is left to originate.
+func (w *worker) originateTo(vrf *VRF, v []*packet.Packet, dst netip.Addr) {
+	if len(v) == 0 {
+		return
+	}
+	e := vrf.fib.Lookup(dst)
+	if e == nil || e.Kind != fib.Forward || e.Hops() > 1 || dst.IsMulticast() {
+		w.originate(vrf, v)
+		return
+	}
+	longest := 0
+	for _, p := range v {
+		p.VRF = vrf.id
+		longest = max(longest, p.Len())
+	}
+	a := w.resolve(e.Select(0), dst, v[0])
+	if a == nil {
+		v[0] = nil
+		w.originate(vrf, v[1:])
+		return
+	}
+	if a.iface.kind == Loopback || longest > a.mtu() {
+		w.originate(vrf, v)
+		return
+	}
+	a.run(w, v)
+}
+
 func (w *worker) originateOne(vrf *VRF, v []*packet.Packet, k int) target {
 	p := v[k]
 	var h ip.Header
