@@ -273,6 +273,9 @@ func TestStacksPingAndSpeakTCPThroughEveryEndpoint(t *testing.T) {
 						t.Errorf("an outer packet of %d bytes", largest)
 					}
 				}
+				// A pair that no stack uses: nothing else is on its wire.
+				a, b = wires()
+				e = c.build(t, a, b, x, y)
 				mtu := int(e.a.MTU())
 				if n := lengthOf(t, e.a, a, mtu, inner[0]); n > 1500 {
 					t.Errorf("a packet of the MTU, %d bytes, becomes one of %d", mtu, n)

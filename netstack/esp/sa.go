@@ -43,7 +43,7 @@ type Params struct {
 	SPI   uint32
 	Suite Suite
 	Mode  Mode
-	// EncrKey has Suite.EncrKeyLen bytes, IntegKey Suite.IntegKeyLen. Both are copied into cipher states, not kept.
+	// EncrKey has Suite.EncrKeyLen bytes, IntegKey Suite.IntegKeyLen. Both are copied.
 	EncrKey, IntegKey []byte
 	ESN               bool
 	// Window is the replay window in packets: 0 means DefaultWindow, negative means none (never with ESN).
