@@ -1,0 +1,509 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+const usage = `usage: felloe lab COMMAND …
+  run LAB.toml [-backend qemu|memory] [-captures DIR] [-logs DIR]   bring it up, work through its checks, take it down
+  up LAB.toml [-backend qemu|memory]                                bring it up and leave it
+  down | status                                                     of the lab that is up
+  exec NODE COMMAND…                                                a console command on a node
+  console NODE                                                      its serial console (Ctrl-] leaves)
+  capture LINK -o FILE.pcapng                                       all frames of a link, until Ctrl-C
+  cut LINK | join LINK | kill NODE | power-down NODE | start NODE   what goes wrong in networks
+  apply NODE FILE.toml                                              a new configuration for a node
+With several labs up, -lab NAME says which.
+`
+
+// Main is `felloe lab`: it returns the process's exit code.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if len(args) == 0 {
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	err := command(ctx, args[0], args[1:])
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "felloe lab:", err)
+		return 1
+	}
+	return 0
+}
+
+var errUsage = errors.New("usage")
+
+// options are all flags; each command takes those that it knows what to do with.
+type options struct {
+	backend, image, accel, captures, logs, lab, out string
+	timeout                                         time.Duration
+	json                                            bool
+	args                                            []string
+}
+
+func parseOptions(args []string) (*options, error) {
+	o := &options{}
+	fs := flag.NewFlagSet("felloe lab", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.StringVar(&o.backend, "backend", "qemu", "")
+	fs.StringVar(&o.image, "image", "", "")
+	fs.StringVar(&o.accel, "accel", "", "")
+	fs.StringVar(&o.captures, "captures", "", "")
+	fs.StringVar(&o.logs, "logs", "", "")
+	fs.StringVar(&o.lab, "lab", "", "")
+	fs.StringVar(&o.out, "o", "", "")
+	fs.DurationVar(&o.timeout, "timeout", 3*time.Minute, "")
+	fs.BoolVar(&o.json, "json", false, "")
+	for { // flags may stand before and after the arguments
+		if err := fs.Parse(args); err != nil {
+			return nil, fmt.Errorf("%w: %w", errUsage, err)
+		}
+		if fs.NArg() == 0 {
+			return o, nil
+		}
+		o.args, args = append(o.args, fs.Arg(0)), fs.Args()[1:]
+	}
+}
+
+func command(ctx context.Context, name string, args []string) error {
+	if name == "exec" { // a command line may hold words that look like flags
+		return execCommand(ctx, args)
+	}
+	o, err := parseOptions(args)
+	if err != nil {
+		return err
+	}
+	want := map[string]int{"run": 1, "up": 1, "supervise": 1, "down": 0, "status": 0, "console": 1, "capture": 1,
+		"cut": 1, "join": 1, "kill": 1, "power-down": 1, "start": 1, "apply": 2}
+	n, known := want[name]
+	if !known || len(o.args) != n {
+		return errUsage
+	}
+	switch name {
+	case "run":
+		return runLab(ctx, o)
+	case "up":
+		return up(ctx, o)
+	case "supervise":
+		return supervise(ctx, o)
+	}
+	lab, err := o.chooseLab()
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "down":
+		return down(ctx, lab)
+	case "status":
+		return status(ctx, lab)
+	case "console":
+		return console(ctx, lab, o.args[0])
+	case "capture":
+		return capture(ctx, lab, o)
+	}
+	q := controlRequest{Do: name, Node: o.args[0]}
+	switch name {
+	case "cut", "join":
+		q = controlRequest{Do: "link", Link: o.args[0], Up: name == "join"}
+	case "apply":
+		if q.File, err = filepath.Abs(o.args[1]); err != nil {
+			return err
+		}
+	}
+	_, conn, err := ask(ctx, lab, q)
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+func (o *options) chooseLab() (string, error) {
+	if o.lab != "" {
+		return o.lab, nil
+	}
+	switch labs := upLabs(); len(labs) {
+	case 0:
+		return "", errors.New("no lab is up (felloe lab up LAB.toml)")
+	case 1:
+		return labs[0], nil
+	default:
+		return "", fmt.Errorf("several labs are up: choose with -lab (%s)", strings.Join(labs, ", "))
+	}
+}
+
+// newBackend makes what -backend names; dir is its own.
+func (o *options) newBackend(dir string) (Backend, error) {
+	switch o.backend {
+	case "memory":
+		return &Memory{Factory: newMemoryRouter(o.logs)}, nil
+	case "qemu":
+		img, err := o.imageDir()
+		if err != nil {
+			return nil, err
+		}
+		return &Virtual{Dir: filepath.Join(dir, "vm"), Kernel: filepath.Join(img, "felloe.vmlinuz"), Initrd: filepath.Join(img, "felloe.initrd"),
+			Accel: o.accel, ReplaceLine: replaceLine, KeepLogs: o.logs}, nil
+	}
+	return nil, fmt.Errorf("unknown backend %q (qemu, memory)", o.backend)
+}
+
+// imageDir is where the image is: as told, beside the program, or in build.
+func (o *options) imageDir() (string, error) {
+	if o.image != "" {
+		return filepath.Abs(o.image)
+	}
+	if self, err := os.Executable(); err == nil {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(self), "felloe.initrd")); err == nil {
+			return filepath.Dir(self), nil
+		}
+	}
+	return filepath.Abs("build")
+}
+
+// progress prints lines with the time since the start.
+func progress(w io.Writer) Say {
+	start := time.Now()
+	var mu sync.Mutex
+	return func(format string, a ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(w, "%7.1f s  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, a...))
+	}
+}
+
+func runLab(ctx context.Context, o *options) (err error) {
+	l, err := Load(o.args[0])
+	if err != nil {
+		return err
+	}
+	_ = upLabs() // removes what dead labs left
+	dir, err := ownDir(fmt.Sprintf("%s-run-%d", l.Name, os.Getpid()))
+	if err != nil {
+		return err
+	}
+	defer dir.release()
+	b, err := o.newBackend(dir.path)
+	if err != nil {
+		return err
+	}
+	say := progress(os.Stdout)
+	defer func() { err = errors.Join(err, b.Stop()) }()
+	results, err := bringUpAndCheck(ctx, o, l, b, say)
+	if len(results) > 0 {
+		fmt.Printf("\n%s", Table(results))
+	}
+	return err
+}
+
+// captureStarter is a backend that can begin captures before its nodes run.
+type captureStarter interface{ beforeStart(func() error) }
+
+func bringUpAndCheck(ctx context.Context, o *options, l *Lab, b Backend, say Say) ([]Result, error) {
+	title := l.Name
+	if l.Title != "" {
+		title += ": " + l.Title
+	}
+	say("lab %s (%d nodes, %d links)", title, len(l.Nodes), len(l.Links))
+	if o.captures != "" {
+		if c, ok := b.(captureStarter); ok {
+			c.beforeStart(func() error { return captureAll(l, b, o.captures) })
+		}
+	}
+	boot, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	if err := b.Start(boot, l, say); err != nil {
+		return nil, err
+	}
+	s := &Script{Lab: l, Backend: b, Say: say, Out: os.Stdout}
+	return s.Run(ctx)
+}
+
+// captureAll captures every link into DIR/LINK.pcapng, until the backend stops.
+func captureAll(l *Lab, b Backend, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, k := range l.Links {
+		f, err := os.Create(filepath.Join(dir, fileName(k.Name)+".pcapng"))
+		if err != nil {
+			return err
+		}
+		if _, err := b.Capture(k.Name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fileName(link string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '/' || r == ' ' || r == ':' {
+			return '_'
+		}
+		return r
+	}, link)
+}
+
+// up starts a supervisor, shows its progress, and leaves it when the lab is up.
+func up(ctx context.Context, o *options) error {
+	l, err := Load(o.args[0])
+	if err != nil {
+		return err
+	}
+	_ = upLabs()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	file, err := filepath.Abs(o.args[0])
+	if err != nil {
+		return err
+	}
+	args := []string{"lab", "supervise", file, "-backend", o.backend, "-timeout", o.timeout.String()}
+	if o.backend == "qemu" {
+		img, err := o.imageDir()
+		if err != nil {
+			return err
+		}
+		args = append(args, "-image", img)
+	}
+	if o.accel != "" {
+		args = append(args, "-accel", o.accel)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	lines, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop()
+	last := ""
+	for s := bufio.NewScanner(lines); s.Scan(); {
+		if s.Text() == upLine {
+			fmt.Printf("lab %s is up: felloe lab status | exec NODE COMMAND | console NODE | down\n", l.Name)
+			return cmd.Process.Release()
+		}
+		if msg, ok := strings.CutPrefix(s.Text(), errLine); ok {
+			last = msg
+			continue
+		}
+		fmt.Println(s.Text())
+	}
+	err = cmd.Wait()
+	if last != "" {
+		return errors.New(strings.ReplaceAll(last, "\x00", "\n"))
+	}
+	return fmt.Errorf("the supervisor ended: %w", err)
+}
+
+// Lines by which a supervisor tells its parent how it went.
+const (
+	upLine  = "::up"
+	errLine = "::error "
+)
+
+// supervise is the process that `lab up` leaves behind.
+func supervise(ctx context.Context, o *options) error {
+	err := superviseLab(ctx, o)
+	if err != nil {
+		fmt.Println(errLine + strings.ReplaceAll(err.Error(), "\n", "\x00"))
+	}
+	return err
+}
+
+func superviseLab(ctx context.Context, o *options) (err error) {
+	l, err := Load(o.args[0])
+	if err != nil {
+		return err
+	}
+	dir, err := ownDir(l.Name)
+	if err != nil {
+		return err
+	}
+	defer dir.release()
+	b, err := o.newBackend(dir.path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Stop()) }()
+	boot, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	if err := b.Start(boot, l, progress(os.Stdout)); err != nil {
+		return err
+	}
+	ctx, downed := context.WithCancel(ctx)
+	defer downed()
+	served := make(chan error, 1)
+	c := &control{lab: l, backend: b, down: downed}
+	go func() { served <- c.serve(ctx, filepath.Join(dir.path, controlName)) }()
+	for { // the socket is there before the parent says that the lab is up
+		if _, err := os.Stat(filepath.Join(dir.path, controlName)); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println(upLine)
+	// The parent leaves now, and with it whoever reads what is printed here.
+	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {
+		os.Stdout, os.Stderr = null, null
+	}
+	return <-served
+}
+
+// down asks the supervisor to end and waits until nothing of it is left.
+func down(ctx context.Context, lab string) error {
+	_, conn, err := ask(ctx, lab, controlRequest{Do: "down"})
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	dir := filepath.Dir(controlSocket(lab))
+	for {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			fmt.Printf("lab %s is down\n", lab)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func status(ctx context.Context, lab string) error {
+	a, conn, err := ask(ctx, lab, controlRequest{Do: "status"})
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	fmt.Printf("lab %s\n%-16s %-8s %10s %8s %10s\n", lab, "node", "state", "up", "pid", "memory")
+	for _, s := range a.Status {
+		pid, rss := "-", "-"
+		if s.PID > 0 {
+			pid, rss = fmt.Sprint(s.PID), fmt.Sprintf("%d MiB", s.RSS>>20)
+		}
+		fmt.Printf("%-16s %-8s %10s %8s %10s\n", s.Name, s.State, s.Up.Round(time.Second), pid, rss)
+	}
+	return nil
+}
+
+func execCommand(ctx context.Context, args []string) error {
+	o := &options{}
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		switch {
+		case strings.TrimLeft(args[0], "-") == "lab" && len(args) > 1:
+			o.lab, args = args[1], args[2:]
+		case strings.TrimLeft(args[0], "-") == "json":
+			o.json, args = true, args[1:]
+		default:
+			return errUsage
+		}
+	}
+	if len(args) < 2 {
+		return errUsage
+	}
+	lab, err := o.chooseLab()
+	if err != nil {
+		return err
+	}
+	a, conn, err := ask(ctx, lab, controlRequest{Do: "exec", Node: args[0], Line: strings.Join(args[1:], " "), JSON: o.json})
+	fmt.Print(a.Out)
+	if err == nil {
+		conn.Close()
+	}
+	return err
+}
+
+func capture(ctx context.Context, lab string, o *options) error {
+	if o.out == "" {
+		return errUsage
+	}
+	f, err := os.Create(o.out)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, conn, err := ask(ctx, lab, controlRequest{Do: "capture", Link: o.args[0]})
+	if err != nil {
+		_ = os.Remove(o.out)
+		return err
+	}
+	defer conn.Close()
+	// Closing our half makes the lab complete the file and close its own.
+	stop := context.AfterFunc(ctx, func() { _ = conn.CloseWrite() })
+	defer stop()
+	fmt.Fprintf(os.Stderr, "capturing %s into %s; Ctrl-C ends it\n", o.args[0], o.out)
+	if _, err := io.Copy(f, conn); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// leaveConsole is Ctrl-], as in telnet.
+const leaveConsole = 0x1d
+
+func console(ctx context.Context, lab, node string) error {
+	_, conn, err := ask(ctx, lab, controlRequest{Do: "console", Node: node})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		state, err := term.MakeRaw(fd)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = term.Restore(fd, state) }()
+		fmt.Printf("console of %s; Ctrl-] leaves\r\n", node)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, err := os.Stdin.Read(buf)
+			if i := strings.IndexByte(string(buf[:n]), leaveConsole); i >= 0 {
+				_, _ = conn.Write(buf[:i])
+				_ = conn.Close()
+				return
+			}
+			if n > 0 {
+				_, _ = conn.Write(buf[:n])
+			}
+			if err != nil {
+				_ = conn.CloseWrite()
+				return
+			}
+		}
+	}()
+	_, err = io.Copy(os.Stdout, conn)
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) || strings.Contains(fmt.Sprint(err), "closed network connection") {
+		err = nil
+	}
+	return err
+}
