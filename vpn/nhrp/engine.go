@@ -53,7 +53,7 @@ func New(o Options) *Engine {
 	defd(&e.timers.RetryMax, 64*time.Second)
 	def(&e.timers.ResolveTries, 5)
 	defd(&e.timers.Negative, time.Minute)
-	defd(&e.timers.ClaimWait, 15*time.Second)
+	defd(&e.timers.ClaimWait, 100*time.Second)
 	defd(&e.timers.DirectWait, 5*time.Second)
 	defd(&e.timers.SessionWait, 30*time.Second)
 	def(&e.timers.PurgeTries, 3)

@@ -23,6 +23,7 @@ type lonely struct {
 	shortcuts  map[netip.Prefix]netip.Addr
 	routes     []route
 	sent       [][]byte
+	noSecret   bool // no authentication is configured
 }
 
 func (l *lonely) Open(tunnel string, nbma netip.Addr) (Session, error) {
@@ -61,7 +62,7 @@ func (l *lonely) Send(id SessionID, b []byte) {
 	}
 	if p, err := message.Decode(b); err != nil {
 		l.t.Fatalf("sends what cannot be read: %v", err)
-	} else if n := countAuth(p); n > 1 || n == 0 && !(p.Type == message.ErrorIndication && p.ErrorCode == message.ErrorAuthentication) {
+	} else if n := countAuth(p); !l.noSecret && (n > 1 || n == 0 && !(p.Type == message.ErrorIndication && p.ErrorCode == message.ErrorAuthentication)) {
 		l.t.Fatalf("sends a %s with %d authentication extensions", p.Type, n)
 	}
 	if len(l.sent) < 64 {

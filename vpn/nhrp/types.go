@@ -125,10 +125,12 @@ type Limits struct {
 
 // Timers of the machine. Zero fields mean the defaults.
 type Timers struct {
-	RetryMax      time.Duration // of registrations, doubling from 1 s (64 s)
-	ResolveTries  int           // requests per resolution, doubling from 1 s (5)
-	Negative      time.Duration // how long a refused or failed destination is left alone (60 s)
-	ClaimWait     time.Duration // how long a contested registration waits for the probe of its owner (15 s)
+	RetryMax     time.Duration // of registrations, doubling from 1 s (64 s)
+	ResolveTries int           // requests per resolution, doubling from 1 s (5)
+	Negative     time.Duration // how long a refused or failed destination is left alone (60 s)
+	// ClaimWait is how long a contested registration waits for the probe of its owner: longer than IKE takes to find a peer
+	// dead (100 s). A sign of life refuses it earlier, the owner's end accepts it at once.
+	ClaimWait     time.Duration
 	DirectWait    time.Duration // how long an answer waits for the direct session before it goes by the hub (5 s)
 	SessionWait   time.Duration // how long a shortcut waits for its session (30 s)
 	PurgeTries    int           // (3)
