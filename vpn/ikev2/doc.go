@@ -1,2 +1,78 @@
-// Package ikev2 is IKEv2 (RFC 7296) as a machine without sockets.
+// Package ikev2 is IKEv2 (RFC 7296) as a machine without sockets: an Engine holds all IKE SAs of a router. Datagrams,
+// requests of the driver and the time go in; Actions and a deadline come out. It owns no goroutine, clock, socket or
+// lock, and its only randomness is the reader that it was made with. So a negotiation is a table test, a day of
+// rekeying takes a second, and a fuzzer can decide what arrives when.
+//
+//	 Initiate, Rekey…, Delete…        ┌──────────────── Engine ────────────────┐
+//	 ────────────────────────────────►│ session (SAID)                         │  Actions, in order:
+//	 Receive(now, Datagram)           │   ├ cur ─► ikeSA (keys, window, SPIs)  │  ChildUp … then Send
+//	 ────────────────────────────────►│   ├ old ─► ikeSA, until it is deleted  ├──────────────────────►
+//	 Tick(now) at Deadline()          │   └ kids ─► child, child (ChildID)     │
+//	 ────────────────────────────────►└────────────────────────────────────────┘
+//
+//	 initiator                                             responder
+//	   │ ── IKE_SA_INIT  SA KE Ni N(NAT) N(FRAG) ──────────────► │  [N(COOKIE), N(INVALID_KE_PAYLOAD): once more]
+//	   │ ◄────────────── SA KE Nr N(NAT) N(FRAG) ─────────────── │  behind a NAT: from here on port 4500
+//	   │ ── IKE_AUTH  SK{IDi N(INITIAL_CONTACT) AUTH SA TS} ────► │  IKEUp ChildUp
+//	   │ ◄──────────  SK{IDr AUTH SA TS} ────────────────────────│
+//	IKEUp ChildUp
+//	   │ ◄── CREATE_CHILD_SA, INFORMATIONAL, from either side ──► │
+//
+// # The driver's contract
+//
+// Actions are carried out in order. A ChildUp's inbound SA is installed before the next action, which may be the Send
+// that lets the peer use it. Data of a Send must not be changed: it is sent again. Sending follows
+//
+//   - ChildUp with OutboundReady, when nothing is replaced or after ChildRekeyed;
+//   - without OutboundReady, the first packet that comes in on the pair, or ChildRekeyed;
+//   - IKESuperseded, when both routers had begun an SA (see twins.go).
+//
+// After ChildDown the inbound SA stays for Linger. Down actions come once, children before their IKE SA, and at once when
+// the driver deletes; the peer is told in the background. The driver calls Tick at Deadline, NoteTraffic about once a
+// second while packets flow, NoteMoved when an ESP packet comes from a new address, UnknownSPI when one has none.
+//
+// # What is negotiated
+//
+// IKE proposals come from the policy that matches front VRF and local address, else from SmartDefaultProposal; the
+// responder's order decides. Profiles are matched by the remote identity (the closest rule wins), local address and
+// front VRF; keys are found in the profile's keyring by identity, then by the longest matching address. Child policies
+// belong to a profile; which one an offer is for is said by a tunnel key's hint, else by what has no pair yet, else by
+// their order. Transport mode is a wish: a peer that does not grant it gets tunnel mode, unless RequireTransport. Behind a
+// NAT transport selectors are substituted (RFC 7296 §2.23.1). PFS is a policy with groups; a peer that asks for a key
+// exchange gets one even if ours does not.
+//
+// # Errors: what they cost
+//
+//	what comes                                               what it costs
+//	no IKE header, wrong lengths, IKEv1, unknown SPI         nothing; counted, answered rarely or not at all
+//	IKE_SA_INIT that does not parse or fit                   nothing; answered without memory
+//	IKE_SA_INIT response that does not parse or fit          nothing; the request is repeated
+//	IKE_SA_INIT response that refuses (NO_PROPOSAL_CHOSEN…)  our attempt
+//	unprotected bytes for an SA                              nothing; a hint (INVALID_SPI) is answered by a probe, and
+//	                                                         INVALID_IKE_SPI leaves a request four more quick tries
+//	integrity check fails                                    nothing; DecryptFailed
+//	message id outside the window                            nothing; WindowDropped
+//	authentic request that does not parse (INVALID_SYNTAX)   that IKE SA, on both sides
+//	authentic request with a critical unknown payload        that request
+//	authentic response that does not parse                   that IKE SA; it is deleted
+//	AUTH, identity or profile do not fit                     that attempt, on both sides; a clear line in the log
+//	child refused or unacceptable                            that child (ChildFailed); the IKE SA stays, for a while
+//	TEMPORARY_FAILURE                                        some seconds
+//	no response to a request                                 that IKE SA: IKEDown with ErrTimeout or ErrDead
+//	a panic in the code                                      that IKE SA: IKEDown with ErrInternal
+//
+// Nothing that is not authentic changes an established SA. Before IKE_AUTH is authentic a peer costs at most one
+// half-open SA, which are limited in all and by address; from CookieThreshold on it must show its address first. A
+// failed SA still answers retransmissions for twenty seconds and counts as half-open meanwhile.
+//
+// # Collisions
+//
+// Both sides rekeying, deleting or creating at once follows RFC 7296 §2.8 and §2.25: the lowest nonce loses, requests
+// that cannot be served now get TEMPORARY_FAILURE and are repeated after a random while, CHILD_SA_NOT_FOUND makes a new
+// pair. Two routers that begin an SA with each other at once keep one: the rule is in twins.go.
+//
+// RFCs: 7296, 7383 (fragmentation), 6989 (checks of public values, by package suite), 3948 (keepalives), 5282, 4868.
+// Left out here: signatures and certificates (authenticator is the seam), EAP, configuration payloads, MOBIKE (a peer
+// behind NAT is followed, RFC 7296 §2.23), IPComp, windows larger than one, several key exchanges (RFC 9370), childless
+// SAs. Vendor IDs and unknown notifications are ignored.
 package ikev2

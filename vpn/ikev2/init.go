@@ -64,7 +64,7 @@ func (e *Engine) Initiate(now time.Time, r InitiateRequest) (SAID, []Action) {
 	if !ok {
 		return refuse(ErrConfig, "there is no child policy %q", r.Child)
 	}
-	if !r.Local.IsValid() || !r.Remote.IsValid() || r.Local.Unmap().Is4() != r.Remote.Unmap().Is4() {
+	if !r.Local.IsValid() || !r.Remote.IsValid() || r.Local.Unmap().Is4() != r.Remote.Unmap().Is4() || r.Local.Unmap() == r.Remote.Unmap() {
 		return refuse(ErrConfig, "no usable addresses: from %v to %v", r.Local, r.Remote)
 	}
 	if len(e.sas) >= e.cfg.MaxSAs {

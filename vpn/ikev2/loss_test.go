@@ -10,7 +10,7 @@ import (
 // aLife is a session from the first message on, with rekeying from both sides, under traffic. Every step has time enough
 // for retransmissions.
 func aLife(w *world, a, b *node) {
-	w.traffic = 20 * time.Millisecond
+	w.traffic = 50 * time.Millisecond
 	a.initiate(addrB)
 	w.run(30 * time.Second)
 	steps := []func(){
@@ -29,7 +29,7 @@ func aLife(w *world, a, b *node) {
 
 // bothAtOnce is everything done by both sides at the same moment.
 func bothAtOnce(w *world, a, b *node) {
-	w.traffic = 20 * time.Millisecond
+	w.traffic = 50 * time.Millisecond
 	a.initiate(addrB)
 	b.initiate(addrA)
 	w.run(40 * time.Second)

@@ -209,6 +209,7 @@ func (sa *ikeSA) receiveResponse(p *parts, err error) {
 	if err != nil {
 		// An authentic peer that makes no sense: RFC 7296 §2.21.
 		sa.e.counters.Malformed++
+		sa.drop(q.task)
 		if sa.s.ended || sa.state != stReady {
 			sa.e.remove(sa)
 			return
@@ -218,6 +219,7 @@ func (sa *ikeSA) receiveResponse(p *parts, err error) {
 		return
 	}
 	if p.notify(message.INVALID_SYNTAX) != nil && sa.state == stReady && !sa.s.ended {
+		sa.drop(q.task)
 		sa.s.fail("peer refuses "+q.exchange.String()+": INVALID_SYNTAX", ErrRefused)
 		return
 	}

@@ -253,7 +253,7 @@ func (s *session) end(reason string, err error) {
 	s.log(level, "IKEv2 SA is down", Field{"event", "ike-down"}, Field{"identity", s.remoteID.String()}, Field{"reason", reason})
 	delete(e.sessions, s.id)
 	for _, sa := range s.sas {
-		if sa != s.cur && sa.until.IsZero() {
+		if sa.until.IsZero() {
 			sa.until = e.now.Add(lingerReplaced)
 			e.touch(sa)
 		}
@@ -325,14 +325,19 @@ func (sa *ikeSA) dropTasks() {
 		list = append(list, sa.hs.child)
 	}
 	for _, t := range list {
-		switch t := t.(type) {
-		case *createChild:
-			t.abandon(sa)
-		case *rekeyIKE:
-			t.release(sa.e)
-		}
+		sa.drop(t)
 	}
 	sa.pending, sa.tasks, sa.delayed = nil, nil, nil
+}
+
+// drop frees what was reserved for a task that will not be done.
+func (sa *ikeSA) drop(t task) {
+	switch t := t.(type) {
+	case *createChild:
+		t.abandon(sa)
+	case *rekeyIKE:
+		t.release(sa.e)
+	}
 }
 
 func (sa *ikeSA) clearHandshake() {

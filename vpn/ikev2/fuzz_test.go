@@ -1,0 +1,214 @@
+package ikev2
+
+import (
+	"bytes"
+	"container/heap"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"felloe/netstack/esp"
+	"felloe/vpn/ikev2/message"
+	"felloe/vpn/ikev2/suite"
+)
+
+// script reads decisions from the fuzzer's bytes; when they are used up it says 0.
+type script []byte
+
+func (s *script) next() int {
+	if len(*s) == 0 {
+		return 0
+	}
+	b := (*s)[0]
+	*s = (*s)[1:]
+	return int(b)
+}
+
+func (s *script) take(n int) []byte {
+	n = min(n, len(*s))
+	b := (*s)[:n]
+	*s = (*s)[n:]
+	return b
+}
+
+// FuzzSequences lets the fuzzer's bytes decide what happens next to three routers: which message arrives, is lost,
+// doubled or changed, what a driver asks for, how much time passes, who loses power, and what an authenticated but mad
+// peer says. Two of the routers share a key; the third has another one.
+func FuzzSequences(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
+	f.Add([]byte{2, 0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 0, 9, 1, 1, 1, 1, 1, 1})
+	f.Add([]byte{7, 200, 8, 0, 8, 1, 1, 1, 1, 1, 1, 1, 9, 0, 9, 1, 1, 1, 1, 1, 1, 1, 1, 10, 0, 1, 1, 11, 1, 1, 1})
+	f.Add([]byte{1, 1, 1, 1, 14, 0, 36, 0, 41, 0, 0, 0, 8, 0, 0, 64, 9, 1, 1, 14, 1, 37, 0, 42, 0, 0, 0, 8, 1, 0, 0, 0, 1, 1})
+	f.Add([]byte{3, 1, 4, 5, 9, 6, 1, 12, 1, 7, 255, 13, 0, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 15, 0, 1, 1})
+	f.Fuzz(func(t *testing.T, data []byte) { sequence(t, data) })
+}
+
+func TestRandomSequencesKeepTheMachineSound(t *testing.T) {
+	for seed := range 600 {
+		r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+		b := make([]byte, 50+seed%350)
+		r.Read(b)
+		sequence(t, b)
+	}
+}
+
+func sequence(t *testing.T, data []byte) {
+	s := script(data)
+	if len(s) > 400 {
+		s = s[:400]
+	}
+	limit := func(c *Config) {
+		c.MaxSAs, c.MaxHalfOpen, c.CookieThreshold = 30, 10, 5
+		c.Profiles[0].DPD = DPD{Interval: 20 * time.Second, Retry: 2 * time.Second}
+		c.Profiles[0].Lifetime, c.Children[0].Lifetime = 10*time.Minute, 5*time.Minute
+		q := c.Children[0]
+		q.Name, q.Mode, q.Protocol = "wide", esp.Tunnel, 0
+		q.Proposals = []ESPProposal{{Suites: []esp.Suite{{Encr: esp.ENCR_AES_GCM_16, KeyBits: 256}}, Groups: []suite.Group{suite.CURVE25519}}}
+		c.Children = append(c.Children, q)
+	}
+	w := newWorld(t, 9)
+	a, b := w.add("A", addrA, config(limit)), w.add("B", addrB, config(limit))
+	c := w.add("C", addrC, config(limit, func(c *Config) {
+		c.Keyrings[0].Peers[0].Local, c.Keyrings[0].Peers[0].Remote = suite.Key("WRONG"), suite.Key("WRONG")
+	}))
+	if s.next()%2 == 0 {
+		a.initiate(addrB)
+	}
+	for len(s) > 0 {
+		w.fuzzStep(&s)
+		w.check(a, b, c)
+	}
+	// Whatever happened, a while later the views agree, and nothing is left after deleting all.
+	w.run(2 * time.Minute)
+	w.check(a, b, c)
+	for _, n := range w.nodes {
+		n.do(n.e.DeleteAll(w.now, "end"))
+	}
+	w.run(5 * time.Minute)
+	for _, n := range w.nodes {
+		w.clean(n)
+	}
+}
+
+func (w *world) fuzzStep(s *script) {
+	n := w.nodes[s.next()%3]
+	switch op := s.next() % 16; op {
+	case 0: // a message is lost
+		if len(w.flight) > 0 {
+			heap.Pop(&w.flight)
+		}
+	case 1, 2: // the next one arrives
+		w.run(10 * time.Millisecond)
+	case 3: // doubled
+		if len(w.flight) > 0 {
+			f := w.flight[s.next()%len(w.flight)]
+			w.order++
+			f.order = w.order
+			heap.Push(&w.flight, f)
+		}
+	case 4: // changed
+		if len(w.flight) > 0 {
+			d := &w.flight[s.next()%len(w.flight)].d
+			d.Data = append(bytes.Clone(d.Data), 0)
+			d.Data[s.next()%len(d.Data)] ^= byte(s.next())
+			d.Data = d.Data[:len(d.Data)-1]
+		}
+	case 5: // cut
+		if len(w.flight) > 0 {
+			d := &w.flight[s.next()%len(w.flight)].d
+			d.Data = d.Data[:s.next()%(len(d.Data)+1)]
+		}
+	case 6: // from elsewhere
+		if len(w.flight) > 0 {
+			d := &w.flight[s.next()%len(w.flight)].d
+			d.Remote = netip.AddrPortFrom(d.Remote.Addr(), uint16(s.next()))
+		}
+	case 7: // time
+		w.run(time.Duration(s.next()) * 200 * time.Millisecond)
+	case 8:
+		n.do(n.e.RekeyChild(w.now, n.anyChild()))
+	case 9:
+		n.do(n.e.RekeyIKE(w.now, n.anySA()))
+	case 10:
+		n.do(n.e.DeleteChild(w.now, n.anyChild(), "fuzz"))
+	case 11:
+		n.do(n.e.DeleteIKE(w.now, n.anySA(), "fuzz"))
+	case 12:
+		n.initiate(w.nodes[s.next()%3].addr)
+	case 13:
+		switch s.next() % 5 {
+		case 0:
+			n.do(n.e.CreateChild(w.now, n.anySA(), "wide", nil))
+		case 1:
+			n.do(n.e.Probe(w.now, n.anySA()))
+		case 2:
+			n.do(n.e.NoteTraffic(w.now, n.anySA(), s.next()%2 == 0, true))
+		case 3:
+			n.do(n.e.UnknownSPI(w.now, "", n.addr, w.nodes[s.next()%3].addr, uint32(s.next())))
+		case 4:
+			n.boot()
+		}
+	case 14: // an authenticated peer says anything
+		w.mad(n, s)
+	case 15: // bytes out of the blue
+		n.do(n.e.Receive(w.now, Datagram{Local: netip.AddrPortFrom(n.addr, 500), Remote: netip.AddrPortFrom(addrC, 500), Data: s.take(60)}))
+	}
+}
+
+// mad seals payloads of the fuzzer's with n's true keys and sends them as its next request or as its answer.
+func (w *world) mad(n *node, s *script) {
+	sess := n.e.sessions[n.anySA()]
+	if sess == nil || sess.cur.out == nil {
+		return
+	}
+	sa := sess.cur
+	flags, x := s.next(), message.ExchangeType(s.next())
+	id := sa.sendID
+	if flags&2 != 0 {
+		id = sa.recvID
+	}
+	h := sa.header(x, id, flags&1 != 0)
+	first := message.PayloadType(s.next())
+	plain := s.take(s.next() % 100)
+	prefix := message.BeginEncrypted(h, first, sa.out.Overhead(len(plain))+len(plain), 0, 0)
+	w.send(n, Datagram{"default", sess.local, sess.remote, sa.out.Seal(prefix, prefix, plain)})
+	if flags&1 == 0 && flags&4 != 0 {
+		sa.sendID++
+	}
+}
+
+// check holds after every step.
+func (w *world) check(a, b, c *node) {
+	w.t.Helper()
+	if len(c.ikes)+len(c.ups) != 0 {
+		w.fatalf("the router with the wrong key has an SA")
+	}
+	for _, n := range w.nodes {
+		for _, u := range n.ups {
+			if u.Peer == AddressIdentity(addrC) {
+				w.fatalf("%s has a child with the router with the wrong key", n.name)
+			}
+		}
+		e := n.e
+		if len(e.sas) > 3*e.cfg.MaxSAs || e.halfOpen > e.cfg.MaxHalfOpen+e.cfg.MaxSAs || len(e.inits) > e.cfg.MaxSAs || len(e.timers) > 3*e.cfg.MaxSAs {
+			w.fatalf("%s: %d SAs, %d half-open, %d inits, %d timers", n.name, len(e.sas), e.halfOpen, len(e.inits), len(e.timers))
+		}
+		if len(n.ups) != len(e.children) {
+			w.fatalf("%s: driver has %d pairs, machine %d", n.name, len(n.ups), len(e.children))
+		}
+		up := 0
+		for _, s := range e.sessions {
+			if !s.established.IsZero() {
+				up++
+			}
+			if len(s.kids) > maxChildren+1 || len(s.cur.tasks) > 100 || len(s.sas) > 20 {
+				w.fatalf("%s: %d children, %d tasks, %d sets of keys", n.name, len(s.kids), len(s.cur.tasks), len(s.sas))
+			}
+		}
+		if up != len(n.ikes) {
+			w.fatalf("%s: driver has %d IKE SAs, machine %d", n.name, len(n.ikes), up)
+		}
+	}
+}
