@@ -2,10 +2,12 @@ package boot
 
 import (
 	"errors"
+	"io"
 	"sync"
 
 	"felloe/config"
 	"felloe/vpn/ikev2"
+	"felloe/vpn/protect"
 )
 
 // keyLogSwitch is the lab's key log, which a configuration switches on and off. It is off until then.
@@ -50,3 +52,16 @@ func (k *keyLogSwitch) Key(l ikev2.KeyLog) error {
 }
 
 func (k *keyLogSwitch) Close() error { return k.set(config.KeyLog{}) }
+
+// KeyLogDir is a key log in a folder, as Wireshark reads it from its configuration folder.
+func KeyLogDir(dir string) (KeyLog, error) {
+	k, err := protect.KeyLogDir(dir)
+	return closing{k}, err
+}
+
+// KeyLogWriter writes all keys to one writer, each line behind the name of its table.
+func KeyLogWriter(w io.Writer) KeyLog { return closing{protect.KeyLogWriter(w)} }
+
+type closing struct{ protect.KeyLog }
+
+func (closing) Close() error { return nil }

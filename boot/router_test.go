@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,11 +24,15 @@ type cloud struct {
 func newCloud(t *testing.T) *cloud {
 	c := &cloud{t: t, net: mem.NewNetwork(clock.Real), routers: map[string]*Router{}}
 	t.Cleanup(func() {
+		var down sync.WaitGroup
 		for _, r := range c.routers {
-			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
-			_ = r.Shutdown(ctx)
-			stop()
+			down.Go(func() {
+				ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+				defer stop()
+				_ = r.Shutdown(ctx)
+			})
 		}
+		down.Wait()
 	})
 	return c
 }

@@ -18,7 +18,6 @@ import (
 	"felloe/manage/agent"
 	"felloe/manage/cli"
 	"felloe/netstack/link/afpacket"
-	"felloe/vpn/protect"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -184,12 +183,8 @@ func consoleKeyLog(screen []*screenTerm) boot.KeyLog {
 	if len(screen) > 0 {
 		w = screen[0].File
 	}
-	return nopCloser{protect.KeyLogWriter(w)}
+	return boot.KeyLogWriter(w)
 }
-
-type nopCloser struct{ protect.KeyLog }
-
-func (nopCloser) Close() error { return nil }
 
 // serveConsole runs sessions on a terminal, one after the other, until the machine ends.
 func serveConsole(ctx context.Context, r *boot.Router, s *screenTerm) {
@@ -248,8 +243,7 @@ func Process(ctx context.Context, p ProcessOptions) error {
 		if path == "" {
 			path = filepath.Join(filepath.Dir(p.Config), "keys")
 		}
-		k, err := protect.KeyLogDir(path)
-		return nopCloser{k}, err
+		return boot.KeyLogDir(path)
 	}
 	o.Reload = func() (*config.Config, config.Diagnostics, error) {
 		c, diags := config.Load(p.Config)
