@@ -53,7 +53,7 @@ type CaptureMeta struct {
 	Ethernet bool
 }
 
-// Capture sees packets as they cross an interface; it must not block nor keep the bytes.
+// Capture sees packets as they cross an interface, from several workers at once; it must not block nor keep the bytes.
 type Capture func(dir Direction, p []byte, meta CaptureMeta)
 
 // InterfaceCounters are what crossed an interface since it was made. Bytes are those of IP packets.

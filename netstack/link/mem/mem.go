@@ -166,14 +166,15 @@ func (l *Link) SetUp(up bool) {
 	l.net.mu.Unlock()
 }
 
-// SetCapture sets what sees every frame that enters the link, before it can be lost; nil ends it. f must not block nor
-// keep the frame.
+// SetCapture sets what sees every frame that enters the link, before it can be lost; nil ends it. The calls are one
+// after the other over the whole Network, one may still be under way when SetCapture returns; f must not block, keep
+// the frame, or call the Network.
 func (l *Link) SetCapture(f func(at time.Time, from *Port, frame []byte)) {
 	if f == nil {
 		l.capture.Store(nil)
 		return
 	}
-	l.capture.Store(&f)
+	l.capture.Store(&f) // without the Network's lock: its caller may hold what f wants
 }
 
 // Link of the port.
@@ -252,11 +253,6 @@ func (imp *Impairment) mtu() int {
 func (p *Port) Send(v []*packet.Packet) {
 	l, n := p.link, p.link.net
 	now := n.clock.Now()
-	if c := l.capture.Load(); c != nil {
-		for _, f := range v {
-			(*c)(now, p, f.Bytes())
-		}
-	}
 	n.mu.Lock()
 	for i, f := range v {
 		if p.closed || !p.carrier || f.Len() > l.imp.mtu()+header || f.Len() < 14 {
@@ -264,6 +260,9 @@ func (p *Port) Send(v []*packet.Packet) {
 			f.Release()
 			v[i] = nil
 			continue
+		}
+		if c := l.capture.Load(); c != nil {
+			(*c)(now, p, f.Bytes())
 		}
 		p.stats.TxFrames++
 		p.stats.TxBytes += uint64(f.Len())
