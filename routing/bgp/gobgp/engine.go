@@ -39,8 +39,10 @@ type hook struct {
 
 // world is what the instances of a process share: GoBGP's package variables.
 var world struct {
-	starting sync.Mutex   // one start or end at a time
-	options  bgp.BestPath // of those that run
+	claiming sync.Mutex
+	claims   map[*speaker]bgp.BestPath
+
+	starting sync.Mutex // one start or end at a time
 	engines  map[*engine]struct{}
 	// still is held for reading by every Serve, and given up for a moment after each thing done. A start holds it for
 	// writing, so nobody reads the variables while it writes them.
@@ -68,22 +70,26 @@ func (h *hook) Observe(op server.FSMOperation, _, _ time.Duration) {
 	}
 }
 
-// checkOptions says whether an instance may have these options beside the others.
-func checkOptions(o bgp.BestPath, mine *engine) error {
-	world.starting.Lock()
-	defer world.starting.Unlock()
-	return checkOptionsLocked(o, mine)
+// claimOptions notes the options that a speaker runs with, and refuses other ones than the others have.
+func claimOptions(s *speaker, o bgp.BestPath) error {
+	world.claiming.Lock()
+	defer world.claiming.Unlock()
+	for other, theirs := range world.claims {
+		if other != s && theirs != o {
+			return fmt.Errorf("%w: others run with %+v, vrf %s wants %+v", ErrOptions, theirs, s.so.VRF, o)
+		}
+	}
+	if world.claims == nil {
+		world.claims = make(map[*speaker]bgp.BestPath)
+	}
+	world.claims[s] = o
+	return nil
 }
 
-func checkOptionsLocked(o bgp.BestPath, mine *engine) error {
-	others := len(world.engines)
-	if _, ok := world.engines[mine]; ok {
-		others--
-	}
-	if others > 0 && world.options != o {
-		return fmt.Errorf("%w: others run with %+v, this one wants %+v", ErrOptions, world.options, o)
-	}
-	return nil
+func dropClaim(s *speaker) {
+	world.claiming.Lock()
+	defer world.claiming.Unlock()
+	delete(world.claims, s)
 }
 
 func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEventResponse)) (*engine, error) {
@@ -104,7 +110,7 @@ func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEven
 	if a.ipv6 {
 		addresses = append(addresses, "::")
 	}
-	err = whileAllStandStill(cfg.BestPath, e, func() error {
+	err = whileAllStandStill(e, func() error {
 		return e.srv.StartBgp(e.ctx, &api.StartBgpRequest{Global: &api.Global{
 			Asn: cfg.AS, RouterId: cfg.RouterID.String(), ListenPort: bgp.Port, ListenAddresses: addresses,
 			RouteSelectionOptions: &api.RouteSelectionOptionsConfig{
@@ -129,24 +135,27 @@ func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEven
 }
 
 // whileAllStandStill runs start while no other instance reads GoBGP's package variables.
-func whileAllStandStill(o bgp.BestPath, e *engine, start func() error) error {
+func whileAllStandStill(e *engine, start func() error) error {
 	world.starting.Lock()
 	defer world.starting.Unlock()
-	if err := checkOptionsLocked(o, e); err != nil {
-		return err
-	}
 	var nudges sync.WaitGroup
+	var still atomic.Bool
 	for other := range world.engines {
-		nudges.Go(other.nudge)
+		nudges.Go(func() {
+			for !still.Load() { // one that comes before Lock has begun to wait is of no use
+				other.nudge()
+			}
+		})
 	}
 	world.still.Lock()
+	still.Store(true)
 	err := start()
 	if err == nil {
 		e.hook.join.Store(true)
 		if world.engines == nil {
 			world.engines = make(map[*engine]struct{})
 		}
-		world.engines[e], world.options = struct{}{}, o
+		world.engines[e] = struct{}{}
 	}
 	world.still.Unlock()
 	nudges.Wait()

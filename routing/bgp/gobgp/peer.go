@@ -30,6 +30,10 @@ const (
 // pendingFor is how long a connection waits for GoBGP's peer, whose idle time is five seconds.
 const pendingFor = 15 * time.Second
 
+// probeFor is how long a connection waits for the old one to prove dead; what is not acknowledged there is sent again
+// at growing intervals.
+const probeFor = 10 * time.Second
+
 // peer is a neighbour's session. Its fields belong to the speaker's lock.
 type peer struct {
 	s       *speaker
@@ -560,7 +564,7 @@ func (p *peer) collide(r *relay, o *offer) {
 			refuse()
 			return
 		}
-		time.AfterFunc(3*time.Second, func() {
+		time.AfterFunc(probeFor, func() {
 			s.mu.Lock()
 			late := p.waiting == o && p.relay == r
 			if late {

@@ -138,10 +138,8 @@ func (s *speaker) Apply(cfg bgp.Config) error {
 	s.mu.Lock()
 	old := s.cfg
 	s.mu.Unlock()
-	if old.AS == 0 || old.BestPath != cfg.BestPath {
-		if err := checkOptions(cfg.BestPath, s.running.Load()); err != nil {
-			return err
-		}
+	if err := claimOptions(s, cfg.BestPath); err != nil {
+		return err
 	}
 	cfg.Neighbors, cfg.Listen = slices.Clone(cfg.Neighbors), slices.Clone(cfg.Listen)
 	s.mu.Lock()
@@ -473,6 +471,7 @@ func (s *speaker) Close() {
 	s.wake.Signal()
 	s.workMu.Unlock()
 	<-s.done
+	dropClaim(s)
 }
 
 // fromEngine takes what GoBGP reports: paths, and the states of its peers. It is called by one goroutine, in order.

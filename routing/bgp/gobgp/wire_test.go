@@ -276,3 +276,5 @@ func neighbor(a string, as uint32, change ...func(*bgp.Neighbor)) bgp.Neighbor {
 func with(n ...bgp.Neighbor) func(*bgp.Config) {
 	return func(c *bgp.Config) { c.Neighbors = n }
 }
+
+func hubLog(r *router) zerolog.Logger { return zerolog.New(&r.log).Level(zerolog.InfoLevel) }
