@@ -412,7 +412,8 @@ func collectKeys(console []byte, dir string) error {
 	for _, table := range []string{"ikev2_decryption_table", "esp_sa"} {
 		var found []byte
 		for line := range bytes.Lines(console) {
-			if row, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte(table+": ")); ok {
+			// A prompt may stand before it.
+			if _, row, ok := bytes.Cut(bytes.TrimSpace(line), []byte(table+": ")); ok {
 				found = append(append(found, row...), '\n')
 			}
 		}
