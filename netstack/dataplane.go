@@ -332,7 +332,15 @@ func (d *Dataplane) contained(stage string, cause any) {
 	}
 }
 
+// guard ends a panic of the work that it is deferred in.
+func (d *Dataplane) guard(work string) {
+	if cause := recover(); cause != nil {
+		d.contained(work, cause)
+	}
+}
+
 func (d *Dataplane) expireFragments() {
+	defer d.guard("reassembly timer")
 	if d.frags.Expire(d.clock.Now()) && !d.closed.Load() {
 		d.fragTime.Reset(time.Second)
 		return

@@ -98,18 +98,40 @@ func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 		return
 	}
 	path := s.path(0)
+	n = 0
 	for k, p := range v {
+		v[k] = nil
 		h.TOS = tos[k]
-		// What is too long for the path all the same (1,280 bytes of IPv6, NHRP) is fragmented outside.
-		h.DF, h.ID = p.Len()+h.Size() <= path, 0
-		if !h.DF {
-			h.ID = uint16(w.d.ipID.Add(1))
-		}
+		h.DF = p.Len()+h.Size() <= path
 		h.Prepend(p)
 		p.Flags |= packet.FlagLocal
 		p.Ingress, p.SA, p.Session, p.Flow = 0, nil, nil, 0
+		if !h.DF {
+			s.fragments(w, p, path)
+			continue
+		}
+		v[n] = p
+		n++
 	}
-	w.originateTo(t.cfg.Underlay, v, h.Dst)
+	w.originateTo(t.cfg.Underlay, v[:n], h.Dst)
+}
+
+// fragments sends an outer packet that is too long for the path all the same (1,280 bytes of IPv6, NHRP) in pieces.
+func (s *Session) fragments(w *worker, p *packet.Packet, path int) {
+	var h ip.Header
+	if ip.Parse(p.Bytes(), &h) != nil {
+		w.d.drop(p, dropMalformed)
+		return
+	}
+	var out []*packet.Packet
+	if h.Version == 4 {
+		ip.SetID(p.Bytes(), uint16(w.d.ipID.Add(1)))
+		out = ip.Fragment4(p, &h, path, nil)
+	} else {
+		out = ip.Fragment6(p, &h, w.d.ipID.Add(1)*0x9e3779b1, path, nil)
+	}
+	w.d.stats.Fragmented.Add(1)
+	w.originate(s.tunnel.cfg.Underlay, out)
 }
 
 // seal encrypts a vector in place; what cannot be sealed is dropped, and tos keeps step.

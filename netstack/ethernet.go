@@ -33,6 +33,7 @@ func (i *Interface) ethernetHeader(dst [6]byte, v4 bool) (h [14]byte) {
 func (i *Interface) receive(v []*packet.Packet) {
 	w := i.d.worker()
 	defer w.done()
+	defer i.d.guard("receive")
 	i.captured(In, v)
 	for _, p := range v {
 		p.Ingress, p.VRF = i.index, i.vrf.id

@@ -177,6 +177,7 @@ func (h *host) defer_(p *packet.Packet) {
 }
 
 func (h *host) drain() {
+	defer h.vrf.d.guard("packets to ourselves")
 	for {
 		h.lateMu.Lock()
 		v := h.late

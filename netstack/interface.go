@@ -339,6 +339,7 @@ func (i *Interface) SetAddresses(ps []netip.Prefix) {
 		i.vrf.removeAddress(a)
 	}
 	i.d.mtuGen.Add(1)
+	i.neigh.clearIf(func(adj *adjacency) bool { return adj.state != Static && old.onLink(adj.addr) && !n.onLink(adj.addr) })
 	if up {
 		for _, a := range n.own {
 			if !old.has(a) {

@@ -32,10 +32,10 @@ func (b *bucket) allow(now time.Time) bool {
 	}
 }
 
-// pairLimiter lets one event in an interval pass for each pair of addresses. Its memory is fixed: pairs that share a
-// slot push each other out, and the bucket bounds what passes all in all.
+// pairLimiter lets one event in an interval pass for each pair of addresses. Its memory is bounded (and there once it
+// is used): pairs that share a slot push each other out, and the bucket bounds what passes all in all.
 type pairLimiter struct {
-	slots  [4096]atomic.Uint64 // hash in the high half, milliseconds in the low
+	slots  atomic.Pointer[[4096]atomic.Uint64] // hash in the high half, milliseconds in the low
 	bucket *bucket
 }
 
@@ -43,7 +43,12 @@ func (l *pairLimiter) allow(now time.Time, a, b netip.Addr, salt uint32, interva
 	h := hashAddr(a)*31 + hashAddr(b) + salt*0x9e3779b1
 	h ^= h >> 15
 	t := uint32(now.UnixMilli())
-	s := &l.slots[h%uint32(len(l.slots))]
+	slots := l.slots.Load()
+	if slots == nil {
+		l.slots.CompareAndSwap(nil, new([4096]atomic.Uint64))
+		slots = l.slots.Load()
+	}
+	s := &slots[h%uint32(len(slots))]
 	old := s.Load()
 	if uint32(old>>32) == h && old != 0 && t-uint32(old) < uint32(interval.Milliseconds()) {
 		return false

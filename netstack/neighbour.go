@@ -171,6 +171,7 @@ func (n *neighbours) wait(adj *adjacency, v []*packet.Packet) {
 
 // expire is what an entry's timer does.
 func (n *neighbours) expire(adj *adjacency) {
+	defer n.iface.d.guard("neighbour timer")
 	var dead []*packet.Packet
 	ask, unicast := false, (*[6]byte)(nil)
 	n.mu.Lock()
@@ -280,12 +281,16 @@ func (n *neighbours) learn(a netip.Addr, mac [6]byte, create, solicited, overrid
 
 // clear forgets all entries, the static ones only when they may not stay.
 func (n *neighbours) clear(keepStatic bool) {
+	n.clearIf(func(adj *adjacency) bool { return adj.state != Static || !keepStatic })
+}
+
+func (n *neighbours) clearIf(goes func(*adjacency) bool) {
 	var dead []*packet.Packet
 	n.mu.Lock()
 	var all []*adjacency
 	n.table.each(func(_ netip.Addr, adj *adjacency) { all = append(all, adj) })
 	for _, adj := range all {
-		if adj.state != Static || !keepStatic {
+		if goes(adj) {
 			dead = append(dead, n.forget(adj)...)
 		}
 	}

@@ -366,3 +366,19 @@ func TestLinkLocalAddressesArePingedOnTheirLink(t *testing.T) {
 		t.Fatalf("drops %v", d)
 	}
 }
+
+func TestNeighboursOfASubnetThatIsGoneAreForgotten(t *testing.T) {
+	s := newStation(t, "10.0.0.1/24", "10.9.0.1/24")
+	s.i.SetAdminUp(true)
+	for _, a := range []string{"10.0.0.9", "10.9.0.9"} {
+		target := "10.0.0.1"
+		if a == "10.9.0.9" {
+			target = "10.9.0.1"
+		}
+		s.arp(arp.Packet{Op: arp.Request, SenderMAC: s.mac, SenderIP: addr(a), TargetIP: addr(target)}, broadcastMAC)
+	}
+	s.i.SetAddresses([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/24")})
+	if ns := s.i.Neighbours(); len(ns) != 1 || ns[0].Addr != addr("10.0.0.9") {
+		t.Fatalf("neighbours %v", ns)
+	}
+}

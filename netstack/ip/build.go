@@ -79,3 +79,10 @@ func SetTOS(b []byte, tos uint8) {
 	b[1] = tos
 	binary.BigEndian.PutUint16(b[10:], replace(binary.BigEndian.Uint16(b[10:]), old, binary.BigEndian.Uint16(b)))
 }
+
+// SetID writes the identification of an IPv4 header and mends its checksum.
+func SetID(b []byte, id uint16) {
+	old := binary.BigEndian.Uint16(b[4:])
+	binary.BigEndian.PutUint16(b[4:], id)
+	binary.BigEndian.PutUint16(b[10:], replace(binary.BigEndian.Uint16(b[10:]), old, id))
+}

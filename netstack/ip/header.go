@@ -239,8 +239,6 @@ func DecTTL(b []byte) {
 	binary.BigEndian.PutUint16(b[10:], uint16(sum+sum>>16))
 }
 
-// IsMulticast and its kin for addresses that no unicast packet may carry.
-
 // BadSource tells whether an address can never be a packet's source on a wire.
 func BadSource(a netip.Addr) bool {
 	if a.Is4() {
