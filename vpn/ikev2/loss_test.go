@@ -10,9 +10,8 @@ import (
 // aLife is a session from the first message on, with rekeying from both sides, under traffic. Every step has time enough
 // for retransmissions.
 func aLife(w *world, a, b *node) {
-	w.traffic = 50 * time.Millisecond
 	a.initiate(addrB)
-	w.run(30 * time.Second)
+	w.watch(30 * time.Second)
 	steps := []func(){
 		func() { a.do(a.e.RekeyChild(w.now, a.anyChild())) },
 		func() { b.do(b.e.RekeyIKE(w.now, b.anySA())) },
@@ -23,28 +22,36 @@ func aLife(w *world, a, b *node) {
 	}
 	for _, f := range steps {
 		f()
-		w.run(30 * time.Second)
+		w.watch(30 * time.Second)
 	}
 }
 
 // bothAtOnce is everything done by both sides at the same moment.
 func bothAtOnce(w *world, a, b *node) {
-	w.traffic = 50 * time.Millisecond
 	a.initiate(addrB)
 	b.initiate(addrA)
-	w.run(40 * time.Second)
+	w.watch(40 * time.Second)
 	a.do(a.e.RekeyChild(w.now, a.anyChild()))
 	b.do(b.e.RekeyChild(w.now, b.anyChild()))
-	w.run(40 * time.Second)
+	w.watch(40 * time.Second)
 	a.do(a.e.RekeyIKE(w.now, a.anySA()))
 	b.do(b.e.RekeyIKE(w.now, b.anySA()))
-	w.run(40 * time.Second)
+	w.watch(40 * time.Second)
 	a.do(a.e.RekeyChild(w.now, a.anyChild()))
 	b.do(b.e.RekeyIKE(w.now, b.anySA()))
-	w.run(40 * time.Second)
+	w.watch(40 * time.Second)
 	a.do(a.e.RekeyIKE(w.now, a.anySA()))
 	b.do(b.e.Probe(w.now, b.anySA()))
-	w.run(80 * time.Second)
+	w.watch(80 * time.Second)
+}
+
+// watch lets time pass under traffic, which is dense at first, when things happen.
+func (w *world) watch(d time.Duration) {
+	w.t.Helper()
+	w.traffic, w.nextPkt = 20*time.Millisecond, w.now
+	w.run(5 * time.Second)
+	w.traffic = 200 * time.Millisecond
+	w.run(d - 5*time.Second)
 }
 
 func (n *node) anySA() SAID {
@@ -99,7 +106,7 @@ func TestALifeWithoutLossKeepsOneSession(t *testing.T) {
 		for seed := range byte(8) {
 			w, a, b := pair(t, seed)
 			life(w, a, b)
-			if w.packets < 1000 {
+			if w.packets < 2000 {
 				t.Fatalf("%s: only %d packets", name, w.packets)
 			}
 			w.settled(a, b, name)
