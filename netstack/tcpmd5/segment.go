@@ -115,13 +115,29 @@ func option(opts []byte, kind byte) (found []byte, ok bool) {
 	return found, true
 }
 
+// plain says that more options can follow the list as it is.
+func plain(opts []byte) bool {
+	for len(opts) > 0 {
+		switch {
+		case opts[0] == kindNOP:
+			opts = opts[1:]
+			continue
+		case opts[0] == kindEOL, opts[0] == kindMD5, len(opts) < 2, opts[1] < 2, int(opts[1]) > len(opts):
+			return false
+		}
+		opts = opts[opts[1]:]
+	}
+	return true
+}
+
 // room makes an option list short enough for the signature: as it is if it fits, else without SACK blocks, else with
 // nothing but the MSS. The outcome is appended to dst and padded.
 func room(dst, opts []byte) []byte {
-	if len(opts)+overhead <= maxOption {
+	if len(opts)+overhead <= maxOption && plain(opts) {
 		return append(dst, opts...)
 	}
 	for _, keep := range []func(byte) bool{
+		func(k byte) bool { return k != kindMD5 },
 		func(k byte) bool { return k != kindSACK && k != kindMD5 },
 		func(k byte) bool { return k == kindMSS },
 	} {
