@@ -60,9 +60,7 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 	}
 	s.remoteID = identityOf(p.idi)
 	refuse := func(err error) {
-		e.counters.AuthFailed++
-		s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.remoteID.String()},
-			Field{"id_type", s.remoteID.Type.String()}, Field{"reason", err.Error()})
+		s.authFailed(s.remoteID, err.Error())
 		sa.respond(d, h, []message.Payload{&message.Notify{Message: message.AUTHENTICATION_FAILED}})
 		s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
 		sa.finish()
@@ -109,9 +107,7 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 	sa.uncount()
 	sa.ready()
 	s.up()
-	if p.notify(message.INITIAL_CONTACT) != nil {
-		s.initialContact()
-	}
+	s.initialContact(p.notify(message.INITIAL_CONTACT) != nil)
 	payloads := append([]message.Payload{id}, certs...)
 	payloads = append(payloads, auth)
 	payloads = append(payloads, sa.answerChild(p, true, nil)...)
@@ -140,9 +136,7 @@ func (sa *ikeSA) authResponse(p *parts) {
 		case n == nil:
 			s.fail("peer's IKE_AUTH response has no IDr or AUTH", ErrSyntax)
 		case n.Message == message.AUTHENTICATION_FAILED:
-			e.counters.AuthFailed++
-			s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.localID.String()},
-				Field{"reason", "peer does not accept our identity or key"})
+			s.authFailed(s.localID, "peer does not accept our identity or key")
 			s.fail("peer refuses us: AUTHENTICATION_FAILED", ErrAuthentication)
 		default:
 			s.fail("peer refuses: "+n.Message.String(), ErrRefused)
@@ -163,9 +157,7 @@ func (sa *ikeSA) authResponse(p *parts) {
 		}
 	}
 	if err != nil {
-		e.counters.AuthFailed++
-		s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.remoteID.String()},
-			Field{"id_type", s.remoteID.Type.String()}, Field{"reason", err.Error()})
+		s.authFailed(s.remoteID, err.Error())
 		s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
 		// RFC 7296 §2.21.2: the responder believes that the SA is up.
 		sa.state = stDeleting
@@ -183,6 +175,13 @@ func (sa *ikeSA) authResponse(p *parts) {
 	child.done(sa, p)
 	s.settleTwins()
 	sa.pump()
+}
+
+func (s *session) authFailed(id Identity, reason string) {
+	s.e.counters.AuthFailed++
+	s.said = true
+	s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", id.String()},
+		Field{"id_type", id.Type.String()}, Field{"profile", s.profile.Name}, Field{"reason", reason})
 }
 
 // tellFailure says that the responder did not authenticate itself.

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"felloe/vpn/ikev2/message"
-
-	"github.com/rs/zerolog"
 )
 
 // probe asks whether the peer is alive: an empty request (RFC 7296 §2.4).
@@ -51,7 +49,7 @@ func (t *tellSPI) begin(sa *ikeSA) ([]message.Payload, bool) {
 
 // informationalRequest is a request of the peer's: empty, with deletes, or with notifications.
 func (sa *ikeSA) informationalRequest(d Datagram, h message.Header, p *parts) {
-	s, e := sa.s, sa.e
+	s := sa.s
 	var answer []message.Payload
 	var ours [][]byte
 	for _, del := range p.deletes {
@@ -79,9 +77,7 @@ func (sa *ikeSA) informationalRequest(d Datagram, h message.Header, p *parts) {
 		switch n.Message {
 		case message.AUTHENTICATION_FAILED:
 			// RFC 7296 §2.21.2: the initiator did not accept our proof.
-			e.counters.AuthFailed++
-			s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", s.remoteID.String()},
-				Field{"reason", "peer does not accept our identity or key"})
+			s.authFailed(s.localID, "peer does not accept our identity or key")
 			s.end("peer refuses us: AUTHENTICATION_FAILED", ErrAuthentication)
 			sa.finish()
 			return
@@ -151,9 +147,8 @@ func (e *Engine) unknownSPI(vrf string, local, remote netip.Addr, spi uint32) {
 	if !e.hints.take(e.now) {
 		return
 	}
-	for _, id := range sortedKeys(e.sessions) {
-		s := e.sessions[id]
-		if s.vrf == vrf && s.remote.Addr() == remote && !s.established.IsZero() {
+	for _, s := range e.withPeer(vrf, remote) {
+		if !s.established.IsZero() {
 			if s.cur.pending == nil && len(s.cur.tasks) == 0 {
 				e.guard(s.cur, func() { s.cur.queue(&tellSPI{spi}) })
 			}

@@ -272,6 +272,9 @@ func (sa *ikeSA) invalidSyntax(d Datagram, h message.Header, why string) {
 
 // hint takes an unprotected INVALID_SPI: it proves nothing, but asking costs little (RFC 7296 §1.5, §2.4).
 func (e *Engine) hint(d Datagram) {
+	if !e.hints.take(e.now) {
+		return
+	}
 	m, err := message.Decode(d.Data)
 	if err != nil || len(m.Payloads) != 1 {
 		return
@@ -280,12 +283,8 @@ func (e *Engine) hint(d Datagram) {
 	if !ok || n.Message != message.INVALID_SPI || len(n.Data) != 4 {
 		return
 	}
-	for _, id := range sortedKeys(e.sessions) {
-		s := e.sessions[id]
-		if s.established.IsZero() || s.vrf != d.VRF || s.remote.Addr() != d.Remote.Addr() {
-			continue
-		}
-		if s.child(binary.BigEndian.Uint32(n.Data)) == nil {
+	for _, s := range e.withPeer(d.VRF, d.Remote.Addr()) {
+		if s.established.IsZero() || s.child(binary.BigEndian.Uint32(n.Data)) == nil {
 			continue
 		}
 		if e.now.Sub(s.hinted) < 10*time.Second {

@@ -71,7 +71,9 @@ type session struct {
 	tie          []byte // the lower nonce of IKE_SA_INIT
 	confirmed    bool   // the peer showed that it has this SA established
 	supersededBy *session
+	rivals       []*session // that this one supersedes
 	graceEnd     time.Time
+	said         bool // the log has the reason of the end already
 }
 
 // ikeSA is one set of keys of a session.
@@ -246,11 +248,15 @@ func (s *session) end(reason string, err error) {
 	}
 	e.emit(IKEDown{SA: s.id, Tag: s.tag, Initiator: s.initiator, Established: !s.established.IsZero(), VRF: s.vrf, Remote: s.remote,
 		PeerID: s.remoteID, Reason: reason, Err: err})
-	level := zerolog.InfoLevel
-	if s.established.IsZero() {
-		level = zerolog.WarnLevel
+	switch line := []Field{{"event", "ike-down"}, {"identity", s.remoteID.String()}, {"reason", reason}}; {
+	case s.said:
+	case !s.established.IsZero():
+		s.log(zerolog.InfoLevel, "IKEv2 SA is down", line...)
+	case s.initiator || !s.remoteID.IsZero():
+		s.log(zerolog.WarnLevel, "IKEv2 SA did not come up", line...)
+	default: // anybody can send a first message and no second one
+		e.logPlain(zerolog.DebugLevel, Datagram{VRF: s.vrf, Local: s.local, Remote: s.remote}, "IKEv2 SA did not come up", line...)
 	}
-	s.log(level, "IKEv2 SA is down", Field{"event", "ike-down"}, Field{"identity", s.remoteID.String()}, Field{"reason", reason})
 	delete(e.sessions, s.id)
 	for _, sa := range s.sas {
 		if sa.until.IsZero() {
@@ -258,11 +264,13 @@ func (s *session) end(reason string, err error) {
 			e.touch(sa)
 		}
 	}
-	for _, o := range e.sessions {
-		if o.supersededBy == s {
-			o.supersededBy, o.graceEnd = nil, time.Time{}
-			e.touch(o.cur)
-		}
+	for _, o := range s.rivals {
+		o.supersededBy, o.graceEnd = nil, time.Time{}
+		e.touch(o.cur)
+	}
+	s.rivals = nil
+	if w := s.supersededBy; w != nil {
+		w.rivals = keep(w.rivals, func(o *session) bool { return o != s })
 	}
 }
 
@@ -277,6 +285,14 @@ func (s *session) fail(reason string, err error) {
 // forget is fail without actions.
 func (s *session) forget() {
 	s.ended = true
+	for _, o := range s.rivals {
+		o.supersededBy, o.graceEnd = nil, time.Time{}
+		s.e.touch(o.cur)
+	}
+	if w := s.supersededBy; w != nil {
+		w.rivals = keep(w.rivals, func(o *session) bool { return o != s })
+	}
+	s.rivals = nil
 	for _, c := range s.kids {
 		c.free()
 	}

@@ -2,6 +2,9 @@ package ikev2
 
 import (
 	"bytes"
+	"cmp"
+	"net/netip"
+	"slices"
 
 	"felloe/vpn/ikev2/message"
 
@@ -30,9 +33,8 @@ func (s *session) settleTwins() {
 	if s.ended {
 		return
 	}
-	for _, id := range sortedKeys(s.e.sessions) {
-		o := s.e.sessions[id]
-		if o == nil || o == s || !s.twin(o) || o.supersededBy != nil || s.supersededBy != nil {
+	for _, o := range s.e.withPeer(s.vrf, s.remote.Addr()) {
+		if o == s || !s.twin(o) || o.supersededBy != nil || s.supersededBy != nil {
 			continue
 		}
 		loser, winner := s, o
@@ -40,6 +42,7 @@ func (s *session) settleTwins() {
 			loser, winner = o, s
 		}
 		loser.supersededBy = winner
+		winner.rivals = append(winner.rivals, loser)
 		s.e.touch(loser.cur)
 		if winner.confirmed {
 			loser.yield()
@@ -77,10 +80,8 @@ func (s *session) sharesPolicy(o *session) bool {
 // confirm is called when the peer first speaks under an established SA.
 func (s *session) confirm() {
 	s.confirmed = true
-	for _, id := range sortedKeys(s.e.sessions) {
-		if o := s.e.sessions[id]; o.supersededBy == s {
-			o.yield()
-		}
+	for _, o := range s.rivals {
+		o.yield()
 	}
 }
 
@@ -89,24 +90,43 @@ func (s *session) firstContact() bool {
 	if s.profile.NoInitialContact {
 		return false
 	}
-	for _, o := range s.e.sessions {
-		if o != s && o.vrf == s.vrf && o.remote.Addr() == s.remote.Addr() && (o.initiator || !o.established.IsZero()) {
+	for _, o := range s.e.withPeer(s.vrf, s.remote.Addr()) {
+		if o != s && (o.initiator || !o.established.IsZero()) {
 			return false
 		}
 	}
 	return true
 }
 
+// withPeer are the sessions with an address, in the order of their SAID.
+func (e *Engine) withPeer(vrf string, remote netip.Addr) []*session {
+	return e.which(func(s *session) bool { return s.vrf == vrf && s.remote.Addr() == remote })
+}
+
+func (e *Engine) which(f func(*session) bool) []*session {
+	var out []*session
+	for _, s := range e.sessions {
+		if f(s) {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
+	return out
+}
+
+// older are the established SAs of the same identities from before this one's first message.
+func (s *session) older() []*session {
+	return s.e.which(func(o *session) bool {
+		return o != s && o.vrf == s.vrf && o.remoteID == s.remoteID && o.localID == s.localID && !o.established.IsZero() && o.established.Before(s.started)
+	})
+}
+
 // initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address
 // that is only a claim, which anybody with the same pre-shared key can make: those are asked whether they live.
-func (s *session) initialContact() {
-	for _, id := range sortedKeys(s.e.sessions) {
-		o := s.e.sessions[id]
-		if o == nil || o == s || o.vrf != s.vrf || o.remoteID != s.remoteID || o.localID != s.localID ||
-			o.established.IsZero() || !o.established.Before(s.started) {
-			continue
-		}
-		if o.remote.Addr() == s.remote.Addr() {
+// Without INITIAL_CONTACT, too, older ones are asked: their peer may have lost them.
+func (s *session) initialContact(said bool) {
+	for _, o := range s.older() {
+		if said && o.remote.Addr() == s.remote.Addr() {
 			o.log(zerolog.InfoLevel, "peer began anew", Field{"event", "initial-contact"}, Field{"notify", message.INITIAL_CONTACT.String()})
 			o.fail("peer began anew (INITIAL_CONTACT)", ErrDeleted)
 			continue
