@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Builds, shows and tests Felloe on a bare Debian 12 and later.
+#
+#   ./build.sh          build/felloe and the images
+#   ./build.sh demo     build, and run the demonstration network (qemu/labs/dmvpn-phase3)
+#   ./build.sh test     all tests, with the race detector, and boots of the images
+#   ./build.sh bench    what a packet costs
+#   ./build.sh clean    remove what was built, but not what was downloaded
+#
+# What is missing is installed from Debian's packages by name (as root, or with sudo). The Go toolchain that go.mod names
+# comes through the Go module proxy when the machine has none.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")"
+
+start=$SECONDS
+say() { printf '== %s\n' "$*"; }
+die() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
+
+# need PACKAGE...: installs those that are missing.
+need() {
+  local missing=() p
+  for p in "$@"; do
+    dpkg-query -W -f '${Status}\n' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  local root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || die "not root; install first: apt-get install --no-install-recommends ${missing[*]}"
+    root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  local log; log=$(mktemp)
+  refresh_lists "${root[@]}"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; rm -f "$log"; die "cannot install ${missing[*]}"; }
+  rm -f "$log"
+}
+
+# refresh_lists [sudo]: fetches the package lists once a run.
+lists_fresh=
+refresh_lists() {
+  [ -z "$lists_fresh" ] || return 0
+  "$@" apt-get -qq update >/dev/null 2>&1 || say "package lists could not be fetched; going on with those that are there"
+  lists_fresh=1
+}
+
+# find_go: sets GO to a Go that is, or fetches by itself, the toolchain of go.mod.
+find_go() {
+  local want g v
+  want=$(awk '$1 == "go" {print $2; exit}' go.mod)
+  for g in "${GO:-}" "$(command -v go || true)" /usr/local/go/bin/go /usr/lib/go/bin/go; do
+    [ -n "$g" ] && [ -x "$g" ] || continue
+    v=$("$g" env GOVERSION 2>/dev/null || (cd / && "$g" env GOVERSION 2>/dev/null) || true); v=${v#go}
+    [ -n "$v" ] || continue
+    if newer "$v" "$want"; then GO=$g; return; fi
+    # Since 1.21 a Go command fetches the toolchain that go.mod names.
+    if newer "$v" 1.21; then GO=$g; export GOTOOLCHAIN=auto; return; fi
+  done
+  # Older ones can fetch it as the module that it is; the checksum database vouches for it like for any other.
+  need golang-go ca-certificates
+  local tool=golang.org/toolchain@v0.0.1-go$want.linux-amd64 dir old
+  old=$(command -v go)
+  if v=$(cd / && go env GOVERSION); newer "${v#go}" 1.21; then GO=$old; export GOTOOLCHAIN=auto; return; fi
+  say "fetching the Go $want toolchain"
+  dir=$(cd / && GO111MODULE=on GOFLAGS=-mod=mod "$old" mod download -json "$tool" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  [ -d "$dir" ] || die "cannot fetch $tool through the Go module proxy"
+  chmod -R u+x "$dir/bin" "$dir/pkg/tool"
+  GO=$dir/bin/go
+}
+
+# newer A B: whether version A is B or later.
+newer() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+version() {
+  git describe --tags --always --dirty 2>/dev/null || echo unversioned
+}
+
+build() {
+  need ca-certificates
+  find_go
+  mkdir -p build
+  say "building build/felloe with $("$GO" env GOVERSION)"
+  CGO_ENABLED=0 GOOS=linux GOARCH=amd64 "$GO" build -trimpath -buildvcs=false \
+    -ldflags "-s -w -buildid= -X main.version=$(version)" -o build/felloe ./cmd/felloe
+  # The images are made anew only when something in them is.
+  local sum; sum=$(cat build/felloe build/cache/*.deb 2>/dev/null | sha256sum)
+  if [ -f build/felloe.qcow2 ] && [ "$(cat build/.images 2>/dev/null)" = "$sum" ]; then return; fi
+  say "building the images"
+  ls build/cache/*.deb >/dev/null 2>&1 || refresh_lists $([ "$(id -u)" = 0 ] || echo sudo)
+  build/felloe image build -o build
+  cat build/felloe build/cache/*.deb | sha256sum >build/.images
+}
+
+demo() {
+  build
+  need qemu-system-x86
+  say "the demonstration network (captures, consoles and keys go to build/demo)"
+  rm -rf build/demo
+  build/felloe lab run qemu/labs/dmvpn-phase3/lab.toml -captures build/demo -logs build/demo
+  say "done after $((SECONDS - start)) s"
+}
+
+run_tests() {
+  need gcc libc6-dev ca-certificates qemu-system-x86 ovmf tshark iproute2 ethtool
+  build
+  say "formatting"
+  local bad; bad=$("$(dirname "$GO")"/gofmt -l $(git ls-files '*.go') 2>/dev/null || gofmt -l $(git ls-files '*.go'))
+  [ -z "$bad" ] || die "gofmt would change: $bad"
+  say "vet"
+  "$GO" vet ./...
+  say "tests with the race detector"
+  FELLOE_IMAGES=$PWD/build CGO_ENABLED=1 "$GO" test -race -p 2 -timeout 14m ./... | grep -v '\[no test files\]'
+  say "all tests passed after $((SECONDS - start)) s"
+}
+
+bench() {
+  find_go
+  "$GO" run ./tests/bench "$@"
+}
+
+case ${1:-build} in
+  build) build; say "built after $((SECONDS - start)) s: $(cd build && ls felloe felloe.vmlinuz felloe.initrd felloe.qcow2 | tr '\n' ' ')" ;;
+  demo) demo ;;
+  test) run_tests ;;
+  bench) shift; bench "$@" ;;
+  clean) find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
