@@ -9,13 +9,9 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2"
-)
+	"felloe/boot/disk"
 
-// Label and file name by which a router knows its configuration disk (boot/disk reads them).
-const (
-	configLabel = "FELLOE"
-	configName  = "felloe.toml"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // configDiskSize is the smallest round size that FAT16 accepts; a hole in the file costs nothing.
@@ -43,7 +39,7 @@ func configCommand(args []string, stdout, stderr io.Writer) error {
 	if err := WriteConfigDisk(*out, names[0], names[1:]...); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "%s: a FAT disk labelled %s with %s\n", *out, configLabel, names[0])
+	fmt.Fprintf(stdout, "%s: a FAT disk labelled %s with %s\n", *out, disk.Label, names[0])
 	return nil
 }
 
@@ -54,7 +50,7 @@ func WriteConfigDisk(out, config string, others ...string) error {
 		return err
 	}
 	dir := filepath.Dir(config)
-	files := []fatFile{{"/" + configName, text}}
+	files := []fatFile{{"/" + disk.ConfigName, text}}
 	for _, name := range referencedFiles(text) {
 		clean := filepath.Clean(name)
 		if filepath.IsAbs(clean) || strings.HasPrefix(clean, "..") {
@@ -83,7 +79,7 @@ func WriteConfigDisk(out, config string, others ...string) error {
 	if err := f.Truncate(configDiskSize); err != nil {
 		return err
 	}
-	if err := makeFAT(f, 0, configDiskSize, configLabel, files); err != nil {
+	if err := makeFAT(f, 0, configDiskSize, disk.Label, files); err != nil {
 		return err
 	}
 	if err := f.Close(); err != nil {

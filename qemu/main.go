@@ -235,7 +235,33 @@ func bringUpAndCheck(ctx context.Context, o *options, l *Lab, b Backend, say Say
 		return nil, err
 	}
 	s := &Script{Lab: l, Backend: b, Say: say, Out: os.Stdout}
-	return s.Run(ctx)
+	results, err := s.Run(ctx)
+	if times := bootTable(ctx, l, b); times != "" {
+		fmt.Printf("\n%s", times)
+	}
+	return results, err
+}
+
+// bootTable shows how the machines booted: when PID 1 ran after the kernel's start, and what came when after that.
+func bootTable(ctx context.Context, l *Lab, b Backend) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var out strings.Builder
+	for _, n := range l.Nodes {
+		times, err := b.Boot(ctx, n.Name)
+		if err != nil || len(times) == 0 {
+			continue
+		}
+		fmt.Fprintf(&out, "boot %-10s kernel to PID 1 %5.2f s; PID 1 to", n.Name, times[0].Kernel.Seconds())
+		for i, m := range times[1:] {
+			if i > 0 {
+				out.WriteByte(',')
+			}
+			fmt.Fprintf(&out, " %s %.2f s", m.Name, m.PID1.Seconds())
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
 }
 
 // captureAll captures every link into DIR/LINK.pcapng, until the backend stops.

@@ -11,7 +11,6 @@ import (
 	"felloe/config"
 	"felloe/manage/cli"
 	"felloe/netstack/clock"
-	"felloe/vpn/protect"
 )
 
 // replaceLine is the console command that gives a router in a virtual machine a new configuration.
@@ -29,10 +28,9 @@ func newMemoryRouter(logs string) MemoryFactory {
 		}
 		o.OpenKeyLog = func(string) (boot.KeyLog, error) {
 			if logs == "" {
-				return keyLog{protect.KeyLogWriter(io.Discard)}, nil
+				return boot.KeyLogWriter(io.Discard), nil
 			}
-			k, err := protect.KeyLogDir(filepath.Join(logs, "keys"))
-			return keyLog{k}, err
+			return boot.KeyLogDir(filepath.Join(logs, "keys"))
 		}
 		r, err := boot.New(o)
 		if err != nil {
@@ -41,10 +39,6 @@ func newMemoryRouter(logs string) MemoryFactory {
 		return memoryRouter{r}, nil
 	}
 }
-
-type keyLog struct{ protect.KeyLog }
-
-func (keyLog) Close() error { return nil }
 
 // Apply takes the configuration in a file; what the machine cannot do is an error here, since a lab has what it needs.
 func (m memoryRouter) Apply(ctx context.Context, file string) error {
