@@ -5,6 +5,7 @@
 #   ./build.sh demo     build, and run the demonstration network (qemu/labs/dmvpn-phase3)
 #   ./build.sh test     all tests, with the race detector, and boots of the images
 #   ./build.sh bench    what a packet costs
+#   ./build.sh fuzz     every fuzz target for a while (./build.sh fuzz 5m)
 #   ./build.sh clean    remove what was built, but not what was downloaded
 #
 # What is missing is installed from Debian's packages by name (as root, or with sudo). The Go toolchain that go.mod names
@@ -118,11 +119,32 @@ bench() {
   "$GO" run ./tests/bench "$@"
 }
 
+# fuzz [TIME [PATTERN]]: every fuzz target whose package and name match, one after the other, TIME each.
+fuzz() {
+  find_go
+  local time=${1:-5m} pattern=${2:-.} list pkg name log failed=0 n=0
+  log=$(mktemp)
+  list=$(git grep -o -E '^func Fuzz[A-Za-z0-9_]*' -- '*_test.go' | sed 's#/[^/]*_test.go:func # #')
+  while read -r pkg name; do
+    grep -Eq "$pattern" <<<"./$pkg:$name" || continue
+    if "$GO" test -run '^$' -fuzz "^$name\$" -fuzztime "$time" -fuzzminimizetime 5x -timeout 0 "./$pkg" </dev/null >"$log" 2>&1; then
+      printf 'clean   %-60s %s\n' "$pkg $name" "$(grep -o 'execs: [0-9]*' "$log" | tail -1)"
+      n=$((n + 1))
+    else
+      printf 'FAILED  %s %s\n' "$pkg" "$name"; tail -n 30 "$log"; failed=$((failed + 1))
+    fi
+  done <<<"$list"
+  rm -f "$log"
+  say "$n passed, $failed failed"
+  [ $failed = 0 ]
+}
+
 case ${1:-build} in
   build) build; say "built after $((SECONDS - start)) s: $(cd build && ls felloe felloe.vmlinuz felloe.initrd felloe.qcow2 | tr '\n' ' ')" ;;
   demo) demo ;;
   test) run_tests ;;
   bench) shift; bench "$@" ;;
+  fuzz) shift; fuzz "$@" ;;
   clean) find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
