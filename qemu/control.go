@@ -40,15 +40,17 @@ type control struct {
 	down    context.CancelFunc
 }
 
-// serve answers until the context ends.
-func (c *control) serve(ctx context.Context, socket string) error {
+// listen opens the socket, for its owner only.
+func (c *control) listen(socket string) (net.Listener, error) {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		return err
-	}
+	return l, os.Chmod(socket, 0o600)
+}
+
+// serve answers until the context ends.
+func (c *control) serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	var all sync.WaitGroup

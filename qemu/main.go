@@ -383,15 +383,13 @@ func superviseLab(ctx context.Context, o *options) (err error) {
 	}
 	ctx, downed := context.WithCancel(ctx)
 	defer downed()
-	served := make(chan error, 1)
 	c := &control{lab: l, backend: b, down: downed}
-	go func() { served <- c.serve(ctx, filepath.Join(dir.path, controlName)) }()
-	for { // the socket is there before the parent says that the lab is up
-		if _, err := os.Stat(filepath.Join(dir.path, controlName)); err == nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	listening, err := c.listen(filepath.Join(dir.path, controlName))
+	if err != nil {
+		return err
 	}
+	served := make(chan error, 1)
+	go func() { served <- c.serve(ctx, listening) }()
 	fmt.Println(upLine)
 	// The parent leaves now, and with it whoever reads what is printed here.
 	if null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0); err == nil {

@@ -1,0 +1,216 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"felloe/manage/agent"
+	"felloe/netstack/clock"
+	"felloe/netstack/link/mem"
+)
+
+// fakeBackend answers commands from a table and writes down what is done to it.
+type fakeBackend struct {
+	Backend
+	mu     sync.Mutex
+	answer func(node, line string, n int) (string, error)
+	count  map[string]int
+	did    []string
+}
+
+func (f *fakeBackend) note(format string, a ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.did = append(f.did, fmt.Sprintf(format, a...))
+}
+
+func (f *fakeBackend) Exec(ctx context.Context, node, line string) (string, error) {
+	if line == "hang" {
+		<-ctx.Done()
+		return "", ctx.Err()
+	}
+	f.mu.Lock()
+	f.count[line]++
+	n := f.count[line]
+	f.mu.Unlock()
+	if agent.JSON(ctx) {
+		line += " as json"
+	}
+	return f.answer(node, line, n)
+}
+func (f *fakeBackend) Kill(n string) error                         { f.note("kill %s", n); return nil }
+func (f *fakeBackend) PowerDown(_ context.Context, n string) error { f.note("down %s", n); return nil }
+func (f *fakeBackend) StartNode(_ context.Context, n string) error { f.note("start %s", n); return nil }
+func (f *fakeBackend) Apply(_ context.Context, n, file string) error {
+	f.note("apply %s %s", n, file)
+	return nil
+}
+func (f *fakeBackend) SetLink(l string, up bool, i *mem.Impairment) error {
+	f.note("link %s %v %v", l, up, i != nil)
+	return nil
+}
+func (f *fakeBackend) Capture(l string, w io.Writer) (func() error, error) {
+	f.note("capture %s", l)
+	return func() error { f.note("end capture"); return nil }, nil
+}
+
+// runScript runs steps in virtual time, which stands until everything waits for it.
+func runScript(t *testing.T, steps string, answer func(node, line string, n int) (string, error)) (*fakeBackend, []Result, string, error) {
+	t.Helper()
+	l, err := Parse("lab.toml", t.TempDir(), []byte(twoNodes+steps))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := clock.NewVirtual(time.Unix(0, 0))
+	b := &fakeBackend{answer: answer, count: map[string]int{}}
+	var out bytes.Buffer
+	s := &Script{Lab: l, Backend: b, Clock: v, Out: &out, Say: func(f string, a ...any) { fmt.Fprintf(&out, f+"\n", a...) }}
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				if at, ok := v.Next(); ok {
+					v.Advance(at.Sub(v.Now()))
+				}
+			}
+		}
+	}()
+	results, err := s.Run(context.Background())
+	close(done)
+	return b, results, out.String(), err
+}
+
+func TestAScriptChecksActsAndRemembers(t *testing.T) {
+	b, results, out, err := runScript(t, `
+[[step]]
+node = "left"
+command = "count"
+save = { before = "packets ([0-9]+)" }
+[[step]]
+capture = "wire"
+file = "x.pcapng"
+[[step]]
+node = "left"
+command = "flow"
+background = "flow"
+[[step]]
+kill = "right"
+[[step]]
+start = "right"
+[[step]]
+power-down = "right"
+[[step]]
+cut = "wire"
+[[step]]
+join = "wire"
+[[step]]
+impair = "wire"
+loss = "10%"
+[[step]]
+apply = "left"
+config = "new.toml"
+[[step]]
+pause = "10s"
+[[check]]
+description = "tried again until it is there"
+node = "right"
+command = "routes"
+expect = ["^B .*10.0.0.0"]
+reject = ["stale"]
+within = "1m"
+print = true
+[[check]]
+description = "at rest"
+node = "left"
+command = "count"
+number = { pattern = "packets ([0-9]+)", min = "${before}", max = "${before}+5" }
+[[check]]
+description = "the saved text"
+node = "left"
+command = "echo ${before}"
+json = true
+expect = ["echo ${before} as json"]
+[[check]]
+description = "the flow"
+wait = "flow"
+expect = ["0 lost"]
+`, func(node, line string, n int) (string, error) {
+		switch line {
+		case "count":
+			return fmt.Sprintf("packets %d\r\n", 100+n), nil
+		case "routes":
+			if n < 4 {
+				return "stale\nB    10.0.0.0", nil
+			}
+			return "Codes:\nB    10.0.0.0\n", nil
+		case "flow":
+			return "0 lost", nil
+		}
+		return line, nil
+	})
+	if err != nil {
+		t.Fatal(err, out)
+	}
+	got := strings.Join(b.did, "; ")
+	if !strings.HasPrefix(got, "capture wire; kill right; start right; down right; link wire false false; link wire true false; link wire true true; apply left ") ||
+		!strings.HasSuffix(got, "end capture") {
+		t.Error(got)
+	}
+	if r := results[11]; r.Tries != 4 || r.Took != 700*time.Millisecond {
+		t.Errorf("%d tries in %v", r.Tries, r.Took)
+	}
+	if !strings.Contains(out, "    right# routes\n    Codes:\n") {
+		t.Error(out)
+	}
+	table := Table(results)
+	if strings.Count(table, "passed") != 4 || !strings.Contains(table, "| tried again until it is there | passed |   0.7 s |") {
+		t.Error(table)
+	}
+}
+
+func TestAScriptEndsAtTheFirstFailureAndSaysWhatIsMissing(t *testing.T) {
+	answer := func(node, line string, n int) (string, error) {
+		if line == "bad" {
+			return "some output", errors.New("% Invalid input")
+		}
+		return "value 7", nil
+	}
+	for _, c := range []struct{ name, step, says string }{
+		{"expect", `expect = ["value 8"]`, "expected value 8"},
+		{"reject", `reject = ["value [0-9]"]`, `found "value 7", which must not be there`},
+		{"number too high", `number = { pattern = "value ([0-9]+)", max = "6" }`, "value ([0-9]+) is 7, expected at most 6"},
+		{"number too low", `number = { pattern = "value ([0-9]+)", min = "6+2" }`, "value ([0-9]+) is 7, expected at least 8"},
+		{"no number", `number = { pattern = "size ([0-9]+)", min = "1" }`, "expected a number at size"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, results, out, err := runScript(t, "[[check]]\nnode = \"left\"\ncommand = \"show\"\nwithin = \"10s\"\n"+c.step+"\n[[step]]\nkill = \"left\"\n", answer)
+			if err == nil || !strings.Contains(err.Error(), "lab.toml:17: "+c.says) {
+				t.Errorf("error %v", err)
+			}
+			if len(results) != 1 || results[0].Took != 10*time.Second || !strings.Contains(out, "    value 7") {
+				t.Errorf("%d results, %v, %s", len(results), results[0].Took, out)
+			}
+		})
+	}
+	_, _, _, err := runScript(t, "[[step]]\nnode = \"left\"\ncommand = \"bad\"\n", answer)
+	if err == nil || !strings.Contains(err.Error(), "% Invalid input") {
+		t.Error(err)
+	}
+}
+
+func TestWhatRunsInTheBackgroundEndsWithTheScript(t *testing.T) {
+	_, _, _, err := runScript(t, "[[step]]\nnode = \"left\"\ncommand = \"hang\"\nbackground = \"x\"\n", nil)
+	if err != nil {
+		t.Error(err)
+	}
+}
