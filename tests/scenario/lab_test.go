@@ -32,7 +32,7 @@ import (
 )
 
 // atOnce is how many labs run at once: they wait most of the time.
-const atOnce = "5"
+const atOnce = "8"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
