@@ -540,25 +540,14 @@ func (p *peer) snapshot() bgp.Peer {
 // (RFC 4271 §6.8).
 func (p *peer) collide(r *relay, o *offer) {
 	s := p.s
-	claim := func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		mine := p.rival == o
-		if mine {
-			p.rival = nil
-		}
-		return mine
-	}
 	refuse := func() {
 		write(o.conn, &guard.Notification{Code: guard.Cease, Subcode: guard.CollisionResolution})
 		o.conn.Close()
 	}
 	if r.established() {
+		p.decided(o)
 		// The session that is up stays, unless its peer has forgotten it: a restarted peer answers with a reset when it
 		// hears of the old connection, and the new one is taken when the old one is gone.
-		if !claim() {
-			return
-		}
 		r.probe()
 		if o.outbound || !p.wait(o) {
 			refuse()
@@ -577,34 +566,46 @@ func (p *peer) collide(r *relay, o *offer) {
 		})
 		return
 	}
-	keep := o.outbound // the same side dialled twice: it has given the first one up
+	// outbound says that the connection that we dialled stays. When the same side dialled twice, it has given the first
+	// one up.
+	outbound := o.outbound
 	if r.isOutbound() != o.outbound {
 		id, err := p.remoteID(r, o)
-		if err != nil {
-			if claim() {
-				refuse()
+		switch {
+		case err != nil:
+			outbound = !o.outbound
+		case id.IsValid():
+			s.mu.Lock()
+			c := s.cfg.RouterID.Compare(id)
+			if c == 0 && s.cfg.AS > p.n.RemoteAS { // RFC 6286 §2.3
+				c = 1
 			}
-			return
+			s.mu.Unlock()
+			outbound = c > 0
 		}
-		s.mu.Lock()
-		c := s.cfg.RouterID.Compare(id)
-		if c == 0 && s.cfg.AS > p.n.RemoteAS { // RFC 6286 §2.3
-			c = 1
+		if err == nil && r.isOrphaned() {
+			outbound = o.outbound
 		}
-		s.mu.Unlock()
-		keep = c > 0
 	}
-	if !claim() {
+	p.decided(o)
+	switch {
+	case o.outbound == outbound && r.switchTo(o):
+		return
+	case o.outbound == outbound && r.isOver() && p.wait(o):
 		return
 	}
-	// keep says that the connection that we dialled stays.
-	switch {
-	case o.outbound != keep:
-		refuse()
-	case r.switchTo(o):
-	case r.isOver() && p.wait(o):
-	default:
-		refuse()
+	refuse()
+	if r.isOrphaned() {
+		r.end(nil, "Peer closed the session")
+	}
+}
+
+// decided ends the time in which a connection is a rival.
+func (p *peer) decided(o *offer) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.rival == o {
+		p.rival = nil
 	}
 }
 
@@ -622,7 +623,8 @@ func (p *peer) wait(o *offer) bool {
 }
 
 // remoteID is the peer's BGP identifier: from the OPEN of the relayed connection, or from that of the new one,
-// whichever comes first. A router like this one sends its OPEN on one of them only.
+// whichever comes first. A router like this one sends its OPEN on one of them only. An identifier that is not valid
+// means that the relayed connection is no more.
 func (p *peer) remoteID(r *relay, o *offer) (netip.Addr, error) {
 	defer func() { _ = o.conn.SetReadDeadline(time.Time{}) }()
 	var got []byte
@@ -631,8 +633,8 @@ func (p *peer) remoteID(r *relay, o *offer) (netip.Addr, error) {
 		if open := r.peerOpen(); open != nil && len(got) == 0 {
 			return open.ID, nil
 		}
-		if r.isOver() && len(got) == 0 {
-			return p.addrAsID(o), nil
+		if (r.isOver() || r.isOrphaned()) && len(got) == 0 {
+			return netip.Addr{}, nil
 		}
 		want := guard.HeaderLen
 		if len(got) >= want {
@@ -659,12 +661,4 @@ func (p *peer) remoteID(r *relay, o *offer) (netip.Addr, error) {
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("no OPEN came")
-}
-
-// addrAsID is an identifier that makes the connection o stay: the other one is over.
-func (p *peer) addrAsID(o *offer) netip.Addr {
-	if o.outbound {
-		return netip.IPv4Unspecified()
-	}
-	return netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

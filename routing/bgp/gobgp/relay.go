@@ -26,6 +26,7 @@ type relay struct {
 	outbound  bool
 	preread   []byte
 	ended     bool
+	orphaned  bool // the peer closed the connection, and another one may take its place
 	taken     bool
 	reason    string
 	sentOpen  []byte // what GoBGP said so far
@@ -112,7 +113,7 @@ func (r *relay) fromEngine(c net.Conn) {
 		if n, ok := guard.ParseNotification(out); ok {
 			r.note("sent to", n)
 		}
-		if err := r.write(conn, out); err != nil && r.current(conn) {
+		if err := r.write(conn, out); err != nil && r.current(conn) && !r.isOrphaned() {
 			r.end(nil, "Peer closed the session")
 			return
 		}
@@ -254,29 +255,29 @@ func (r *relay) refuse(c net.Conn, n *guard.Notification) {
 	r.end(n, "")
 }
 
-// lost is a connection that the peer closed. Another one that waits takes its place.
+// lost is a connection that the peer closed. While another one is being looked at (collide), which the peer may have
+// kept in its place, that decides what becomes of the session.
 func (r *relay) lost(c net.Conn) {
 	if !r.current(c) {
 		return
 	}
 	s := r.p.s
 	s.mu.Lock()
-	var o *offer
-	if !r.established() {
-		if o = r.p.rival; o == nil {
-			o = r.p.waiting
-			r.p.waiting = nil
-		}
-		r.p.rival = nil
-	}
+	rival := r.p.rival != nil
+	r.mu.Lock()
+	orphaned := rival && !r.gotAlive && !r.ended
+	r.orphaned = orphaned
+	r.mu.Unlock()
 	s.mu.Unlock()
-	if o != nil && r.switchTo(o) {
-		return
+	if !orphaned {
+		r.end(nil, "Peer closed the session")
 	}
-	if o != nil {
-		o.conn.Close()
-	}
-	r.end(nil, "Peer closed the session")
+}
+
+func (r *relay) isOrphaned() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.orphaned
 }
 
 // end closes both sides, telling the peer n first, when there is one. Only the first call counts.
@@ -318,7 +319,7 @@ func (r *relay) switchTo(o *offer) bool {
 	}
 	old := r.conn
 	r.before = sum(r.before, r.guard.Counters())
-	r.conn, r.guard, r.outbound = o.conn, g, o.outbound
+	r.conn, r.guard, r.outbound, r.orphaned = o.conn, g, o.outbound, false
 	var again [][]byte
 	if r.sentOpen != nil {
 		again = append(again, r.sentOpen)
