@@ -38,8 +38,8 @@ func (w *worker) originateTo(vrf *VRF, v []*packet.Packet, dst netip.Addr) {
 	if len(v) == 0 {
 		return
 	}
-	e := vrf.fib.Lookup(dst)
-	if e == nil || e.Kind != fib.Forward || e.Hops() > 1 || dst.IsMulticast() {
+	g := vrf.fib.Find(dst)
+	if g == nil || g.Kind != fib.Forward || g.Hops() > 1 || dst.IsMulticast() {
 		w.originate(vrf, v)
 		return
 	}
@@ -48,7 +48,7 @@ func (w *worker) originateTo(vrf *VRF, v []*packet.Packet, dst netip.Addr) {
 		p.VRF = vrf.id
 		longest = max(longest, p.Len())
 	}
-	a := w.resolve(e.Select(0), dst, v[0])
+	a := w.resolve(g.Select(0), dst, v[0])
 	if a == nil {
 		v[0] = nil
 		w.originate(vrf, v[1:])
@@ -68,8 +68,8 @@ func (w *worker) originateOne(vrf *VRF, v []*packet.Packet, k int) target {
 		return w.gone(v, k, dropMalformed)
 	}
 	p.VRF = vrf.id
-	e := vrf.fib.Lookup(h.Dst)
-	if e != nil && e.Kind == fib.Local {
+	g := vrf.fib.Find(h.Dst)
+	if g != nil && g.Kind == fib.Local {
 		v[k] = nil
 		vrf.host.defer_(p)
 		return nil
@@ -77,12 +77,12 @@ func (w *worker) originateOne(vrf *VRF, v []*packet.Packet, k int) target {
 	if linkScope(h.Dst) && h.Dst.IsMulticast() || h.Dst == ip.Broadcast {
 		return w.gone(v, k, dropMulticast) // SendIP of an interface is for those
 	}
-	return w.route(vrf, v, k, &h, e)
+	return w.route(vrf, v, k, &h, g)
 }
 
-// route takes one packet from the FIB's entry to the adjacency it leaves by, all that a router does to it on the way
+// route takes one packet from the FIB's answer to the adjacency it leaves by, all that a router does to it on the way
 // included: nil when it is gone.
-func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, e *fib.Entry) target {
+func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, g *fib.Group) target {
 	p := v[k]
 	local := p.Flags&packet.FlagLocal != 0
 	if !local && h.TTL <= 1 {
@@ -91,12 +91,12 @@ func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, e *fib
 		w.d.drop(p, dropTTL)
 		return nil
 	}
-	if e == nil {
+	if g == nil {
 		v[k] = nil
 		w.unreachable(p, dropNoRoute, ip.CodeNet, ip.V6NoRoute)
 		return nil
 	}
-	switch e.Kind {
+	switch g.Kind {
 	case fib.Forward:
 	case fib.Unreachable:
 		v[k] = nil
@@ -105,10 +105,10 @@ func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, e *fib
 	default:
 		return w.gone(v, k, dropDiscard)
 	}
-	if e.Hops() > 1 && p.Flow == 0 {
+	if g.Hops() > 1 && p.Flow == 0 {
 		p.Flow = h.Flow(p.Bytes())
 	}
-	a := w.resolve(e.Select(p.Flow), h.Dst, p)
+	a := w.resolve(g.Select(p.Flow), h.Dst, p)
 	if a == nil {
 		v[k] = nil // counted and answered there
 		return nil
@@ -119,12 +119,13 @@ func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, e *fib
 		return nil
 	}
 	if !local {
-		in := w.d.iface(p.Ingress)
-		if a.iface.tunnel != nil && in != nil && in.tunnel != nil {
-			w.redirect(in, a, p, h)
+		if a.iface.tunnel != nil {
+			if in := w.d.iface(p.Ingress); in != nil && in.tunnel != nil {
+				w.redirect(in, a, p, h)
+			}
 		}
 		if h.Proto == ip.TCP {
-			w.clampForwarded(in, a, p, h)
+			w.clampForwarded(w.d.iface(p.Ingress), a, p, h)
 		}
 		ip.DecTTL(p.Bytes())
 		if p.Len() <= a.mtu() {
@@ -341,8 +342,8 @@ func (w *worker) errorSource(vrf *VRF, p *packet.Packet, h *ip.Header) (netip.Ad
 }
 
 func (v *VRF) isLocal(a netip.Addr) bool {
-	e := v.fib.Lookup(a)
-	return e != nil && e.Kind == fib.Local
+	g := v.fib.Find(a)
+	return g != nil && g.Kind == fib.Local
 }
 
 // redirect punts a copy of a packet that enters and leaves the same NHRP network, so that its source can be told of a

@@ -1,9 +1,11 @@
 package fib
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -63,47 +65,74 @@ type Change struct {
 // ErrRoute says that a change was rejected; what it wraps says which and why.
 var ErrRoute = errors.New("fib: route is not usable")
 
-// Entry is a route as the table holds it. It is immutable but for what its hops remember.
+// Entry is a route as the table holds it. It is immutable but for what its group's hops remember.
 type Entry struct {
 	Route
-	hops []Hop
+	group *Group
 }
 
-// Hop is a next hop of an entry.
+// Select returns the hop for a flow hash, nil when the route has none.
+func (e *Entry) Select(flow uint32) *Hop { return e.group.Select(flow) }
+
+// Hops is the number of next hops.
+func (e *Entry) Hops() int { return len(e.group.hops) }
+
+// Group is what forwarding needs of a route. All routes of a table that do the same with a packet share one, so that
+// the packets of ten thousand routes over one next hop touch one hop.
+type Group struct {
+	Kind Kind
+	hops []Hop
+
+	// under the table's lock
+	key  string
+	next []NextHop
+	refs int
+}
+
+// Hop is a next hop of a group.
 type Hop struct {
 	NextHop
 	// Adjacency is what the data plane resolved this hop to; it belongs to the data plane.
 	Adjacency atomic.Value
 }
 
-// Select returns the hop for a flow hash, nil when the route has none.
-func (e *Entry) Select(flow uint32) *Hop {
-	switch n := len(e.hops); n {
+// Select returns the hop for a flow hash, nil when the group has none.
+func (g *Group) Select(flow uint32) *Hop {
+	switch n := len(g.hops); n {
 	case 0:
 		return nil
 	case 1:
-		return &e.hops[0]
+		return &g.hops[0]
 	default:
 		// The high half of the product spreads the hash evenly over n without a division.
-		return &e.hops[uint64(flow)*uint64(n)>>32]
+		return &g.hops[uint64(flow)*uint64(n)>>32]
 	}
 }
 
 // Hops is the number of next hops.
-func (e *Entry) Hops() int { return len(e.hops) }
+func (g *Group) Hops() int { return len(g.hops) }
 
 // Table is a forwarding table. The zero value is empty and ready; it is safe for concurrent use.
 type Table struct {
-	mu   sync.Mutex // one writer
 	root atomic.Pointer[snapshot]
+
+	mu     sync.Mutex // one writer
+	groups map[string]*Group
+	key    []byte // scratch
+}
+
+// slot is what the trie holds. A packet needs the group alone; the entry stays out of its cache.
+type slot struct {
+	group *Group
+	entry *Entry
 }
 
 type snapshot struct {
-	table      *bart.Fast[*Entry]
+	table      *bart.Fast[slot]
 	generation uint64
 }
 
-var empty = &snapshot{table: new(bart.Fast[*Entry])}
+var empty = &snapshot{table: new(bart.Fast[slot])}
 
 func (t *Table) snapshot() *snapshot {
 	if s := t.root.Load(); s != nil {
@@ -115,12 +144,33 @@ func (t *Table) snapshot() *snapshot {
 // Lookup returns the entry of the longest prefix that covers dst, nil when there is none. dst must not be an
 // IPv4-mapped IPv6 address.
 func (t *Table) Lookup(dst netip.Addr) *Entry {
-	e, _ := t.snapshot().table.Lookup(dst)
-	return e
+	s, _ := t.snapshot().table.Lookup(dst)
+	return s.entry
+}
+
+// Find is Lookup for who only forwards: it returns what the route does with the packet.
+func (t *Table) Find(dst netip.Addr) *Group {
+	s, _ := t.snapshot().table.Lookup(dst)
+	return s.group
+}
+
+// View is a table as it stands at one moment.
+type View struct{ table *bart.Fast[slot] }
+
+// View returns the table as it stands, for who asks it several times.
+func (t *Table) View() View { return View{t.snapshot().table} }
+
+// Find is the table's Find.
+func (v View) Find(dst netip.Addr) *Group {
+	s, _ := v.table.Lookup(dst)
+	return s.group
 }
 
 // Get returns the entry of exactly this prefix.
-func (t *Table) Get(p netip.Prefix) (*Entry, bool) { return t.snapshot().table.Get(p.Masked()) }
+func (t *Table) Get(p netip.Prefix) (*Entry, bool) {
+	s, ok := t.snapshot().table.Get(p.Masked())
+	return s.entry, ok
+}
 
 // Generation counts the calls of Apply that changed something. What was derived from the table is as old as the
 // generation it was derived at.
@@ -131,8 +181,8 @@ func (t *Table) Len() int { return t.snapshot().table.Size() }
 
 // Routes calls f for each route in the order of prefixes until it returns false, on one snapshot.
 func (t *Table) Routes(f func(*Entry) bool) {
-	for _, e := range t.snapshot().table.AllSorted() {
-		if !f(e) {
+	for _, s := range t.snapshot().table.AllSorted() {
+		if !f(s.entry) {
 			return
 		}
 	}
@@ -146,8 +196,8 @@ func (t *Table) Apply(changes []Change) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	old := t.snapshot()
-	table := old.table
+	before := t.snapshot()
+	table := before.table
 	// A persistent insert copies the nodes on its way. Many of them together cost more than one deep copy.
 	bulk := len(changes) > 64 && len(changes) > table.Size()/8
 	if bulk {
@@ -161,36 +211,64 @@ func (t *Table) Apply(changes []Change) error {
 			continue
 		}
 		p = p.Masked()
+		old, there := table.Get(p)
 		if c.Delete {
+			if !there {
+				continue
+			}
 			if bulk {
 				table.Delete(p)
 			} else {
 				table = table.DeletePersist(p)
 			}
+			t.leave(old.group)
 			continue
 		}
 		if c.Route.Kind == Forward && len(c.Route.NextHops) == 0 {
 			errs = append(errs, fmt.Errorf("%w: %v has no next hop", ErrRoute, p))
 			continue
 		}
-		e := newEntry(c.Route, p)
+		g := t.join(c.Route.Kind, c.Route.NextHops)
+		s := slot{g, &Entry{Route{p, c.Route.Kind, g.next}, g}}
 		if bulk {
-			table.Insert(p, e)
+			table.Insert(p, s)
 		} else {
-			table = table.InsertPersist(p, e)
+			table = table.InsertPersist(p, s)
+		}
+		if there {
+			t.leave(old.group)
 		}
 	}
-	t.root.Store(&snapshot{table: table, generation: old.generation + 1})
+	t.root.Store(&snapshot{table: table, generation: before.generation + 1})
 	return errors.Join(errs...)
 }
 
-func newEntry(r Route, p netip.Prefix) *Entry {
-	e := &Entry{Route: r}
-	e.Prefix = p
-	e.NextHops = append([]NextHop(nil), r.NextHops...)
-	e.hops = make([]Hop, len(e.NextHops))
-	for i, h := range e.NextHops {
-		e.hops[i].NextHop = h
+// join finds or makes the group of routes that do this; t.mu is held.
+func (t *Table) join(kind Kind, hops []NextHop) *Group {
+	k := append(t.key[:0], byte(kind))
+	for _, h := range hops {
+		k = binary.BigEndian.AppendUint32(k, h.Interface)
+		k, _ = h.Via.AppendBinary(append(k, byte(h.Via.BitLen()/8), byte(len(h.Via.Zone()))))
 	}
-	return e
+	t.key = k
+	g := t.groups[string(k)]
+	if g == nil {
+		g = &Group{Kind: kind, key: string(k), next: slices.Clone(hops), hops: make([]Hop, len(hops))}
+		for i, h := range hops {
+			g.hops[i].NextHop = h
+		}
+		if t.groups == nil {
+			t.groups = map[string]*Group{}
+		}
+		t.groups[g.key] = g
+	}
+	g.refs++
+	return g
+}
+
+// leave forgets a group when its last route has gone. Who reads an older snapshot keeps it alive; t.mu is held.
+func (t *Table) leave(g *Group) {
+	if g.refs--; g.refs == 0 {
+		delete(t.groups, g.key)
+	}
 }

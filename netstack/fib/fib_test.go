@@ -3,8 +3,10 @@ package fib
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -116,10 +118,85 @@ func TestBulkAndSingleChangesLeaveTheSameTable(t *testing.T) {
 	}
 }
 
+func TestRoutesWithEqualNextHopsShareThemAndTheLastOneTakesThemAway(t *testing.T) {
+	var table Table
+	via := func(p, a string) *Hop {
+		h := table.Lookup(netip.MustParseAddr(p)).Select(0)
+		if h.Via != netip.MustParseAddr(a) {
+			t.Fatalf("%s goes to %v, want %s", p, h.Via, a)
+		}
+		return h
+	}
+	_ = table.Apply([]Change{
+		route("10.0.0.0/8", 1, "192.0.2.1"), route("11.0.0.0/8", 1, "192.0.2.1"),
+		route("12.0.0.0/8", 2, "192.0.2.1"),              // another interface
+		route("13.0.0.0/8", 1, "192.0.2.1", "192.0.2.2"), // more ways
+		route("14.0.0.0/8", 1, "192.0.2.2", "192.0.2.1"), // in another order: other flows
+		route("15.0.0.0/8", 1, "fe80::1%1"), route("16.0.0.0/8", 1, "fe80::1%2"), route("17.0.0.0/8", 1, "fe80::1"),
+		{Route: Route{Prefix: netip.MustParsePrefix("18.0.0.0/8"), Kind: Discard}},
+		{Route: Route{Prefix: netip.MustParsePrefix("19.0.0.0/8"), Kind: Local}},
+	})
+	shared := via("10.0.0.1", "192.0.2.1")
+	if via("11.0.0.1", "192.0.2.1") != shared || via("12.0.0.1", "192.0.2.1") == shared {
+		t.Fatal("what is equal is not shared, or what differs is")
+	}
+	if len(table.groups) != 9 {
+		t.Fatalf("%d groups: %q", len(table.groups), slices.Collect(maps.Keys(table.groups)))
+	}
+	// One of two routes changes, then the other goes: the group stays as long as one has it.
+	_ = table.Apply([]Change{route("10.0.0.0/8", 1, "192.0.2.9")})
+	if via("11.0.0.1", "192.0.2.1") != shared {
+		t.Fatal("a neighbour's change moved a route")
+	}
+	_ = table.Apply([]Change{route("11.0.0.0/8", 1, "192.0.2.1")}) // again what it was
+	if via("11.0.0.1", "192.0.2.1") != shared {
+		t.Fatal("a route set to what it was lost what its hop remembers")
+	}
+	var gone []Change
+	table.Routes(func(e *Entry) bool {
+		gone = append(gone, Change{Route: e.Route, Delete: true}, Change{Route: e.Route, Delete: true})
+		return true
+	})
+	_ = table.Apply(gone)
+	if table.Len() != 0 || len(table.groups) != 0 {
+		t.Fatalf("%d routes and %d groups are left", table.Len(), len(table.groups))
+	}
+}
+
+func TestGroupsAreCountedTheSameInBulkAndOneByOne(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var table Table
+	for range 50 {
+		var all []Change
+		for range 1 + r.UintN(120) {
+			c := route(fmt.Sprintf("10.%d.0.0/16", r.UintN(40)), uint32(r.UintN(3)+1), fmt.Sprintf("192.0.2.%d", r.UintN(4)))
+			c.Delete = r.UintN(3) == 0
+			all = append(all, c)
+		}
+		_ = table.Apply(all)
+		refs := map[*Group]int{}
+		table.Routes(func(e *Entry) bool {
+			refs[e.group]++
+			if table.Find(e.Prefix.Addr()) != e.group || table.View().Find(e.Prefix.Addr()) != e.group || e.group.Kind != e.Kind {
+				t.Fatalf("%v forwards otherwise than it says", e.Prefix)
+			}
+			return true
+		})
+		if len(refs) != len(table.groups) {
+			t.Fatalf("%d groups are used, %d are known", len(refs), len(table.groups))
+		}
+		for g, n := range refs {
+			if g.refs != n || table.groups[g.key] != g {
+				t.Fatalf("a group of %d routes counts %d", n, g.refs)
+			}
+		}
+	}
+}
+
 func TestLookupAllocatesNothing(t *testing.T) {
 	table := filled(10000)
 	dst := netip.MustParseAddr("10.7.9.1")
-	if n := testing.AllocsPerRun(1000, func() { table.Lookup(dst).Select(77) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { table.Lookup(dst).Select(77); table.Find(dst) }); n != 0 {
 		t.Fatalf("%v allocations per look-up", n)
 	}
 }
@@ -146,7 +223,7 @@ func BenchmarkLookup(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for i := range b.N {
-				if table.Lookup(dst[i&1023]) == nil {
+				if table.Find(dst[i&1023]).Select(0) == nil {
 					b.Fatal("no way")
 				}
 			}
