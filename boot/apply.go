@@ -10,6 +10,7 @@ import (
 	"felloe/config"
 	"felloe/manage/commands"
 	"felloe/manage/probe"
+	"felloe/manage/syslog"
 	"felloe/netstack/fib"
 	"felloe/routing/rib"
 )
@@ -50,12 +51,7 @@ func (r *Router) problem(format string, args ...any) {
 func (r *Router) apply(desired *config.Config) {
 	changes := config.Diff(r.applied, desired)
 	r.problems = nil
-	r.logs.Configure(desired.Logging.Level.Severity())
-	for _, topic := range desired.Debug {
-		for _, category := range commands.Categories(string(topic)) {
-			r.logs.SetDebug(category, true)
-		}
-	}
+	r.applyLogging(desired)
 	if err := r.keylog.set(desired.Lab.KeyLog); err != nil {
 		r.problem("%v", err)
 	}
@@ -102,6 +98,32 @@ func (r *Router) apply(desired *config.Config) {
 	r.applied = desired
 	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")
 	r.milestone("apply")
+}
+
+// applyLogging sets levels and debugging. Debugging that the console switched on stays as it is.
+func (r *Router) applyLogging(desired *config.Config) {
+	l := desired.Logging
+	r.logs.Configure(syslog.Levels{Buffer: l.Level.Severity(), Console: l.Console.Severity(), Buffered: l.Buffered})
+	categories := func(c *config.Config) map[string]bool {
+		out := map[string]bool{}
+		for _, topic := range c.Debug {
+			for _, category := range commands.Categories(string(topic)) {
+				out[category] = true
+			}
+		}
+		return out
+	}
+	before, after := categories(r.applied), categories(desired)
+	for c := range before {
+		if !after[c] {
+			r.logs.SetDebug(c, false)
+		}
+	}
+	for c := range after {
+		if !before[c] {
+			r.logs.SetDebug(c, true)
+		}
+	}
 }
 
 func (r *Router) addVRF(name string) error {

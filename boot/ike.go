@@ -104,9 +104,15 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		p := c.IKEv2.Profile[n]
 		prof := ikev2.Profile{Name: n, MatchRemote: identityMatches(&p.Match.Identity.Remote), MatchLocal: matchLocal(c, p.Match.Address.Local),
 			MatchVRF: p.Match.FVRF, Identity: identity(p.Identity.Local), Keyring: p.Keyring, Lifetime: p.Lifetime,
-			LocalAuth: message.AuthSharedKey, RemoteAuth: []ikev2.AuthMethod{message.AuthSharedKey}}
+			LocalAuth: authMethod(p.Authentication.Local)}
+		for _, m := range p.Authentication.Remote {
+			prof.RemoteAuth = append(prof.RemoteAuth, authMethod(m))
+		}
 		if p.Match.FVRF == "any" {
 			prof.MatchVRF = "*"
+		}
+		if prof.NATKeepalive = c.IKEv2.ProfileNATKeepalive(p); prof.NATKeepalive == 0 {
+			prof.NATKeepalive = -1
 		}
 		if d := c.IKEv2.ProfileDPD(p); d != nil {
 			prof.DPD = ikev2.DPD{Interval: d.Interval, Retry: d.Retry, OnDemand: d.Mode == config.DPDOnDemand}
@@ -125,6 +131,11 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		out.Children = append(out.Children, child)
 	}
 	return out, nil
+}
+
+// authMethod is a proof of identity in the machine's terms.
+func authMethod(m config.AuthMethod) ikev2.AuthMethod {
+	return map[config.AuthMethod]ikev2.AuthMethod{config.PreShare: message.AuthSharedKey}[m]
 }
 
 func anyVRF(name string) string {
@@ -234,6 +245,9 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 	}
 	out := ikev2.ChildPolicy{Name: i.Name, Profile: p.IKEv2Profile, VRF: i.TunnelVRF, Lifetime: p.Lifetime.Seconds,
 		VolumeBytes: p.Lifetime.Kilobytes * 1024, IdleTime: p.IdleTime, ReplayWindow: p.Replay.WindowSize, Mode: esp.Tunnel}
+	if out.ReplayWindow == 0 {
+		out.ReplayWindow = -1 // no replay protection; 0 would be the default
+	}
 	if i.Mode.GRE() {
 		out.Protocol = 47
 	}

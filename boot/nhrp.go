@@ -16,7 +16,8 @@ func (r *Router) newDMVPN() (*dmvpn.Manager, error) {
 func nhrpConfig(n *config.NHRP) dmvpn.Config {
 	out := dmvpn.Config{NetworkID: n.NetworkID, Authentication: n.Authentication.Reveal(), Holdtime: n.Holdtime, RegistrationTimeout: n.RegistrationInterval(),
 		Multicast: n.MapMulticast.NBMA, MulticastDynamic: n.MapMulticast.Dynamic, Shortcut: n.Shortcut, Redirect: n.Redirect,
-		RedirectInterval: n.RedirectTimeout, Unique: n.Unique}
+		RedirectInterval: n.RedirectTimeout, Unique: n.Unique, ServerOnly: n.ServerOnly,
+		MaxSend: nhrp.MaxSend{Packets: n.MaxSend.Packets, Every: n.MaxSend.Every}}
 	for _, s := range n.NHS {
 		out.NHS = append(out.NHS, nhrp.NHS{Address: s.Address, NBMA: s.NBMA, Multicast: s.Multicast, Priority: s.Priority, Cluster: s.Cluster})
 	}

@@ -116,7 +116,7 @@ func New(o Options) (*Router, error) {
 	}
 	r := &Router{o: o, clock: o.Clock, start: o.Clock.Now(), vrfs: map[string]*vrf{}, ifs: map[string]*iface{}, bgps: map[string]*speaker{},
 		once: map[string]bool{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
-	r.logs = syslog.New(4096, o.Clock.Now, o.LogSink)
+	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})

@@ -49,7 +49,7 @@ type Logging struct {
 	// Size of the ring that `show logging` prints.
 	Buffered int `toml:"buffered" default:"262144" unit:"bytes" range:"4096..67108864"`
 	// The least severe message that the serial console prints by itself.
-	Console LogLevel `toml:"console" default:"informational"`
+	Console LogLevel `toml:"console" default:"debugging"`
 	// The least severe message that the ring keeps.
 	Level LogLevel `toml:"level" default:"debugging"`
 }

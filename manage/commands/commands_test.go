@@ -32,7 +32,7 @@ func (f *fake) ShowRoutes(vrf string, v6 bool, source string) (cli.Result, error
 }
 
 func newFake() *fake {
-	return &fake{log: syslog.New(16, func() time.Time { return time.Unix(0, 0) }, nil)}
+	return &fake{log: syslog.New(4096, func() time.Time { return time.Unix(0, 0) }, nil)}
 }
 
 func run(t *testing.T, f *fake, line string) string {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -24,15 +26,19 @@ type Entry struct {
 
 // Log is a router's log. All methods are safe for concurrent use.
 type Log struct {
-	now   func() time.Time
-	sink  io.Writer
-	level atomic.Int32 // the lowest severity kept, as a zerolog.Level
+	now  func() time.Time
+	sink io.Writer
 
+	// What the sampler looks at before a line is built.
+	most      atomic.Int32 // the least severe line that anybody wants, as a syslog number
 	debugging atomic.Bool
+
 	mu        sync.Mutex
-	ring      []Entry
-	next      int
-	full      bool
+	level     int // of the buffer and the sink
+	console   int // of the watchers
+	buffered  int // bytes that the buffer may hold
+	ring      []kept
+	held      int // bytes that it holds
 	logged    uint64
 	watchers  map[int]func(line string)
 	watcherID int
@@ -40,14 +46,28 @@ type Log struct {
 	cond      map[Condition]bool
 }
 
+// kept is an entry of the buffer, with what it counts for.
+type kept struct {
+	Entry
+	bytes int
+}
+
+// Severities, as syslog numbers them (RFC 5424 §6.2.1).
+const (
+	Off           = -1
+	Errors        = 3
+	Warnings      = 4
+	Informational = 6
+	Debugging     = 7
+)
+
 // Condition limits debug lines to those whose field has the value.
 type Condition struct{ Field, Value string }
 
-// New returns a log that keeps size lines. sink, when not nil, gets each kept line as JSON.
-func New(size int, now func() time.Time, sink io.Writer) *Log {
-	l := &Log{now: now, sink: sink, ring: make([]Entry, max(size, 16)), watchers: map[int]func(string){},
-		debug: map[string]bool{}, cond: map[Condition]bool{}}
-	l.level.Store(int32(zerolog.InfoLevel))
+// New returns a log whose buffer holds that many bytes. sink, when not nil, gets each kept line as JSON.
+func New(buffered int, now func() time.Time, sink io.Writer) *Log {
+	l := &Log{now: now, sink: sink, watchers: map[int]func(string){}, debug: map[string]bool{}, cond: map[Condition]bool{}}
+	l.Configure(Levels{Buffer: Debugging, Console: Debugging, Buffered: buffered})
 	return l
 }
 
@@ -59,10 +79,16 @@ func (l *Log) Logger() zerolog.Logger {
 type sampler struct{ l *Log }
 
 func (s sampler) Sample(level zerolog.Level) bool {
-	if level == zerolog.DebugLevel {
-		return s.l.debugging.Load()
+	most := int(s.l.most.Load())
+	switch level {
+	case zerolog.DebugLevel:
+		return most >= Debugging && s.l.debugging.Load()
+	case zerolog.InfoLevel:
+		return most > Warnings // it may be a notification: the mnemonic says so
+	case zerolog.WarnLevel:
+		return most >= Warnings
 	}
-	return level >= zerolog.Level(s.l.level.Load())
+	return most > Off
 }
 
 // Write implements io.Writer for zerolog: one JSON object a call.
@@ -79,22 +105,27 @@ func (l *Log) Write(p []byte) (int, error) {
 	delete(e.Fields, "message")
 	delete(e.Fields, "time")
 
+	e.takeMnemonic()
+	severity := e.severity()
+
 	l.mu.Lock()
 	if e.Level == "debug" && !l.wantsLocked(e.Fields) {
 		l.mu.Unlock()
 		return len(p), nil
 	}
-	l.ring[l.next] = e
-	l.next = (l.next + 1) % len(l.ring)
-	l.full = l.full || l.next == 0
-	l.logged++
+	keep := severity <= l.level
+	if keep {
+		l.keepLocked(e, len(p))
+	}
 	var call []func(string)
-	for _, w := range l.watchers {
-		call = append(call, w)
+	if severity <= l.console {
+		for _, w := range l.watchers {
+			call = append(call, w)
+		}
 	}
 	l.mu.Unlock()
 
-	if l.sink != nil {
+	if l.sink != nil && keep {
 		if _, err := l.sink.Write(p); err != nil {
 			return 0, err
 		}
@@ -108,6 +139,57 @@ func (l *Log) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// keepLocked appends to the buffer; the oldest lines make room.
+func (l *Log) keepLocked(e Entry, bytes int) {
+	l.logged++
+	l.ring = append(l.ring, kept{e, bytes})
+	l.held += bytes
+	l.trimLocked()
+}
+
+func (l *Log) trimLocked() {
+	gone := 0
+	for l.held > l.buffered && gone < len(l.ring)-1 {
+		l.held -= l.ring[gone].bytes
+		l.ring[gone] = kept{}
+		gone++
+	}
+	l.ring = l.ring[gone:]
+}
+
+// mnemonic is how IOS begins a line: %FACILITY-SEVERITY-NAME: text.
+var mnemonic = regexp.MustCompile(`^%([A-Z0-9_]+(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+): `)
+
+// takeMnemonic moves a mnemonic from the beginning of the text into its field, so that it is said once.
+func (e *Entry) takeMnemonic() {
+	if m := mnemonic.FindStringSubmatch(e.Message); m != nil {
+		e.Message = e.Message[len(m[0]):]
+		if _, has := e.Fields["mnemonic"]; !has {
+			e.Fields["mnemonic"] = m[1]
+		}
+	}
+}
+
+// severity is the number in the mnemonic, else what the level stands for.
+func (e *Entry) severity() int {
+	if m, ok := e.Fields["mnemonic"].(string); ok {
+		if parts := strings.Split(m, "-"); len(parts) >= 3 && len(parts[len(parts)-2]) == 1 {
+			if d := parts[len(parts)-2][0]; '0' <= d && d <= '7' {
+				return int(d - '0')
+			}
+		}
+	}
+	switch e.Level {
+	case "debug", "trace":
+		return Debugging
+	case "info":
+		return Informational
+	case "warn":
+		return Warnings
+	}
+	return Errors
+}
+
 func (l *Log) wantsLocked(fields map[string]any) bool {
 	category, _ := fields["debug"].(string)
 	on := false
@@ -118,29 +200,40 @@ func (l *Log) wantsLocked(fields map[string]any) bool {
 		return on
 	}
 	for c := range l.cond {
-		if v, has := fields[c.Field]; has {
-			s := fmt.Sprint(v)
-			if host, _, cut := strings.Cut(s, ":"); s == c.Value || cut && host == c.Value {
-				return true
-			}
+		if v, has := fields[c.Field]; has && same(fmt.Sprint(v), c.Value) {
+			return true
 		}
 	}
 	return false
 }
 
-// Configure sets the least severe message that is kept, as a syslog number (0 emergencies to 7 debugging; -1 keeps none).
-// Debug lines need their category too.
-func (l *Log) Configure(severity int) {
-	level := zerolog.Disabled
-	switch {
-	case severity >= 5:
-		level = zerolog.InfoLevel
-	case severity == 4:
-		level = zerolog.WarnLevel
-	case severity >= 0:
-		level = zerolog.ErrorLevel
+// same compares a field with a condition's value: addresses as addresses, with or without a port; names in any case.
+func same(field, value string) bool {
+	if a, err := netip.ParseAddr(value); err == nil {
+		if p, err := netip.ParseAddrPort(field); err == nil {
+			return p.Addr().Unmap() == a
+		}
+		b, err := netip.ParseAddr(field)
+		return err == nil && b.Unmap() == a
 	}
-	l.level.Store(int32(level))
+	return strings.EqualFold(field, value)
+}
+
+// Levels say what is kept and shown: the least severe message, as a syslog number (0 emergencies to 7 debugging; -1
+// none). Debug lines need their category too.
+type Levels struct {
+	Buffer   int // by the buffer and the sink
+	Console  int // by watchers
+	Buffered int // bytes that the buffer holds
+}
+
+// Configure sets the levels and the size of the buffer.
+func (l *Log) Configure(c Levels) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.level, l.console, l.buffered = c.Buffer, c.Console, c.Buffered
+	l.most.Store(int32(max(c.Buffer, c.Console)))
+	l.trimLocked()
 }
 
 // SetDebug switches a category ("ikev2", "nhrp packet", "all") on or off.
@@ -191,10 +284,11 @@ func (l *Log) Debugging() (categories []string, conditions []Condition) {
 func (l *Log) Entries() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.full {
-		return slices.Clone(l.ring[:l.next])
+	out := make([]Entry, len(l.ring))
+	for i := range l.ring {
+		out[i] = l.ring[i].Entry
 	}
-	return append(slices.Clone(l.ring[l.next:]), l.ring[:l.next]...)
+	return out
 }
 
 // Logged counts the lines since the start, those that left the buffer included.
@@ -208,11 +302,11 @@ func (l *Log) Logged() uint64 {
 func (l *Log) Clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.ring)
-	l.next, l.full = 0, false
+	l.ring, l.held = nil, 0
 }
 
-// Watch calls f with each line as it comes, until the returned function is called. f must not log.
+// Watch calls f with each line as it comes that is severe enough for the console, until the returned function is called.
+// f must not log.
 func (l *Log) Watch(f func(line string)) (stop func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -234,11 +328,14 @@ func (e Entry) String() string {
 		b.WriteString(": %" + m)
 	} else {
 		b.WriteString(": " + e.Level)
+		if category, ok := e.Fields["debug"].(string); ok {
+			b.WriteString(" " + category)
+		}
 	}
 	b.WriteString(": " + e.Message)
 	keys := make([]string, 0, len(e.Fields))
 	for k := range e.Fields {
-		if k != "mnemonic" && k != "stack" {
+		if k != "mnemonic" && k != "stack" && k != "debug" {
 			keys = append(keys, k)
 		}
 	}

@@ -51,7 +51,9 @@ type Config struct {
 	Redirect            bool
 	RedirectInterval    time.Duration // least time between redirects for one flow; 0: the data plane's own
 	Unique              bool
-	MTU                 uint16 // told to peers; 0: nothing
+	ServerOnly          bool         // answer, but never ask
+	MaxSend             nhrp.MaxSend // zero: no limit
+	MTU                 uint16       // told to peers; 0: nothing
 }
 
 // Options are what a Manager is made of. Loop and Rand are needed; without Protection only unprotected tunnels work.
@@ -176,7 +178,7 @@ func (m *Manager) refresh(name string) {
 			Tunnel: name, VRF: c.VRF.Name(), NetworkID: t.cfg.NetworkID, Authentication: t.cfg.Authentication, Holdtime: t.cfg.Holdtime,
 			RegistrationTimeout: t.cfg.RegistrationTimeout, Addresses: addrs, NBMA: c.Source, NHS: t.cfg.NHS,
 			MaxConnections: t.cfg.MaxConnections, Maps: t.cfg.Maps, Multicast: t.cfg.Multicast, MulticastDynamic: t.cfg.MulticastDynamic,
-			Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Unique: t.cfg.Unique, MTU: t.cfg.MTU,
+			Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Unique: t.cfg.Unique, MTU: t.cfg.MTU, ServerOnly: t.cfg.ServerOnly, MaxSend: t.cfg.MaxSend,
 			PointToPoint: c.Mode != netstack.GREMultipoint,
 		})
 	})

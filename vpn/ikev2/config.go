@@ -101,6 +101,8 @@ type Profile struct {
 	Keyring     string
 	Lifetime    time.Duration // of the IKE SA; default 24 h
 	DPD         DPD
+	// NATKeepalive is this profile's; 0: Config.NATKeepalive, negative: never.
+	NATKeepalive time.Duration
 	IVRF        string // for show commands
 	// NoInitialContact leaves INITIAL_CONTACT out.
 	NoInitialContact bool

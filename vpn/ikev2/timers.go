@@ -188,10 +188,14 @@ func (s *session) probeAt() time.Time {
 }
 
 func (s *session) keepaliveAt() time.Time {
-	if !s.nat.Local || s.e.cfg.NATKeepalive < 0 || s.local.Port() != portNATT {
+	every := s.profile.NATKeepalive
+	if every == 0 {
+		every = s.e.cfg.NATKeepalive
+	}
+	if !s.nat.Local || every < 0 || s.local.Port() != portNATT {
 		return time.Time{}
 	}
-	return s.lastSent.Add(s.e.cfg.NATKeepalive)
+	return s.lastSent.Add(every)
 }
 
 func (s *session) childlessEnd() time.Time {

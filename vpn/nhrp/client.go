@@ -23,6 +23,7 @@ type pending struct {
 // ResolveNextHop asks for the session of a next hop inside a tunnel's subnet (phase 2, and third-party next hops). Its
 // packets go over the server meanwhile.
 func (e *Engine) ResolveNextHop(now time.Time, tunnel string, hop netip.Addr) {
+	e.now = now
 	t := e.tunnels[tunnel]
 	if t == nil || !hop.IsValid() || hop.IsMulticast() || t.ours(hop) || t.server(0) == nil || t.cfg.PointToPoint {
 		return
@@ -40,7 +41,7 @@ func (t *tunnel) trafficIndication(now time.Time, from From, p *message.Packet) 
 		t.drop(from, p, "redirect without a readable packet")
 		return
 	}
-	if !t.cfg.Shortcut || t.cfg.PointToPoint || dst.IsMulticast() || t.ours(dst) {
+	if !t.cfg.Shortcut || t.cfg.ServerOnly || t.cfg.PointToPoint || dst.IsMulticast() || t.ours(dst) {
 		return
 	}
 	// Only who forwards our packets to that address may redirect them.
@@ -58,7 +59,7 @@ func (t *tunnel) trafficIndication(now time.Time, from From, p *message.Packet) 
 
 // resolve begins a resolution, unless one is under way.
 func (t *tunnel) resolve(now time.Time, target netip.Addr, why string, refresh *entry) {
-	if !target.IsValid() || t.pending[target] != nil {
+	if !target.IsValid() || t.pending[target] != nil || t.cfg.ServerOnly {
 		return
 	}
 	if len(t.pending) >= t.e.limits.Pending || refresh == nil && t.full() {

@@ -20,6 +20,7 @@ type Engine struct {
 
 	queue timerHeap
 	seq   uint64
+	now   time.Time // of the call under way
 
 	tunnels map[string]*tunnel
 	byID    map[uint32]*pending
@@ -84,6 +85,7 @@ type tunnel struct {
 	requests    bucket
 	indications bucket
 	errors      bucket
+	sends       bucket
 }
 
 type staticMap struct {
@@ -94,6 +96,7 @@ type staticMap struct {
 
 // Apply adds a tunnel or changes it to a new configuration. What did not change is not touched.
 func (e *Engine) Apply(now time.Time, cfg Config) {
+	e.now = now
 	if cfg.Holdtime <= 0 {
 		cfg.Holdtime = 600 * time.Second
 	}
@@ -197,6 +200,7 @@ func (t *tunnel) openMap(now time.Time, m *staticMap) {
 
 // Remove takes a tunnel away: its server and those who cached its answers are told, its sessions are closed.
 func (e *Engine) Remove(now time.Time, name string) {
+	e.now = now
 	t := e.tunnels[name]
 	if t == nil {
 		return
@@ -266,6 +270,7 @@ func (e *Engine) Remove(now time.Time, name string) {
 
 // RemoveAll takes every tunnel away, in the order of their names.
 func (e *Engine) RemoveAll(now time.Time) {
+	e.now = now
 	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 		e.Remove(now, name)
 	}
@@ -276,6 +281,7 @@ func (e *Engine) Has(name string) bool { return e.tunnels[name] != nil }
 
 // SessionUp says that a session can carry packets.
 func (e *Engine) SessionUp(now time.Time, s Session) {
+	e.now = now
 	t := e.tunnels[s.Tunnel]
 	if t == nil {
 		return
@@ -323,6 +329,7 @@ func (e *Engine) SessionMoved(_ time.Time, s Session) {
 
 // SessionDown says that a session has gone: what it carried goes with it.
 func (e *Engine) SessionDown(now time.Time, id SessionID, reason string) {
+	e.now = now
 	if l := e.lingering[id]; l != nil {
 		e.unset(&l.timer)
 		delete(e.lingering, id)
@@ -371,6 +378,7 @@ func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
 // RoutesChanged says that the routing table changed: shortcuts that no longer fit it go, and so do answers that we
 // gave and that are not true any more.
 func (e *Engine) RoutesChanged(now time.Time) {
+	e.now = now
 	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 		t := e.tunnels[name]
 		for _, en := range t.some(func(en *entry) bool { return en.kind == KindNegative || en.kind == KindResolved && !en.host() }) {
@@ -496,8 +504,13 @@ func (t *tunnel) send(id SessionID, p *message.Packet) {
 		t.event(Event{Kind: EventDropped, Session: id, Peer: p.DstProto, Local: true, Reason: err.Error()})
 		return
 	}
+	if most := t.cfg.MaxSend; most.Packets > 0 && !t.sends.takeOf(t.e.now, most.Packets, most.Every) {
+		t.traffic.Limited++
+		t.event(Event{Kind: EventDropped, Session: id, Peer: p.DstProto, Local: true, Reason: p.Type.String() + ": max-send is reached"})
+		return
+	}
 	t.traffic.Sent[p.Type]++
-	t.event(Event{Kind: EventPacket, Session: id, Peer: p.DstProto, Local: true, Reason: p.Type.String()})
+	t.event(Event{Kind: EventPacket, Session: id, Peer: p.DstProto, Local: true, Reason: p.Type.String(), Packet: info(p, len(b))})
 	t.e.host.Send(id, b)
 }
 

@@ -15,6 +15,7 @@ const maxCopied = 512
 // the ingress tunnel has redirect on, the session's far end is told that there is a better way. The packet itself has
 // been forwarded; the data plane limits how often we are called for one flow.
 func (e *Engine) Redirect(now time.Time, from From, egress string, packet []byte) {
+	e.now = now
 	t := e.tunnels[from.Tunnel]
 	if t == nil || !t.cfg.Redirect || from.Session == 0 || t.network(egress) == nil {
 		return

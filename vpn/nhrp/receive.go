@@ -13,6 +13,7 @@ const mismatchInterval = time.Minute
 
 // Receive takes an NHRP packet that came in over a session of a tunnel.
 func (e *Engine) Receive(now time.Time, from From, data []byte) {
+	e.now = now
 	t := e.tunnels[from.Tunnel]
 	if t == nil {
 		return
@@ -24,7 +25,7 @@ func (e *Engine) Receive(now time.Time, from From, data []byte) {
 		return
 	}
 	t.traffic.Received[p.Type]++
-	t.event(Event{Kind: EventPacket, Session: from.Session, Peer: p.SrcProto, NBMA: from.NBMA, Reason: p.Type.String()})
+	t.event(Event{Kind: EventPacket, Session: from.Session, Peer: p.SrcProto, NBMA: from.NBMA, Reason: p.Type.String(), Packet: info(p, len(data))})
 	s, ok := e.host.Session(from.Session)
 	if !ok || s.Tunnel != from.Tunnel {
 		t.drop(from, p, "it came in over no session of the tunnel")

@@ -319,6 +319,7 @@ func (t *tunnel) peerState(c CacheEntry) (string, time.Time) {
 // Clear removes the learned entries that a prefix covers (an invalid one: all of them) of a tunnel (empty: all), and has
 // servers asked anew.
 func (e *Engine) Clear(now time.Time, tunnel string, within netip.Prefix) (n int) {
+	e.now = now
 	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 		t := e.tunnels[name]
 		if tunnel != "" && tunnel != name {
@@ -361,6 +362,7 @@ func TypeNames() []string {
 
 // ClearAddress removes the learned entries that an address belongs to, in every tunnel.
 func (e *Engine) ClearAddress(now time.Time, a netip.Addr) (n int) {
+	e.now = now
 	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 		t := e.tunnels[name]
 		for _, en := range t.entries() {

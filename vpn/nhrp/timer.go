@@ -64,6 +64,7 @@ func (e *Engine) Deadline() (time.Time, bool) {
 
 // Tick runs what is due.
 func (e *Engine) Tick(now time.Time) {
+	e.now = now
 	for len(e.queue) > 0 && !e.queue[0].at.After(now) {
 		t := heap.Pop(&e.queue).(*timer)
 		t.f(now)
@@ -76,11 +77,14 @@ type bucket struct {
 	last   time.Time
 }
 
-func (b *bucket) take(now time.Time, n int) bool {
+func (b *bucket) take(now time.Time, n int) bool { return b.takeOf(now, n, time.Second) }
+
+// takeOf takes one of n in every span.
+func (b *bucket) takeOf(now time.Time, n int, every time.Duration) bool {
 	if b.last.IsZero() {
 		b.tokens = float64(n)
 	} else if d := now.Sub(b.last); d > 0 {
-		b.tokens = min(float64(n), b.tokens+d.Seconds()*float64(n))
+		b.tokens = min(float64(n), b.tokens+float64(n)*d.Seconds()/every.Seconds())
 	}
 	b.last = now
 	if b.tokens < 1 {

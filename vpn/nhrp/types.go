@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/netip"
 	"time"
+
+	"felloe/vpn/nhrp/message"
 )
 
 // SessionID names a session: the far end of a tunnel. 0 is none.
@@ -109,8 +111,16 @@ type Config struct {
 	Shortcut         bool         // act on redirects
 	Redirect         bool         // send them
 	Unique           bool         // register with the unique flag
+	ServerOnly       bool         // answer, but never ask
+	MaxSend          MaxSend      // of all packets sent; zero: no limit
 	PointToPoint     bool         // one far end only: never answers with itself as a shortcut's end
 	MTU              uint16       // told to peers; 0: nothing told
+}
+
+// MaxSend is how many packets a tunnel may send in how long a time.
+type MaxSend struct {
+	Packets int
+	Every   time.Duration
 }
 
 // Limits bound what hostile or broken peers can make the machine hold and send. Zero fields mean the defaults.
@@ -187,6 +197,40 @@ type Event struct {
 	Identity string
 	Local    bool // our own decision rather than the peer's
 	Reason   string
+	// Packet is what EventPacket is about.
+	Packet PacketInfo
+}
+
+// PacketInfo is what is told of one packet, for debugging: never the authentication string.
+type PacketInfo struct {
+	Type      message.Type
+	RequestID uint32
+	HopCount  uint8
+	Size      int
+	Src, Dst  netip.Addr // protocol addresses
+	SrcNBMA   netip.Addr
+	Code      string     // of the first entry, or of the error
+	Hold      uint16     // of the first entry
+	NextHop   netip.Addr // of the first entry
+	NBMA      netip.Addr // of the first entry
+	PrefixLen uint8
+	Entries   int
+}
+
+// info describes a packet.
+func info(p *message.Packet, size int) PacketInfo {
+	i := PacketInfo{Type: p.Type, RequestID: p.RequestID, HopCount: p.HopCount, Size: size, Src: p.SrcProto, Dst: p.DstProto, SrcNBMA: p.SrcNBMA, Entries: len(p.CIEs)}
+	switch {
+	case p.Type == message.ErrorIndication:
+		i.Code = p.ErrorCode.String()
+	case len(p.CIEs) > 0:
+		c := &p.CIEs[0]
+		i.Hold, i.NextHop, i.NBMA, i.PrefixLen = c.HoldTime, c.Proto, c.NBMA, c.PrefixLen
+		if p.Type.Reply() {
+			i.Code = c.Code.String()
+		}
+	}
+	return i
 }
 
 // Options of an Engine.
