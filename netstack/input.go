@@ -21,86 +21,55 @@ func (w *worker) input(i *Interface, v []*packet.Packet) {
 	}
 }
 
-// ahead is how many packets are parsed and looked up before the first of them goes on: what they have to wait for in
-// memory, they wait for together.
-const ahead = 16
-
-// look is what is known of a packet before it is decided about.
-type look struct {
-	h ip.Header
-	g *fib.Group // the route of its destination, nil when there is none
-	// bad: there is no header to go by.
-	bad bool
-}
-
-// ahead parses and looks up v[k], which may be nil.
-func (l *look) ahead(p *packet.Packet, routes fib.View) {
-	if l.bad = p == nil || ip.Parse(p.Bytes(), &l.h) != nil; !l.bad {
-		l.g = routes.Find(l.h.Dst)
-	}
-}
-
 func (w *worker) inputFrom(i *Interface, v []*packet.Packet, k int) (next int) {
 	r := runs{start: k}
-	at := k // the packet at work
 	defer func() {
 		if cause := recover(); cause != nil {
 			w.d.contained("input", cause)
-			v[at] = nil
-			if next = k; at == k {
-				next++
-			}
+			v[k] = nil
+			next = k + 1
 		}
 		r.flush(w, v, min(k, len(v)))
 	}()
-	routes := i.vrf.fib.View()
-	var looks [ahead]look
-	for k < len(v) {
-		end := min(k+ahead, len(v))
-		for at = k; at < end; at++ {
-			looks[at-k].ahead(v[at], routes)
-		}
-		for base := k; k < end; k++ {
-			if at = k; v[k] == nil {
-				r.add(w, v, k, nil)
-				continue
-			}
-			r.add(w, v, k, w.classify(i, v, k, &looks[k-base]))
-		}
+	for routes := i.vrf.fib.View(); k < len(v); k++ {
+		r.add(w, v, k, w.classify(i, routes, v, k))
 	}
 	return k
 }
 
 // classify decides about one packet that came in: nil when it is gone, else where it goes on.
-func (w *worker) classify(i *Interface, v []*packet.Packet, k int, l *look) target {
-	if l.bad {
+func (w *worker) classify(i *Interface, routes fib.View, v []*packet.Packet, k int) target {
+	p := v[k]
+	var h ip.Header
+	b := p.Bytes()
+	if err := ip.Parse(b, &h); err != nil {
 		return w.gone(v, k, dropMalformed)
 	}
-	p, h := v[k], &l.h
 	p.Truncate(h.Len)
 	p.Ingress, p.VRF = i.index, i.vrf.id
 	if h.SourceRoute {
 		return w.gone(v, k, dropSourceRoute)
 	}
-	if ip.BadSource(h.Src) || ip.BadDestination(h.Dst) {
-		return w.gone(v, k, dropMartian)
+	if !(h.Version == 4 && ip.Plain4(b[12]) && ip.Plain4(b[16])) {
+		switch {
+		case ip.BadSource(h.Src) || ip.BadDestination(h.Dst):
+			return w.gone(v, k, dropMartian)
+		case h.Dst.IsMulticast() || h.Dst == ip.Broadcast:
+			return w.group(i, v, k, &h)
+		case h.Src.IsUnspecified():
+			return w.gone(v, k, dropMartian)
+		case h.Version == 6 && (h.Dst.IsLinkLocalUnicast() || h.Src.IsLinkLocalUnicast()):
+			return w.linkLocal(i, v, k, &h)
+		}
 	}
-	if h.Dst.IsMulticast() || h.Dst == ip.Broadcast {
-		return w.group(i, v, k, h)
-	}
-	if h.Src.IsUnspecified() {
-		return w.gone(v, k, dropMartian)
-	}
-	if h.Version == 6 && (h.Dst.IsLinkLocalUnicast() || h.Src.IsLinkLocalUnicast()) {
-		return w.linkLocal(i, v, k, h)
-	}
-	if l.g != nil && l.g.Kind == fib.Local {
-		return w.ours(i.vrf, v, k, h)
+	g := routes.Find(h.Dst)
+	if g != nil && g.Kind == fib.Local {
+		return w.ours(i.vrf, v, k, &h)
 	}
 	if p.Flags&packet.FlagMulticastLink != 0 {
 		return w.gone(v, k, dropBroadcast) // RFC 1812 §5.3.4
 	}
-	return w.route(i.vrf, v, k, h, l.g)
+	return w.route(i.vrf, v, k, &h, g)
 }
 
 // gone drops v[k].

@@ -94,11 +94,12 @@ func parse4(b []byte, h *Header) error {
 		return ErrTruncated
 	}
 	frag := binary.BigEndian.Uint16(b[6:])
-	*h = Header{
-		Src: netip.AddrFrom4([4]byte(b[12:16])), Dst: netip.AddrFrom4([4]byte(b[16:20])),
-		Len: total, L4: n, Version: 4, Proto: b[9], TTL: b[8], TOS: b[1],
-		ID: uint32(binary.BigEndian.Uint16(b[4:])), FragOff: int(frag&0x1fff) * 8, DF: frag&0x4000 != 0, MF: frag&0x2000 != 0,
-	}
+	// Field by field: of a literal the compiler makes a copy first.
+	h.Src, h.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	h.Len, h.L4, h.ID = total, n, uint32(binary.BigEndian.Uint16(b[4:]))
+	h.FragOff, h.FragHdr = int(frag&0x1fff)*8, 0
+	h.Version, h.Proto, h.TTL, h.TOS = 4, b[9], b[8], b[1]
+	h.DF, h.MF, h.SourceRoute = frag&0x4000 != 0, frag&0x2000 != 0, false
 	if n > MinV4 {
 		if Sum(b[:n], 0) != 0xffff {
 			return ErrChecksum
@@ -238,6 +239,10 @@ func DecTTL(b []byte) {
 	sum := uint32(binary.BigEndian.Uint16(b[10:])) + 0x0100
 	binary.BigEndian.PutUint16(b[10:], uint16(sum+sum>>16))
 }
+
+// Plain4 tells by the first byte of an IPv4 address that it is a unicast address that may travel: neither this network
+// nor loopback, multicast or what is beyond.
+func Plain4(first byte) bool { return first-1 < 223 && first != 127 }
 
 // BadSource tells whether an address can never be a packet's source on a wire.
 func BadSource(a netip.Addr) bool {

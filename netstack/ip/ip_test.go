@@ -262,3 +262,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPlain4AgreesWithTheWholeChecks(t *testing.T) {
+	for first := range 256 {
+		a := netip.AddrFrom4([4]byte{byte(first), 0, 0, 1})
+		want := !BadSource(a) && !BadDestination(a) && !a.IsMulticast()
+		if Plain4(byte(first)) != want {
+			t.Errorf("%v: plain is %v", a, !want)
+		}
+	}
+}
+
+func TestParseLeavesNothingOfTheHeaderBefore(t *testing.T) {
+	p := packet.From([]byte("12345678"))
+	PrependUDP(p, Outer{Src: netip.MustParseAddr("192.0.2.1"), Dst: netip.MustParseAddr("192.0.2.2"), TTL: 9}, 1, 2)
+	var clean Header
+	if err := Parse(p.Bytes(), &clean); err != nil {
+		t.Fatal(err)
+	}
+	used := Header{
+		Src: netip.MustParseAddr("2001:db8::1"), Dst: netip.MustParseAddr("2001:db8::2"), Len: 7, L4: 7, ID: 7, FragOff: 7, FragHdr: 7,
+		Version: 6, Proto: 7, TTL: 7, TOS: 7, DF: true, MF: true, SourceRoute: true,
+	}
+	if err := Parse(p.Bytes(), &used); err != nil || used != clean {
+		t.Fatalf("got %+v (%v), want %+v", used, err, clean)
+	}
+}

@@ -49,6 +49,15 @@ func TestTheVerdictNamesWhatMisses(t *testing.T) {
 	if lines, met := verdict([]result{good, slow}); met || !strings.HasPrefix(lines[1], "MISSED") {
 		t.Fatal(lines, met)
 	}
+	back := good
+	back.Name = decapGCM
+	if lines, met := verdict([]result{good, back}); !met || len(lines) != 3 {
+		t.Fatal(lines, met)
+	}
+	back.Ratio = 1.6
+	if lines, met := verdict([]result{good, back}); met || !strings.HasPrefix(lines[1], "MISSED  the way back") {
+		t.Fatal(lines, met)
+	}
 	leaky := good
 	leaky.Allocs, leaky.Name = 1, "forward"
 	if lines, met := verdict([]result{leaky}); met || !strings.Contains(lines[0], "forward of 1400 B allocates") {

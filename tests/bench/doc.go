@@ -12,6 +12,6 @@
 //	go run ./tests/bench [-time 1s] [-json]
 //
 // The figure that matters is the ratio: GRE + ESP (AES-256-GCM) of 1,400 B is to cost at most 1.5 times the bare seal of
-// 1,400 B with one reused AEAD in place, and nothing is to be allocated. The exit status is 1 with -strict when that is
-// missed.
+// 1,400 B with one reused AEAD in place, the way back as much of the bare open, at 10 routes and at 10,000; and nothing is
+// to be allocated. The exit status is 1 with -strict when that is missed.
 package main
