@@ -95,6 +95,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.applyNHRP(desired)
 	r.applyBGP(desired)
 
+	r.settle()
 	r.applied = desired
 	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")
 	r.milestone("apply")
@@ -136,9 +137,10 @@ func (r *Router) addVRF(name string) error {
 	}
 	v := &vrf{net: net, static: map[string]staticSpec{}}
 	v.rib = rib.New(rib.Options{VRF: name, Output: func(changes []fib.Change) { net.Program(changes) },
-		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: r.clock.Now})
+		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: r.clock.Now, Log: r.log})
 	v.prober = probe.New(net, r.clock)
 	r.vrfs[name] = v
+	r.debugRoutes(name, v.rib)
 	r.dmvpn.AddVRF(name, v.rib)
 	return nil
 }

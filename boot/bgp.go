@@ -160,7 +160,7 @@ func (r *Router) applyBGP(desired *config.Config) {
 	case s == nil:
 		network := tcpnet.New(tcpnet.Options{Stack: v.net.Stack(), Table: r.tcpTable(config.DefaultVRF), Source: v.net.SourceFor})
 		b, err := bgp.New(cfg, bgp.Options{VRF: config.DefaultVRF, RIB: v.rib, Speaker: gobgp.Speaker(gobgp.Options{Network: network, Admit: r.admit}),
-			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.log})
+			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp")})
 		if err != nil {
 			r.problem("[bgp]: %v", err)
 			return

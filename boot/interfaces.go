@@ -21,6 +21,8 @@ type iface struct {
 	nhrp   *dmvpn.Config
 	// readdressed: this Apply gave it other addresses.
 	readdressed bool
+	// settled: the Apply that made it is over, so a change of its line protocol is news; up is the state told last.
+	settled, up bool
 	// gone says that callbacks that are still on their way mean nothing any more.
 	gone bool
 }
@@ -217,6 +219,9 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 	if i.net == nil {
 		return
 	}
+	if old == nil || old.Description != c.Description {
+		i.net.SetDescription(c.Description)
+	}
 	if c.MTU != 0 && (old == nil || old.MTU != c.MTU) {
 		i.net.SetMTU(c.MTU)
 	}
@@ -237,10 +242,23 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 
 // lineProtocol follows an interface's state: log, routes.
 func (r *Router) lineProtocol(i *iface, up bool) {
+	r.announce(i)
+	if !i.settled || i.up == up {
+		return
+	}
+	i.up = up
 	state := map[bool]string{true: "up", false: "down"}[up]
 	r.log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", i.name).Str("state", state).
 		Msgf("Line protocol on Interface %s, changed state to %s", i.name, state)
-	r.announce(i)
+}
+
+// settle ends an Apply: the state that its new interfaces have come to is where their story begins.
+func (r *Router) settle() {
+	for _, i := range r.ifs {
+		if !i.settled && i.net != nil {
+			i.settled, i.up = true, i.net.Up()
+		}
+	}
 }
 
 // announce tells the RIB what an interface is now.

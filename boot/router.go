@@ -119,9 +119,10 @@ func New(o Options) (*Router, error) {
 	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()
 	r.loop = loop.New(o.Clock, r.log)
-	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
+	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log.Hook(netstackLines), Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error
+	r.engine.Trace(r.logs.Debugging)
 	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: r.engine, Log: r.log, Events: r.sessionEvent,
 		KeyLog: r.keylog, Rand: o.Rand})
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 
 // punt takes what the data plane asks of the control plane. It runs on data workers: it only queues.
 func (r *Router) punt(p netstack.Punt) {
+	r.debugPunt(p)
 	if r.protect.HandlePunt(p) || r.dmvpn.HandlePunt(p) {
 		return
 	}

@@ -62,13 +62,13 @@ func TestDebugTopicsAndConditionsReachTheLog(t *testing.T) {
 	f := newFake()
 	run(t, f, "debug dmvpn detail all")
 	run(t, f, "debug dmvpn condition peer nbma 172.16.2.2")
-	topics, conditions := f.log.Debugging()
+	topics, conditions := f.log.Debugs()
 	if strings.Join(topics, " ") != "ikev2 ipsec nhrp tunnel" || len(conditions) != 1 || conditions[0].Value != "172.16.2.2" {
 		t.Fatalf("topics %v, conditions %v", topics, conditions)
 	}
 	run(t, f, "undebug all")
 	run(t, f, "no debug nhrp condition")
-	if topics, conditions = f.log.Debugging(); len(topics)+len(conditions) != 0 {
+	if topics, conditions = f.log.Debugs(); len(topics)+len(conditions) != 0 {
 		t.Fatalf("left: topics %v, conditions %v", topics, conditions)
 	}
 }

@@ -49,7 +49,7 @@ type Logging struct {
 // NewLogging makes the answer of a log.
 func NewLogging(l *syslog.Log) Logging {
 	out := Logging{Logged: l.Logged(), Entries: l.Entries(), Debug: []string{}, Conditions: []string{}}
-	topics, conditions := l.Debugging()
+	topics, conditions := l.Debugs()
 	out.Debug = append(out.Debug, topics...)
 	for _, c := range conditions {
 		out.Conditions = append(out.Conditions, c.Field+" "+c.Value)

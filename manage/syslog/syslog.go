@@ -170,24 +170,25 @@ func (e *Entry) takeMnemonic() {
 	}
 }
 
-// severity is the number in the mnemonic, else what the level stands for.
+// severity is what the level stands for, or the number in the mnemonic when that is more severe.
 func (e *Entry) severity() int {
+	n := Errors
+	switch e.Level {
+	case "debug", "trace":
+		n = Debugging
+	case "info":
+		n = Informational
+	case "warn":
+		n = Warnings
+	}
 	if m, ok := e.Fields["mnemonic"].(string); ok {
 		if parts := strings.Split(m, "-"); len(parts) >= 3 && len(parts[len(parts)-2]) == 1 {
 			if d := parts[len(parts)-2][0]; '0' <= d && d <= '7' {
-				return int(d - '0')
+				n = min(n, int(d-'0'))
 			}
 		}
 	}
-	switch e.Level {
-	case "debug", "trace":
-		return Debugging
-	case "info":
-		return Informational
-	case "warn":
-		return Warnings
-	}
-	return Errors
+	return n
 }
 
 func (l *Log) wantsLocked(fields map[string]any) bool {
@@ -265,8 +266,11 @@ func (l *Log) SetCondition(c Condition, on bool) {
 	}
 }
 
-// Debugging lists the categories and conditions that are on, in order.
-func (l *Log) Debugging() (categories []string, conditions []Condition) {
+// Debugging tells whether any debugging is on.
+func (l *Log) Debugging() bool { return l.debugging.Load() }
+
+// Debugs lists the categories and conditions that are on, in order.
+func (l *Log) Debugs() (categories []string, conditions []Condition) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.debug {

@@ -105,8 +105,8 @@ func (h host) Send(id nhrp.SessionID, b []byte) {
 		return
 	}
 	if err := k.net.Tunnel().SendNHRP(k.net, b); err != nil {
-		h.m.o.Log.Debug().Str("event", "nhrp-send").Str("tunnel", k.net.Tunnel().Interface().Name()).
-			Stringer("nbma", k.net.NBMA()).Err(err).Msg("an NHRP packet could not be sent")
+		h.m.o.Log.Debug().Str("debug", "nhrp error").Str("event", "nhrp-send").Str("tunnel", k.net.Tunnel().Interface().Name()).
+			Stringer("peer", k.net.NBMA()).Err(err).Msg("an NHRP packet could not be sent")
 	}
 }
 

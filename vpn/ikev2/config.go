@@ -103,7 +103,7 @@ type Profile struct {
 	DPD         DPD
 	// NATKeepalive is this profile's; 0: Config.NATKeepalive, negative: never.
 	NATKeepalive time.Duration
-	IVRF        string // for show commands
+	IVRF         string // for show commands
 	// NoInitialContact leaves INITIAL_CONTACT out.
 	NoInitialContact bool
 }

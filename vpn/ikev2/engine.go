@@ -57,6 +57,8 @@ type Engine struct {
 	hints        bucket // unprotected answers that anybody can cause
 	counters     Counters
 
+	tracing func() bool
+
 	panics bool // tests: do not contain
 }
 
@@ -298,6 +300,7 @@ func (e *Engine) guard(sa *ikeSA, f func()) {
 func (e *Engine) emit(a Action) { e.out = append(e.out, a) }
 
 func (e *Engine) send(vrf string, local, remote netip.AddrPort, data []byte) {
+	e.traceDatagram(vrf, local, remote, data, true)
 	e.counters.Sent++
 	e.emit(Send{Datagram{vrf, local, remote, data}})
 }
@@ -309,6 +312,7 @@ func (e *Engine) receive(d Datagram) {
 		e.malformed(d, err)
 		return
 	}
+	e.traceDatagram(d.VRF, d.Local, d.Remote, d.Data, false)
 	if h.Major != 2 || h.SPIi == 0 && h.Exchange != message.INFORMATIONAL {
 		e.counters.Malformed++
 		if h.Major > 2 && !h.Response() && h.SPIi != 0 {

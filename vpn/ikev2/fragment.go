@@ -50,6 +50,7 @@ func (a *assembly) add(id uint32, p *message.Encrypted, plain []byte) (message.P
 // seal makes the datagrams of a protected message: one, or several when it is too long and both sides do RFC 7383.
 func (sa *ikeSA) seal(x message.ExchangeType, id uint32, response bool, payloads []message.Payload) [][]byte {
 	h := sa.header(x, id, response)
+	sa.tracePayloads(h, payloads, true)
 	first, plain := message.AppendPayloads(nil, payloads)
 	room := sa.room()
 	if n := sa.out.Overhead(len(plain)) + len(plain); !sa.s.fragments || message.HeaderLen+4+n <= room {

@@ -162,6 +162,7 @@ func (sa *ikeSA) receive(d Datagram, h message.Header) {
 	}
 	sa.authentic(d)
 	payloads, err := message.DecodePayloads(first, plain)
+	sa.tracePayloads(h, payloads, false)
 	var p *parts
 	if err == nil {
 		p, err = sortPayloads(h.Exchange, payloads)

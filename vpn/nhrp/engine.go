@@ -373,6 +373,8 @@ func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
 	t.retryClaims(now)
 	t.tellMulticast()
 	t.tellGlean()
+	// What nothing needs any more must not be negotiated anew.
+	t.release(now, id, reason)
 }
 
 // RoutesChanged says that the routing table changed: shortcuts that no longer fit it go, and so do answers that we

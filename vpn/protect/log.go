@@ -195,7 +195,7 @@ func (m *Manager) logSession(s *session, ev Event) {
 		m.o.Log.Info().Str("event", "peer-moved").Str("tunnel", s.t.name).Stringer("peer", ev.Remote).Str("vrf", s.t.cfg.VRF).
 			Msg("the peer has a new address or port")
 	default:
-		m.o.Log.Debug().Str("debug", "ikev2").Str("event", "session").Str("tunnel", s.t.name).Stringer("peer", ev.Remote).
+		m.o.Log.Debug().Str("debug", "tunnel").Str("event", "session").Str("tunnel", s.t.name).Stringer("peer", ev.Remote).
 			Str("vrf", s.t.cfg.VRF).Stringer("state", ev.Kind).Str("reason", ev.Reason).Msg("tunnel session")
 	}
 }
@@ -207,7 +207,7 @@ var ours = map[string]bool{"ike-up": true, "ike-down": true, "ike-rekeyed": true
 // logEngine passes the engine's own lines on: those that the Manager has too, and repeated complaints about one peer,
 // only when debugging.
 func (m *Manager) logEngine(a ikev2.Log) {
-	level, event, debug := a.Level, "", "ikev2"
+	level, event, debug := a.Level, "", "ikev2 internal"
 	for _, f := range a.Fields {
 		switch v, _ := f.Value.(string); f.Key {
 		case "event":
@@ -217,8 +217,14 @@ func (m *Manager) logEngine(a ikev2.Log) {
 		}
 	}
 	switch {
+	case event == "child-up", event == "child-down":
+		level, debug = zerolog.DebugLevel, "ipsec"
+	case event == "child-failed":
+		level, debug = zerolog.DebugLevel, "ipsec error"
+	case event == "auth-failed", event == "malformed", event == "decrypt-failed":
+		level, debug = zerolog.DebugLevel, "ikev2 error"
 	case ours[event]:
-		level, debug = zerolog.DebugLevel, "ikev2 internal"
+		level = zerolog.DebugLevel
 	case level >= zerolog.WarnLevel && !m.quiet.allow(a.Remote.Addr(), event, m.now(), quietFor):
 		level, debug = zerolog.DebugLevel, "ikev2 error"
 	}
