@@ -489,6 +489,16 @@ func (t *tunnel) event(ev Event) {
 	t.e.host.Event(ev)
 }
 
+// behind is the tunnel address of a session's far end, or the guess when nothing is known of it.
+func (t *tunnel) behind(id SessionID, guess netip.Addr) netip.Addr {
+	for en := range t.bySession[id] {
+		if en.host() && en.nextHop.IsValid() {
+			return en.nextHop
+		}
+	}
+	return guess
+}
+
 // send authenticates, encodes, counts and sends a packet.
 func (t *tunnel) send(id SessionID, p *message.Packet) {
 	if p.Type == message.ErrorIndication && p.ErrorCode == message.ErrorAuthentication {
@@ -512,7 +522,7 @@ func (t *tunnel) send(id SessionID, p *message.Packet) {
 		return
 	}
 	t.traffic.Sent[p.Type]++
-	t.event(Event{Kind: EventPacket, Session: id, Peer: p.DstProto, Local: true, Reason: p.Type.String(), Packet: info(p, len(b))})
+	t.event(Event{Kind: EventPacket, Session: id, Peer: t.behind(id, p.DstProto), Local: true, Reason: p.Type.String(), Packet: info(p, len(b))})
 	t.e.host.Send(id, b)
 }
 
