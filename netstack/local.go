@@ -324,7 +324,7 @@ func (in *inbound) run(w *worker, v []*packet.Packet) {
 			continue
 		}
 		p.SA = in.sa
-		if !i.up.Load() {
+		if !i.up.Load() && s.sharers.Load() == nil {
 			w.d.drop(p, dropInterfaceDown)
 			continue
 		}

@@ -54,6 +54,9 @@ func (w *worker) pathMTU(vrf *VRF, e ip.Error, quoted []byte) {
 	}
 	if s := w.sender(vrf, &q); s != nil {
 		s.learnPathMTU(mtu)
+		for _, x := range s.shared() {
+			x.learnPathMTU(mtu)
+		}
 	}
 }
 

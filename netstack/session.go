@@ -45,6 +45,7 @@ type Session struct {
 	mtuCache atomic.Uint64
 	closed   atomic.Bool
 	pins     atomic.Int32 // what points here
+	sharers  atomic.Pointer[[]*Session]
 
 	txPackets, txBytes, rxPackets, rxBytes, txData, rxData atomic.Uint64
 	noSAAt, movedAt                                        atomic.Int64
@@ -120,7 +121,10 @@ func (s *Session) SetOutbound(o *esp.Outbound) {
 	if s.outKey != key {
 		s.tunnel.d.outer.remove(s.outKey, func(x *Session) bool { return x == s })
 		if o != nil {
-			s.tunnel.d.outer.set(key, s)
+			// Of sessions that share an SA the first stands for all: its sharers hear of what it learns.
+			if x, ok := s.tunnel.d.outer.get(key); !ok || x.outbound.Load() != o {
+				s.tunnel.d.outer.set(key, s)
+			}
 		}
 		s.outKey = key
 	}
@@ -150,6 +154,7 @@ func (s *Session) Close() {
 	}
 	s.mu.Unlock()
 	s.adj.dead.Store(true)
+	s.sharers.Store(nil)
 	t.byNBMA.remove(s.NBMA(), func(x *Session) bool { return x == s })
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -296,6 +301,14 @@ func (s *Session) limit(at *atomic.Int64, now time.Time) bool {
 
 // run takes packets of the session that start at their GRE header.
 func (s *Session) run(w *worker, v []*packet.Packet) {
+	if list := s.sharers.Load(); list != nil {
+		s.runShared(w, v, *list)
+		return
+	}
+	s.decapsulate(w, v)
+}
+
+func (s *Session) decapsulate(w *worker, v []*packet.Packet) {
 	n := 0
 	for k := 0; k < len(v); {
 		k, n = s.greInput(w, v, k, n)
@@ -310,7 +323,6 @@ func (s *Session) greInput(w *worker, v []*packet.Packet, k, n int) (next, kept 
 			next, kept = k+1, n
 		}
 	}()
-	t := s.tunnel
 	for ; k < len(v); k++ {
 		p := v[k]
 		v[k] = nil
@@ -319,7 +331,7 @@ func (s *Session) greInput(w *worker, v []*packet.Packet, k, n int) (next, kept 
 			w.d.drop(p, dropGRE)
 			continue
 		}
-		if g.HasKey != t.cfg.HasKey || g.Key != t.cfg.Key {
+		if !s.hasKey(g) {
 			w.d.drop(p, dropNoTunnel)
 			continue
 		}
