@@ -94,10 +94,13 @@ build() {
 
 demo() {
   build
-  need qemu-system-x86
+  need qemu-system-x86 tshark
   say "the demonstration network (captures, consoles and keys go to build/demo)"
   rm -rf build/demo
   build/felloe lab run qemu/labs/dmvpn-phase3/lab.toml -captures build/demo -logs build/demo
+  say "every byte of the underlay's captures, and what tshark reads with the lab's keys"
+  CGO_ENABLED=0 "$GO" run ./tests/wire/wirecheck -clear 10.10.10.0/24,192.168.11.0/24,192.168.22.0/24,192.168.33.0/24 \
+    -keys build/demo/keys -hub 172.16.1.1 build/demo/wan*.pcapng
   say "done after $((SECONDS - start)) s"
 }
 

@@ -137,6 +137,9 @@ func (d *Dissection) readNHRP(ctx context.Context, capture, keys string) error {
 		}
 		n.Frame, _ = strconv.Atoi(fmt.Sprint(frame["frame.number"]))
 		n.Encrypted = strings.Contains(fmt.Sprint(frame["frame.protocols"]), ":esp:")
+		if protocols := fmt.Sprint(frame["frame.protocols"]); l["nhrp_raw"] == nil && strings.Contains(protocols, ":icmp") {
+			continue // an ICMP error that quotes the beginning of an ESP packet
+		}
 		raw, err := first(l["frame_raw"])
 		if err != nil {
 			return fmt.Errorf("frame %d: %w", n.Frame, err)

@@ -22,6 +22,7 @@ func run(w io.Writer, args []string) int {
 	flags.SetOutput(w)
 	clear := flags.String("clear", "", "`prefixes` and addresses that must not be seen, separated by commas")
 	keys := flags.String("keys", "", "`folder` of a key log: tshark must read and decrypt everything")
+	hub := flags.String("hub", "", "`address` that answers must not come from or go to: each resolution reply is shown, and goes directly")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -60,6 +61,9 @@ func run(w io.Writer, args []string) int {
 			continue
 		}
 		fmt.Fprintf(w, "%s: tshark: %d frames, %d IKE, %d ESP, %d NHRP: %d problems\n", name, d.Frames, d.IKE, d.ESP, len(d.NHRP), len(d.Problems))
+		if *hub != "" && !direct(w, d, *hub) {
+			status = 1
+		}
 		for i, p := range d.Problems {
 			status = 1
 			if i == 20 {
@@ -91,4 +95,20 @@ func parse(list string) (prefixes []netip.Prefix, err error) {
 		return nil, fmt.Errorf("-clear names nothing to look for")
 	}
 	return prefixes, nil
+}
+
+// direct shows the way of resolution replies and reports whether none touched the hub.
+func direct(w io.Writer, d *wire.Dissection, hub string) bool {
+	ok := true
+	for _, n := range d.NHRP {
+		if n.Type() != wire.ResolutionReply {
+			continue
+		}
+		fmt.Fprintf(w, "  frame %d, decrypted: NHRP Resolution Reply from %s to %s\n", n.Frame, n.OuterSrc, n.OuterDst)
+		if n.OuterSrc.String() == hub || n.OuterDst.String() == hub {
+			fmt.Fprintf(w, "  … which is the hub\n")
+			ok = false
+		}
+	}
+	return ok
 }
