@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -22,6 +23,7 @@ type Table interface {
 	OnChange(f func())
 	DirectlyConnected(dst netip.Addr) (ifname string, ok bool)
 	Get(p netip.Prefix) (rib.Route, bool)
+	Companions() map[netip.Addr]netip.Addr
 }
 
 // Options are what a BGP needs of the router.
@@ -65,10 +67,11 @@ type BGP struct {
 	flushing bool
 	version  uint64
 
-	origin    map[netip.Prefix]*local // what we announce
-	networks  map[netip.Prefix]bool
-	unwatch   func()
-	connected map[netip.Addr]bool // configured peers at one hop, as the speaker was told
+	origin     map[netip.Prefix]*local // what we announce
+	networks   map[netip.Prefix]bool
+	unwatch    func()
+	connected  map[netip.Addr]bool // configured peers at one hop, as the speaker was told
+	companions map[netip.Addr]netip.Addr
 }
 
 // peer is a session that is up.
@@ -208,6 +211,10 @@ func (b *BGP) Clear(peer netip.Addr, how Clear) error {
 func (b *BGP) checkConnected() {
 	if b.closed {
 		return
+	}
+	if c := b.o.RIB.Companions(); !maps.Equal(c, b.companions) {
+		b.companions = c
+		b.speaker.Companions(maps.Clone(c))
 	}
 	seen := make(map[netip.Addr]bool, len(b.cfg.Neighbors))
 	for i := range b.cfg.Neighbors {

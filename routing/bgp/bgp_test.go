@@ -37,8 +37,9 @@ func (p *puppet) Clear(a netip.Addr, how Clear) { p.say("clear %v %d", a, how) }
 func (p *puppet) Connected(a netip.Addr, ok bool) {
 	p.say("connected %v %v", a, ok)
 }
-func (p *puppet) Peers() []Peer { return p.peers }
-func (p *puppet) Close()        { p.say("close") }
+func (p *puppet) Companions(map[netip.Addr]netip.Addr) {}
+func (p *puppet) Peers() []Peer                        { return p.peers }
+func (p *puppet) Close()                               { p.say("close") }
 
 // bench is BGP with a puppet and a RIB, in AS 65010.
 type bench struct {

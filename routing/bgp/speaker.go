@@ -23,6 +23,9 @@ type Speaker interface {
 	Clear(peer netip.Addr, how Clear)
 	// Connected says whether a peer at one hop is on one of our subnets now: sessions with others are not tried.
 	Connected(peer netip.Addr, ok bool)
+	// Companions says which address of the other family goes with an address of ours: a session over one family that
+	// carries the other one announces it as the next hop.
+	Companions(map[netip.Addr]netip.Addr)
 	// Peers is the state of all peers, dynamic ones included, by address.
 	Peers() []Peer
 	// Close ends all sessions with a CEASE. No event comes after it.

@@ -117,3 +117,31 @@ func (r *RIB) DirectlyConnected(dst netip.Addr) (ifname string, ok bool) {
 
 // Len is the number of prefixes that are routed.
 func (r *RIB) Len() int { return r.routed.Size() }
+
+// Companions maps each address of an interface that is up to an address of the other family on the same interface.
+func (r *RIB) Companions() map[netip.Addr]netip.Addr {
+	m := make(map[netip.Addr]netip.Addr)
+	for _, f := range r.ifaces {
+		var four, six netip.Addr
+		for _, p := range f.addrs {
+			switch a := p.Addr(); {
+			case !f.up || a.Is6() && a.IsLinkLocalUnicast():
+			case a.Is4() && !four.IsValid():
+				four = a
+			case a.Is6() && !six.IsValid():
+				six = a
+			}
+		}
+		if !four.IsValid() || !six.IsValid() {
+			continue
+		}
+		for _, p := range f.addrs {
+			if p.Addr().Is4() {
+				m[p.Addr()] = six
+			} else {
+				m[p.Addr()] = four
+			}
+		}
+	}
+	return m
+}

@@ -39,14 +39,15 @@ type relay struct {
 }
 
 func newRelay(p *peer, o *offer) *relay {
-	return &relay{p: p, conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p)}
+	return &relay{p: p, conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p, o.conn)}
 }
 
 // newGuard makes a guard for a connection with a peer. The speaker's lock is held.
-func newGuard(p *peer) *guard.Guard {
-	cfg := &p.s.cfg
+func newGuard(p *peer, c net.Conn) *guard.Guard {
+	cfg, local := &p.s.cfg, addrPort(c.LocalAddr()).Addr()
 	g := guard.Config{LocalAS: cfg.AS, LocalID: cfg.RouterID, ClusterID: cfg.ClusterID, RemoteAS: p.n.RemoteAS,
-		AllowASIn: int(p.n.AllowASIn), MaximumPrefix: int(p.n.MaximumPrefix), NoHold: p.n.Timers.NoHold}
+		AllowASIn: int(p.n.AllowASIn), MaximumPrefix: int(p.n.MaximumPrefix), NoHold: p.n.Timers.NoHold,
+		Companion: func() netip.Addr { return p.s.companion(local) }}
 	if !g.ClusterID.IsValid() {
 		g.ClusterID = cfg.RouterID
 	}
@@ -109,6 +110,9 @@ func (r *relay) fromEngine(c net.Conn) {
 		if err != nil {
 			r.end(nil, err.Error())
 			return
+		}
+		if out == nil {
+			continue
 		}
 		if n, ok := guard.ParseNotification(out); ok {
 			r.note("sent to", n)
@@ -310,7 +314,7 @@ func (r *relay) end(n *guard.Notification, reason string) {
 // switchTo goes on with another connection of the same peer. It fails once the session is up or over.
 func (r *relay) switchTo(o *offer) bool {
 	r.p.s.mu.Lock()
-	g := newGuard(r.p)
+	g := newGuard(r.p, o.conn)
 	r.p.s.mu.Unlock()
 	r.mu.Lock()
 	if r.ended || r.gotAlive || !r.taken {

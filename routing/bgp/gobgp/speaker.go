@@ -62,7 +62,8 @@ type speaker struct {
 	engine    *engine
 	listeners []net.Listener
 
-	running atomic.Pointer[engine] // the same, for everybody
+	running    atomic.Pointer[engine] // the same, for everybody
+	companions atomic.Pointer[map[netip.Addr]netip.Addr]
 
 	mu          sync.Mutex
 	cfg         bgp.Config
@@ -429,6 +430,17 @@ func (s *speaker) Connected(a netip.Addr, ok bool) {
 		s.reset(p, nil, "Interface flap")
 	}
 	p.poke()
+}
+
+// Companions implements bgp.Speaker.
+func (s *speaker) Companions(m map[netip.Addr]netip.Addr) { s.companions.Store(&m) }
+
+// companion is the address of the other family that goes with an address of ours.
+func (s *speaker) companion(a netip.Addr) netip.Addr {
+	if m := s.companions.Load(); m != nil {
+		return (*m)[a]
+	}
+	return netip.Addr{}
 }
 
 // Peers implements bgp.Speaker.

@@ -22,6 +22,9 @@ type Config struct {
 	MaximumPrefix int
 	// NoHold makes the hold time 0 on both sides, which the engine cannot be told.
 	NoHold bool
+	// Companion is our address of the family that the session itself does not have, asked for whenever a path of that
+	// family is announced with us as its next hop; not valid means that such paths are not announced.
+	Companion func() netip.Addr
 	// IPv4 and IPv6 say which unicast families the session may carry.
 	IPv4, IPv6 bool
 }
@@ -162,13 +165,18 @@ func (g *Guard) RefreshRequests() [][]byte {
 	return out
 }
 
-// ToPeer takes a message of the engine and returns what the peer gets for it.
+// ToPeer takes a message of the engine and returns what the peer gets for it; nothing, when it is not for the peer.
 func (g *Guard) ToPeer(msg []byte) ([]byte, error) {
-	if kind := msg[18]; int(kind) < len(g.out) {
-		g.out[kind].Add(1)
-		if kind == Open {
-			return g.toOpen(msg)
-		}
+	out := msg
+	var err error
+	switch msg[18] {
+	case Open:
+		out, err = g.toOpen(msg)
+	case Update:
+		out = g.toUpdate(msg)
 	}
-	return msg, nil
+	if kind := msg[18]; int(kind) < len(g.out) && out != nil {
+		g.out[kind].Add(1)
+	}
+	return out, err
 }

@@ -423,3 +423,31 @@ func TestRouteRefreshIsForFamiliesOfTheSession(t *testing.T) {
 		t.Errorf("we ask with %x", r)
 	}
 }
+
+func TestNextHopsOfTheOtherFamilyAreCorrected(t *testing.T) {
+	six := netip.MustParseAddr("2001:db8::1")
+	four := netip.MustParseAddr("10.0.0.1")
+	mapped := attr(0x80, 14, "0002 01 10 00000000000000000000ffff0a000001 00 40 20010db800010000")
+	over6 := attr(0x80, 14, "0001 01 10 20010db8000000000000000000000001 00 18 c00002")
+	for _, c := range []struct {
+		name      string
+		companion netip.Addr
+		msg       []byte
+		want      []byte
+	}{
+		{"an IPv6 path over IPv4", six, updateMessage(nil, join(origin, path11, mapped), nil),
+			updateMessage(nil, join(origin, path11, attr(0x80, 14, "0002 01 10 20010db8000000000000000000000001 00 40 20010db800010000")), nil)},
+		{"without an IPv6 address", netip.Addr{}, updateMessage(nil, join(origin, path11, mapped), nil), nil},
+		{"an IPv4 path over IPv6", four, updateMessage(nil, join(origin, path11, pref, over6), nil),
+			updateMessage(nil, join(origin, path11, attr(0x40, 3, "0a000001"), pref), prefixes("192.0.2.0/24"))},
+		{"an IPv6 path over IPv6", four, updateMessage(nil, join(origin, path11, reach6), nil), updateMessage(nil, join(origin, path11, reach6), nil)},
+		{"an IPv4 path over IPv4", six, updateMessage(nil, join(origin, path11, nexthop), prefixes("192.0.2.0/24")), updateMessage(nil, join(origin, path11, nexthop), prefixes("192.0.2.0/24"))},
+	} {
+		cfg := external
+		cfg.Companion = func() netip.Addr { return c.companion }
+		out, err := New(cfg).ToPeer(c.msg)
+		if err != nil || !bytes.Equal(out, c.want) {
+			t.Errorf("%s: got %x, %v, want %x", c.name, out, err, c.want)
+		}
+	}
+}
