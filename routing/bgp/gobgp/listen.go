@@ -1,0 +1,111 @@
+//go:build !js
+
+package gobgp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"felloe/routing/bgp"
+	"felloe/routing/bgp/guard"
+)
+
+// listen opens the listeners when somebody may connect.
+func (s *speaker) listen() {
+	if len(s.listeners) > 0 {
+		return
+	}
+	for _, a := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		l, err := s.o.Network.ListenTCP(netip.AddrPortFrom(a, bgp.Port))
+		if err != nil {
+			if a.Is4() {
+				s.notice(netip.Addr{}, 3, "LISTEN", "BGP cannot accept connections: %v", err)
+				time.AfterFunc(5*time.Second, func() { s.do(s.listen) })
+				return
+			}
+			s.log.Debug().Err(err).Msg("no BGP over IPv6")
+			continue
+		}
+		s.listeners = append(s.listeners, l)
+		go s.accept(l)
+	}
+}
+
+func (s *speaker) accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s.contain(func() { s.accepted(c) })
+	}
+}
+
+// accepted finds out whose a connection is.
+func (s *speaker) accepted(c net.Conn) {
+	remote := addrPort(c.RemoteAddr()).Addr()
+	refuse := func(why string) {
+		s.notice(remote, 4, "REFUSED", "connection from %v refused: %s", remote, why)
+		write(c, &guard.Notification{Code: guard.Cease, Subcode: guard.ConnectionRejected})
+		c.Close()
+	}
+	s.mu.Lock()
+	cfg, p, closed := s.cfg, s.peers[remote], s.closed
+	s.mu.Unlock()
+	if closed {
+		c.Close()
+		return
+	}
+	if p != nil {
+		p.offer(c, false)
+		return
+	}
+	for _, l := range ranges(&cfg) {
+		if !l.Range.Contains(remote) {
+			continue
+		}
+		if l.Template.Shutdown {
+			refuse("the peer group is shut down")
+			return
+		}
+		s.mu.Lock()
+		n := 0
+		for _, p := range s.peers {
+			if p.dynamic && l.Range.Contains(p.addr) {
+				n++
+			}
+		}
+		s.mu.Unlock()
+		if n >= l.LimitOrDefault() {
+			refuse(fmt.Sprintf("the limit of %d dynamic neighbors in %v is reached", l.LimitOrDefault(), l.Range))
+			return
+		}
+		if s.o.Admit != nil {
+			if err := s.o.Admit(remote); err != nil {
+				refuse(err.Error())
+				return
+			}
+		}
+		template := l.Template
+		template.Address = netip.Addr{}
+		s.addPeerAsync(&cfg, remote, template, c)
+		return
+	}
+	refuse("no such neighbor is configured")
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	return netip.AddrPort{}
+}
+
+// write sends a last message.
+func write(c net.Conn, n *guard.Notification) {
+	_ = c.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	_, _ = c.Write(n.Bytes())
+}
