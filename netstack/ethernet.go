@@ -3,6 +3,7 @@ package netstack
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"felloe/netstack/arp"
 	"felloe/netstack/ip"
@@ -146,7 +147,7 @@ func (i *Interface) arpInput(p *packet.Packet) {
 	p.Release()
 	if own.has(a.SenderIP) {
 		i.conflict(a.SenderIP, a.SenderMAC)
-		i.announce(a.SenderIP) // RFC 5227 §2.4: defend it
+		i.defend(a.SenderIP)
 		return
 	}
 	forUs := own.has(a.TargetIP)
@@ -204,6 +205,17 @@ func (i *Interface) conflict(a netip.Addr, mac [6]byte) {
 	if i.d.errorLog.allow(i.d.clock.Now()) {
 		i.d.log.Warn().Str("event", "address-conflict").Str("interface", i.name).Stringer("addr", a).
 			Hex("mac", mac[:]).Msg("another station uses an address of ours: change one of the two")
+	}
+}
+
+// defendInterval is RFC 5227's: two stations that both defend an address must not answer each other for ever.
+const defendInterval = 10 * time.Second
+
+// defend tells the link whose an address is that somebody else claims (RFC 5227 §2.4 (c)).
+func (i *Interface) defend(a netip.Addr) {
+	now, last := i.d.clock.Now().UnixNano(), i.defended.Load()
+	if (last == 0 || now-last >= int64(defendInterval)) && i.defended.CompareAndSwap(last, now) {
+		i.announce(a)
 	}
 }
 

@@ -91,6 +91,7 @@ type Interface struct {
 	out             *adjacency // multicast on Ethernet; everything on the others
 	up              atomic.Bool
 	capture         atomic.Pointer[Capture]
+	defended        atomic.Int64 // an address, last
 	desc            atomic.Pointer[string]
 
 	rxPackets, rxBytes, txPackets, txBytes, rxMulticast atomic.Uint64

@@ -382,3 +382,24 @@ func TestNeighboursOfASubnetThatIsGoneAreForgotten(t *testing.T) {
 		t.Fatalf("neighbours %v", ns)
 	}
 }
+
+func TestTwoStationsWithOneAddressDoNotDefendItForEver(t *testing.T) {
+	l := newLab(t)
+	p, q := l.net.Pair("A", "B", mem.Impairment{})
+	claims := 0
+	p.Link().SetCapture(func(_ time.Time, _ *mem.Port, f []byte) {
+		if f[12] == 0x08 && f[13] == 0x06 {
+			claims++
+		}
+	})
+	l.router("A").eth("Ethernet0", p, "10.0.0.1/24")
+	l.router("B").eth("Ethernet0", q, "10.0.0.1/24")
+	l.run(time.Second)
+	if claims < 3 || claims > 4 { // each says hello, each defends at most once
+		t.Fatalf("%d claims in the first second", claims)
+	}
+	l.run(time.Minute)
+	if claims > 4 {
+		t.Fatalf("%d claims with nothing new", claims)
+	}
+}

@@ -183,11 +183,11 @@ func (p *Port) Link() *Link { return p.link }
 // Name of the port.
 func (p *Port) Name() string { return p.name }
 
-// Start implements link.Driver.
+// Start implements link.Driver. A port that was closed may be started again, as a NIC whose interface is made anew.
 func (p *Port) Start(input func([]*packet.Packet)) error {
 	p.link.net.mu.Lock()
 	defer p.link.net.mu.Unlock()
-	p.input = input
+	p.input, p.closed = input, false
 	return nil
 }
 
@@ -234,11 +234,13 @@ func (p *Port) Close() error {
 	n := p.link.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	p.closed = true
+	p.closed, p.onState = true, nil
 	for p.busy {
 		n.idle.Wait()
 	}
-	p.input = nil
+	if p.closed { // nobody has started it meanwhile
+		p.input = nil
+	}
 	return nil
 }
 
@@ -382,9 +384,8 @@ func (n *Network) arm(now time.Time) {
 	}
 }
 
-// run delivers what is due. Only one run is at work at a time.
+// run delivers what is due. Only one run is at work at a time; the one that ends sets the timer for the next.
 func (n *Network) run() {
-	var vector [vectorSize]*packet.Packet
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.armed = time.Time{}
@@ -392,6 +393,11 @@ func (n *Network) run() {
 		return
 	}
 	n.running = true
+	defer func() { // also when an input never returns to us: the others' frames go on
+		n.running = false
+		n.arm(n.clock.Now())
+	}()
+	var vector [vectorSize]*packet.Packet
 	for len(n.events) > 0 {
 		now := n.clock.Now()
 		if n.events[0].at.After(now) {
@@ -414,20 +420,24 @@ func (n *Network) run() {
 			vector[k] = f
 			k++
 		}
-		if k == 0 {
-			continue
+		if k > 0 {
+			n.input(to, vector[:k])
 		}
-		to.busy = true
-		input := to.input
-		n.mu.Unlock()
-		input(vector[:k])
+	}
+}
+
+// input hands a vector to a port's input. n.mu is held, but not meanwhile.
+func (n *Network) input(to *Port, v []*packet.Packet) {
+	to.busy = true
+	input := to.input
+	n.mu.Unlock()
+	defer func() {
+		clear(v)
 		n.mu.Lock()
 		to.busy = false
 		n.idle.Broadcast()
-		clear(vector[:k])
-	}
-	n.running = false
-	n.arm(n.clock.Now())
+	}()
+	input(v)
 }
 
 var blank packet.Packet
