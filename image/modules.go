@@ -12,10 +12,10 @@ import (
 // wantedModules are those whose devices a virtual machine may have; what they depend on comes along.
 var wantedModules = []string{
 	"virtio_pci", "virtio_mmio", "virtio_net", "virtio_blk", "virtio_console", "virtio_rng", "virtio_scsi",
-	"sd_mod", "sr_mod", "ata_piix", "isofs", // disks and CD drives of other hypervisors
-	"button", "evdev", // the power button
+	"sd_mod", "sr_mod", "ata_piix", // disks and CD drives of other hypervisors
+	"button", // the power button
 	"vmxnet3", "ena", "gve", "hv_netvsc", "hv_storvsc", "mana", "ixgbevf", "e1000", "e1000e", // NICs of clouds
-	"vmw_pvscsi", "nvme", "ptp_kvm", "qemu_fw_cfg", "tun",
+	"vmw_pvscsi", "nvme",
 }
 
 // candidate tells, by path, whether a module may be needed: keeps the memory of readKernel small.

@@ -49,7 +49,7 @@ type End struct{ Node, Interface string }
 func (e End) String() string { return e.Node + ":" + e.Interface }
 
 // defaultMemory is enough for a router with a few thousand routes.
-const defaultMemory = 128
+const defaultMemory = 160
 
 // Step is one thing to do or to check.
 type Step struct {

@@ -97,6 +97,7 @@ func prepare() *Machine {
 	}
 	m.Times.Mark("config")
 	m.Consoles = openConsoles("/sys/class/tty/console/active")
+	_ = os.RemoveAll(modulesRoot) // all devices are there: the rest of the modules would only fill memory
 	limitMemory("/proc/meminfo")
 	if time.Now().Year() < 2024 {
 		m.Warnings = append(m.Warnings, "the clock says "+time.Now().Format(time.DateOnly)+": is there a real-time clock?")
