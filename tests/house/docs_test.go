@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"felloe/config"
 	"felloe/manage/commands"
 )
 
@@ -200,6 +201,27 @@ func TestEveryReadyLabIsListed(t *testing.T) {
 	for _, e := range entries {
 		if !strings.Contains(text, "| `"+e.Name()+"` |") {
 			t.Errorf("docs/labs.md does not list %s", e.Name())
+		}
+	}
+}
+
+// TestConfigurationsInTheReadmeAreRight checks what readers will copy.
+func TestConfigurationsInTheReadmeAreRight(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "psk.txt"), []byte("CISCO123\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(document(t, "README.md"), -1)
+	if len(blocks) == 0 {
+		t.Fatal("the README has no configuration")
+	}
+	for _, b := range blocks {
+		file := filepath.Join(dir, "router.toml")
+		if err := os.WriteFile(file, []byte(b[1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, diags := config.Load(file); len(diags) > 0 {
+			t.Errorf("%s", diags)
 		}
 	}
 }
