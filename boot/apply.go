@@ -101,20 +101,24 @@ func (r *Router) apply(desired *config.Config) {
 	r.milestone("apply")
 }
 
+func logLevels(c *config.Config) syslog.Levels {
+	return syslog.Levels{Buffer: c.Logging.Level.Severity(), Console: c.Logging.Console.Severity(), Buffered: c.Logging.Buffered}
+}
+
+func debugCategories(c *config.Config) map[string]bool {
+	out := map[string]bool{}
+	for _, topic := range c.Debug {
+		for _, category := range commands.Categories(string(topic)) {
+			out[category] = true
+		}
+	}
+	return out
+}
+
 // applyLogging sets levels and debugging. Debugging that the console switched on stays as it is.
 func (r *Router) applyLogging(desired *config.Config) {
-	l := desired.Logging
-	r.logs.Configure(syslog.Levels{Buffer: l.Level.Severity(), Console: l.Console.Severity(), Buffered: l.Buffered})
-	categories := func(c *config.Config) map[string]bool {
-		out := map[string]bool{}
-		for _, topic := range c.Debug {
-			for _, category := range commands.Categories(string(topic)) {
-				out[category] = true
-			}
-		}
-		return out
-	}
-	before, after := categories(r.applied), categories(desired)
+	r.logs.Configure(logLevels(desired))
+	before, after := debugCategories(r.applied), debugCategories(desired)
 	for c := range before {
 		if !after[c] {
 			r.logs.SetDebug(c, false)
@@ -158,7 +162,8 @@ type staticSpec struct {
 	paths []rib.Path
 }
 
-func (r *Router) applyStatics(desired *config.Config) {
+// staticSpecs translates the static routes, by VRF and prefix.
+func staticSpecs(desired *config.Config) map[string]map[string]staticSpec {
 	want := map[string]map[string]staticSpec{}
 	for _, s := range desired.Route {
 		p := rib.Path{Source: rib.Static, Distance: s.Distance, Discard: s.Discard, Tag: s.Tag}
@@ -173,6 +178,11 @@ func (r *Router) applyStatics(desired *config.Config) {
 		spec.paths = append(spec.paths, p)
 		want[s.VRF][key] = spec
 	}
+	return want
+}
+
+func (r *Router) applyStatics(desired *config.Config) {
+	want := staticSpecs(desired)
 	for name, v := range r.vrfs {
 		v.rib.Batch(func() {
 			for key := range v.static {

@@ -77,7 +77,7 @@ func (r *Router) debugPunt(p netstack.Punt) {
 	if p.Session != nil {
 		e = e.Str("tunnel", p.Session.Tunnel().Interface().Name()).Stringer("peer", p.Session.NBMA())
 	}
-	if p.NextHop.IsValid() {
+	if p.NextHop.IsValid() && p.Reason == netstack.PuntNoNeighbour {
 		e = e.Stringer("peer-tunnel", p.NextHop)
 	}
 	e.Msg("the data plane asks the control plane")

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -16,6 +17,7 @@ type iface struct {
 	name   string
 	spec   interfaceSpec
 	cfg    *config.Interface
+	live   liveSpec
 	net    *netstack.Interface
 	tunnel *netstack.Tunnel
 	nhrp   *dmvpn.Config
@@ -23,6 +25,9 @@ type iface struct {
 	readdressed bool
 	// settled: the Apply that made it is over, so a change of its line protocol is news; up is the state told last.
 	settled, up bool
+	// measured: a tunnel that had a session, so that its MTU is no guess; mtuSaid is what was said about it.
+	measured bool
+	mtuSaid  string
 	// gone says that callbacks that are still on their way mean nothing any more.
 	gone bool
 }
@@ -172,10 +177,10 @@ func (r *Router) addInterface(name string, spec interfaceSpec, nic *NIC) {
 		return
 	}
 	if i.net != nil {
-		i.net.OnState(func(up bool) {
+		i.net.OnState(func(bool) {
 			r.loop.Post("line protocol of "+name, func() {
 				if !i.gone {
-					r.lineProtocol(i, up)
+					r.lineProtocol(i)
 				}
 			})
 		})
@@ -211,38 +216,73 @@ func (r *Router) addTunnel(i *iface, v *vrf) error {
 	return nil
 }
 
-// changeInterface sets what may change on a living interface.
+// liveSpec is what may change on a living interface.
+type liveSpec struct {
+	Description string
+	MTU, IPMTU  int
+	AdjustMSS   int
+	Addresses   []netip.Prefix
+	AdminUp     bool
+}
+
+func liveSpecOf(c *config.Interface) liveSpec {
+	return liveSpec{c.Description, c.MTU, c.IPMTU, c.TCPAdjustMSS, c.Address, !c.Shutdown}
+}
+
+// changeInterface sets what differs from before.
 func (r *Router) changeInterface(i *iface, c *config.Interface) {
-	old := i.cfg
-	i.cfg = c
-	i.readdressed = old == nil || !slices.Equal(old.Address, c.Address)
+	fresh := i.cfg == nil
+	old, want := i.live, liveSpecOf(c)
+	i.cfg, i.live = c, want
+	i.readdressed = fresh || !slices.Equal(old.Addresses, want.Addresses)
 	if i.net == nil {
 		return
 	}
-	if old == nil || old.Description != c.Description {
-		i.net.SetDescription(c.Description)
+	if fresh || old.Description != want.Description {
+		i.net.SetDescription(want.Description)
 	}
-	if c.MTU != 0 && (old == nil || old.MTU != c.MTU) {
-		i.net.SetMTU(c.MTU)
+	if want.MTU != 0 && (fresh || old.MTU != want.MTU) {
+		i.net.SetMTU(want.MTU)
 	}
-	if old == nil || old.IPMTU != c.IPMTU {
-		i.net.SetIPMTU(c.IPMTU)
+	if fresh || old.IPMTU != want.IPMTU {
+		i.net.SetIPMTU(want.IPMTU)
 	}
-	if old == nil || old.TCPAdjustMSS != c.TCPAdjustMSS {
-		i.net.SetAdjustMSS(c.TCPAdjustMSS)
+	r.checkMTU(i)
+	if fresh || old.AdjustMSS != want.AdjustMSS {
+		i.net.SetAdjustMSS(want.AdjustMSS)
 	}
 	if i.readdressed {
-		i.net.SetAddresses(c.Address)
+		i.net.SetAddresses(want.Addresses)
 		r.announce(i)
 	}
-	if old == nil || old.Shutdown != c.Shutdown {
-		i.net.SetAdminUp(!c.Shutdown)
+	if fresh || old.AdminUp != want.AdminUp {
+		i.net.SetAdminUp(want.AdminUp)
 	}
 }
 
+// checkMTU says once when an interface is to send longer packets than it can carry: they are cut down to what it can.
+func (r *Router) checkMTU(i *iface) {
+	nic := 0
+	if d := i.net.Driver(); d != nil {
+		nic = d.Info().MTU
+	}
+	what := ""
+	switch has := i.net.MTU(); {
+	case nic > 0 && i.cfg.MTU > nic:
+		what = fmt.Sprintf("mtu %d is more than the NIC carries, %d", i.cfg.MTU, nic)
+	case i.cfg.IPMTU > has && (i.tunnel == nil || i.measured):
+		what = fmt.Sprintf("ip-mtu %d is more than the interface carries; %d is used", i.cfg.IPMTU, has)
+	}
+	if what != "" && what != i.mtuSaid {
+		r.log.Warn().Str("event", "mtu").Str("interface", i.name).Msgf("[interface.%s] %s", i.name, what)
+	}
+	i.mtuSaid = what
+}
+
 // lineProtocol follows an interface's state: log, routes.
-func (r *Router) lineProtocol(i *iface, up bool) {
+func (r *Router) lineProtocol(i *iface) {
 	r.announce(i)
+	up := i.net.Up()
 	if !i.settled || i.up == up {
 		return
 	}

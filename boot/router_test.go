@@ -24,15 +24,20 @@ type cloud struct {
 func newCloud(t *testing.T) *cloud {
 	c := &cloud{t: t, net: mem.NewNetwork(clock.Real), routers: map[string]*Router{}}
 	t.Cleanup(func() {
-		var down sync.WaitGroup
-		for _, r := range c.routers {
-			down.Go(func() {
-				ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
-				defer stop()
-				_ = r.Shutdown(ctx)
-			})
+		// The transport router last: goodbyes pass through it.
+		for _, transit := range []bool{false, true} {
+			var down sync.WaitGroup
+			for name, r := range c.routers {
+				if (name == "Internet") == transit {
+					down.Go(func() {
+						ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+						defer stop()
+						_ = r.Shutdown(ctx)
+					})
+				}
+			}
+			down.Wait()
 		}
-		down.Wait()
 	})
 	return c
 }

@@ -77,6 +77,7 @@ func (r *Router) showInterface(i *iface) show.Interface {
 	if i.cfg != nil {
 		s.Description = i.cfg.Description
 		s.Addresses = append(s.Addresses, i.cfg.Address...)
+		s.WantedIPMTU = i.cfg.IPMTU
 		if i.cfg.Shutdown {
 			s.Status = "administratively down"
 		}

@@ -73,16 +73,7 @@ func NewIPsecSAs(sessions []protect.Info, now time.Time) IPsecSAs {
 			if used := max(p.In.Bytes, p.Out.Bytes); p.VolumeBytes > used {
 				sa.RemainingKB = (p.VolumeBytes - used) / 1024
 			}
-			if s.Session != nil {
-				sa.PathMTU = s.Session.PathMTU()
-				if o := s.Session.Outbound(); o != nil && o.SPI() == p.SPIOut {
-					outer := 20
-					if p.Remote.Addr().Is6() {
-						outer = 40
-					}
-					sa.PlainMTU = o.MaxPayload(sa.PathMTU - outer)
-				}
-			}
+			sa.PathMTU, sa.PlainMTU = p.PathMTU, p.PlainMTU
 			out.SAs = append(out.SAs, sa)
 		}
 	}

@@ -26,6 +26,7 @@ type Interface struct {
 	NIC         string            `json:"nic,omitempty"`
 	MTU         int               `json:"mtu"`
 	IPMTU       int               `json:"ip_mtu"`
+	WantedIPMTU int               `json:"ip_mtu_configured,omitempty"`
 	Addresses   []netip.Prefix    `json:"addresses"`
 	Tunnel      *TunnelDetail     `json:"tunnel,omitempty"`
 	RxPackets   uint64            `json:"rx_packets"`
@@ -67,7 +68,11 @@ func (r Interfaces) Text(w *cli.Table) {
 		for _, a := range i.Addresses {
 			w.Linef("  Internet address is %s", a)
 		}
-		w.Linef("  MTU %d bytes, IP MTU %d bytes", i.MTU, i.IPMTU)
+		wanted := ""
+		if i.WantedIPMTU > i.IPMTU {
+			wanted = fmt.Sprintf(" (%d is configured, which is more than it carries)", i.WantedIPMTU)
+		}
+		w.Linef("  MTU %d bytes, IP MTU %d bytes%s", i.MTU, i.IPMTU, wanted)
 		if t := i.Tunnel; t != nil {
 			w.Linef("  Tunnel source %s, destination %s", t.Source, or(t.Destination, "UNKNOWN"))
 			w.Linef("  Tunnel protocol/transport %s, TTL %d, key %s", t.Mode, t.TTL, or(t.Key, "disabled"))

@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ type DMVPNTunnel struct {
 	NetworkID uint32      `json:"network_id"`
 	Type      string      `json:"type"`
 	NBMA      string      `json:"nbma"`
+	Count     int         `json:"peer_count"` // far ends, each with one entry or more
 	Peers     []DMVPNPeer `json:"peers"`
 	NHS       []NHS       `json:"nhs"`
 }
@@ -60,8 +62,27 @@ func NewDMVPN(tunnels []nhrp.TunnelInfo, detail bool, now time.Time) DMVPN {
 	for _, t := range tunnels {
 		x := DMVPNTunnel{Interface: t.Name, VRF: t.VRF, NetworkID: t.NetworkID, Type: t.Type, NBMA: text(t.NBMA), Peers: []DMVPNPeer{}, NHS: newNHS(t.NHS)}
 		for _, p := range t.Peers {
+			if p.Entries > 0 {
+				x.Count++
+			}
 			x.Peers = append(x.Peers, DMVPNPeer{Entries: p.Entries, NBMA: text(p.NBMA), Claimed: text(p.Claimed), Address: text(p.Address), Prefix: p.Prefix.String(),
-				State: p.State, UpDown: seconds(now.Sub(p.Since)), Attr: strings.Join(p.Attrs, " "), Identity: p.Identity})
+				State: p.State, UpDown: seconds(now.Sub(p.Since)), Attr: strings.Join(p.Attrs, ""), Identity: p.Identity})
+		}
+		for _, c := range t.Cache {
+			// What no session stands behind: our own answers, and what is being asked for or was refused.
+			p := DMVPNPeer{Prefix: c.Prefix.String(), UpDown: seconds(now.Sub(c.Created))}
+			switch {
+			case !c.NoSocket:
+				continue
+			case slices.Contains(c.Flags, "local"):
+				if !detail {
+					continue
+				}
+				p.Entries, p.NBMA, p.Address, p.State, p.Attr = 1, text(c.NBMA), text(c.NextHop), "UP", "DLX"
+			default:
+				p.Entries, p.NBMA, p.Address, p.State, p.Attr = 1, "UNKNOWN", text(c.NextHop), "NHRP", "IX"
+			}
+			x.Peers = append(x.Peers, p)
 		}
 		out.Tunnels = append(out.Tunnels, x)
 	}
@@ -78,7 +99,7 @@ func newNHS(list []nhrp.NHSInfo) []NHS {
 
 const dmvpnLegend = `Legend: Attrb --> S - Static, D - Dynamic, I - Incomplete
         N - NATed, L - Local, X - No Socket
-        T1 - Route Installed, T2 - Nexthop-override
+        T1 - Route Installed, T2 - Nexthop-override, C - CTS Capable
         # Ent --> Number of NHRP entries with same NBMA peer
         NHS Status: E --> Expecting Replies, R --> Responding, W --> Waiting
         UpDn Time --> Up or Down Time for a Tunnel
@@ -90,11 +111,14 @@ func (d DMVPN) Text(w *cli.Table) {
 	for _, t := range d.Tunnels {
 		w.Line("")
 		w.Linef("Interface: %s, IPv4/IPv6 NHRP Details", t.Interface)
-		w.Linef("Type:%s, NHRP Peers:%d, ", t.Type, len(t.Peers))
+		w.Linef("Type:%s, NHRP Peers:%d,", t.Type, t.Count)
 		if d.detail {
 			w.Linef("Network-id: %d, VRF: %s, Tunnel source: %s", t.NetworkID, t.VRF, t.NBMA)
+			if len(t.NHS) > 0 {
+				w.Line("NHS:")
+			}
 			for _, n := range t.NHS {
-				w.Linef("NHS: %s  %s NBMA Address: %s priority = %d cluster = %d", n.Address, n.Flags, n.NBMA, n.Priority, n.Cluster)
+				w.Linef("%s  %s NBMA Address: %s priority = %d cluster = %d", n.Address, n.Flags, n.NBMA, n.Priority, n.Cluster)
 			}
 		}
 		w.Line("")

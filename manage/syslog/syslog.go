@@ -339,7 +339,7 @@ func (e Entry) String() string {
 	b.WriteString(": " + e.Message)
 	keys := make([]string, 0, len(e.Fields))
 	for k := range e.Fields {
-		if k != "mnemonic" && k != "stack" && k != "debug" {
+		if k != "mnemonic" && k != "stack" && k != "debug" && (k != "vrf" || e.Fields[k] != "default") && e.Fields[k] != "" {
 			keys = append(keys, k)
 		}
 	}

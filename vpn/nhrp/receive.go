@@ -25,7 +25,7 @@ func (e *Engine) Receive(now time.Time, from From, data []byte) {
 		return
 	}
 	t.traffic.Received[p.Type]++
-	t.event(Event{Kind: EventPacket, Session: from.Session, Peer: p.SrcProto, NBMA: from.NBMA, Reason: p.Type.String(), Packet: info(p, len(data))})
+	t.event(Event{Kind: EventPacket, Session: from.Session, Peer: t.behind(from.Session, p.SrcProto), NBMA: from.NBMA, Reason: p.Type.String(), Packet: info(p, len(data))})
 	s, ok := e.host.Session(from.Session)
 	if !ok || s.Tunnel != from.Tunnel {
 		t.drop(from, p, "it came in over no session of the tunnel")

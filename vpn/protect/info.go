@@ -78,6 +78,8 @@ type PairInfo struct {
 	TSLocal       []ikev2.TrafficSelector
 	TSRemote      []ikev2.TrafficSelector
 	Made, Expires time.Time
+	PathMTU       int
+	PlainMTU      int // the longest packet that fits the path once it is sealed
 	VolumeBytes   uint64
 	ReplayWindow  int
 	In, Out       esp.Counters
@@ -135,10 +137,16 @@ func (m *Manager) info(s *session) Info {
 		i.SharedWith, pairs = s.shared.t.name, s.shared.pairs
 	}
 	for _, p := range pairs {
+		outer := 20
+		if p.up.Remote.Addr().Is6() {
+			outer = 40
+		}
+		path := s.net.PathMTU()
 		i.Pairs = append(i.Pairs, PairInfo{
 			Child: p.up.Child, IKE: p.up.SA, SPIIn: p.up.SPIIn, SPIOut: p.up.SPIOut, Mode: p.up.Mode, Suite: p.up.Suite, ESN: p.up.ESN,
 			PFS: p.up.PFS, UDPEncap: p.up.UDPEncap, Sending: p == s.live(), Initiator: p.up.Initiator, Local: p.up.Local, Remote: p.up.Remote,
 			TSLocal: p.up.TSLocal, TSRemote: p.up.TSRemote, Made: p.made, Expires: p.up.Expires, VolumeBytes: p.s.t.cfg.VolumeBytes,
+			PathMTU: path, PlainMTU: p.out.MaxPayload(path - outer),
 			ReplayWindow: p.in.Window(), In: p.in.Counters(), Out: p.out.Counters(), SequenceIn: p.in.Sequence(), SequenceOut: p.out.Sequence(),
 		})
 	}

@@ -77,8 +77,16 @@ func (q asked) sent(data []byte, now time.Time) {
 	q[[16]byte(data)] = question{binary.BigEndian.Uint32(data[20:]), now}
 }
 
-func (q asked) received(data []byte) {
-	if len(data) < 28 || data[18] != informational || data[19]&flagResponse == 0 {
+// received takes an answer off. At an orderly end a question of the peer's does too: it is ending the same SA, and may not
+// be there any more to answer ours.
+func (q asked) received(data []byte, ending bool) {
+	if len(data) < 28 || data[18] != informational {
+		return
+	}
+	if data[19]&flagResponse == 0 {
+		if ending {
+			delete(q, [16]byte(data))
+		}
 		return
 	}
 	if x, ok := q[[16]byte(data)]; ok && x.id == binary.BigEndian.Uint32(data[20:]) {

@@ -86,7 +86,7 @@ func (m *Manager) receive(vrf string, u netstack.UDP) {
 }
 
 func (m *Manager) datagram(vrf string, local, remote netip.AddrPort, data []byte) {
-	m.asked.received(data)
+	m.asked.received(data, m.closing != nil)
 	if m.closing != nil && len(data) >= 16 && be64(data[8:]) == 0 {
 		return // an IKE_SA_INIT: whoever begins anew finds nobody here any more
 	}
@@ -116,22 +116,26 @@ func (m *Manager) send(d ikev2.Datagram) {
 	if d.Local.Port() == portNATT {
 		data = append(bytes.Clone(marker), data...)
 	}
-	m.sendUDP(d.VRF, d.Local, d.Remote, data)
+	if !m.sendUDP(d.VRF, d.Local, d.Remote, data) && m.closing != nil && len(d.Data) >= 16 {
+		delete(m.asked, [16]byte(d.Data)) // no way there any more: nobody will answer
+	}
 }
 
-func (m *Manager) sendUDP(vrf string, local, remote netip.AddrPort, data []byte) {
+func (m *Manager) sendUDP(vrf string, local, remote netip.AddrPort, data []byte) bool {
 	vrf = cmp.Or(vrf, "default")
 	v, ok := m.o.Dataplane.VRF(vrf)
 	if !ok {
 		m.counters.Unsent++
-		return
+		return false
 	}
 	if err := v.SendUDP(local, remote, data, netstack.SendOptions{TOS: tosControl, Flags: packet.FlagControl}); err != nil {
 		// The engine sends again; until then there is nothing to do but to say so to who debugs.
 		m.counters.Unsent++
 		m.o.Log.Debug().Str("debug", "ikev2 error").Str("event", "unsent").Str("vrf", vrf).
 			Stringer("peer", remote).Err(err).Msg("an IKE message could not be sent")
+		return false
 	}
+	return true
 }
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

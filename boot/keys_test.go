@@ -1,0 +1,354 @@
+package boot
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"felloe/config"
+	"felloe/vpn/dmvpn"
+)
+
+// everything has every key that a configuration can have, so that each can be changed. It is not a sensible one.
+const everything = `
+hostname = "r"
+debug = ["nhrp"]
+[logging]
+buffered = 65536
+console = "errors"
+level = "warnings"
+[lab]
+key-log = "/keys"
+[vrf.red]
+description = "d"
+[interface.GigabitEthernet1]
+description = "d"
+shutdown = false
+address = ["172.16.1.1/24"]
+mac = "52:54:00:12:34:56"
+mtu = 1400
+ip-mtu = 1300
+tcp-adjust-mss = 1200
+[interface.Loopback0]
+vrf = "red"
+address = ["10.9.9.9/32"]
+[interface.Tunnel0]
+mode = "gre multipoint"
+address = ["10.10.10.1/24"]
+source = "GigabitEthernet1"
+key = 7
+ttl = 64
+protection = "PROTECT"
+[interface.Tunnel0.nhrp]
+network-id = 1
+authentication = "A"
+holdtime = 60
+registration-timeout = 20
+nhs = [{ address = "10.10.10.2", nbma = "172.16.2.2", multicast = true, priority = 1, cluster = 1 }]
+map = [{ address = "10.10.10.9", nbma = "172.16.9.9" }]
+map-multicast = ["dynamic", "172.16.8.8"]
+shortcut = true
+redirect = true
+redirect-timeout = 4
+unique = true
+max-send = { packets = 100, every = 5 }
+[interface.Tunnel1]
+mode = "gre ip"
+vrf = "red"
+tunnel-vrf = "default"
+source = "GigabitEthernet1"
+destination = "172.16.3.3"
+address = ["10.11.0.1/24"]
+[ikev2]
+cookie-challenge = 10
+limit = { max-in-negotiation-sa = 20, max-sa = 30 }
+fragmentation = { mtu = 1200 }
+nat-keepalive = 15
+dpd = { interval = 30, retry = 5, mode = "on-demand" }
+[ikev2.proposal.P]
+encryption = ["aes-cbc-256"]
+integrity = ["sha256"]
+prf = ["sha384"]
+group = [14]
+[ikev2.policy.P]
+proposal = ["P"]
+match = { fvrf = "any", address = { local = ["GigabitEthernet1"] } }
+[ikev2.keyring.K.peer.any]
+description = "d"
+address = "0.0.0.0/0"
+pre-shared-key = { local = "a", remote = "b" }
+identity = { address = "172.16.0.0/16", fqdn = "a.example", fqdn-domain = "example", email = "a@example", email-domain = "example", key-id = "k", any = false }
+[ikev2.profile.P]
+description = "d"
+keyring = "K"
+lifetime = 3600
+nat-keepalive = 10
+match = { fvrf = "any", address = { local = ["GigabitEthernet1"] }, identity = { remote = { address = "172.16.0.0/16", fqdn = "a.example", fqdn-domain = "example", email = "a@example", email-domain = "example", key-id = "k" } } }
+identity = { local = { fqdn = "r.example" } }
+dpd = { interval = 31, retry = 6, mode = "periodic" }
+[ikev2.profile.Q]
+keyring = "K"
+match = { identity = { remote = { any = true } } }
+identity = { local = { email = "r@example" } }
+[ikev2.profile.R]
+keyring = "K"
+match = { identity = { remote = { fqdn = "b.example" } } }
+identity = { local = { key-id = "r" } }
+[ipsec.transform-set.T]
+esp = ["aes-cbc-256", "sha256"]
+mode = "transport"
+[ipsec.profile.PROTECT]
+description = "d"
+transform-set = ["T"]
+ikev2-profile = "P"
+pfs = 14
+lifetime = { seconds = 600, kilobytes = 10000 }
+idle-time = 120
+replay = { window-size = 128 }
+[[route]]
+prefix = "10.0.0.0/8"
+via = "172.16.1.254"
+interface = "GigabitEthernet1"
+distance = 3
+tag = 4
+name = "n"
+[bgp]
+as = 65000
+router-id = "1.1.1.1"
+network = ["10.9.9.9/32"]
+redistribute = { connected = true, static = true }
+timers = { keepalive = 5, hold = 15, connect-retry = 7 }
+maximum-paths = 2
+[bgp.peer-group.G]
+remote-as = 65001
+description = "d"
+update-source = "Loopback0"
+ebgp-multihop = 3
+password = "p"
+timers = { keepalive = 6, hold = 18, connect-retry = 8 }
+next-hop-self = true
+next-hop-unchanged = false
+route-reflector-client = false
+allowas-in = 1
+as-override = true
+passive = true
+shutdown = true
+maximum-prefix = 9
+[bgp.neighbor."10.10.10.2"]
+peer-group = "G"
+[bgp.neighbor."10.10.10.3"]
+remote-as = 65003
+description = "d"
+update-source = "Loopback0"
+ttl-security = 2
+password = "p"
+timers = { keepalive = 6, hold = 18, connect-retry = 8 }
+next-hop-self = true
+next-hop-unchanged = false
+route-reflector-client = false
+allowas-in = 1
+as-override = true
+passive = true
+shutdown = true
+maximum-prefix = 9
+[bgp.neighbor."10.10.10.4"]
+remote-as = 65004
+[[bgp.listen]]
+range = "10.10.10.0/24"
+peer-group = "G"
+limit = 5
+`
+
+// notes are for people: they are shown with the configuration and do nothing else.
+var notes = []string{"VRF.Description", "KeyringPeer.Description", "IKEProfile.Description", "IPsecProfile.Description", "Route.Name"}
+
+// effects is all that a router makes of a configuration. NICs are bound by name here.
+func effects(c *config.Config) any {
+	ike, err := ikeConfig(c)
+	nics := map[string]*NIC{}
+	for n, i := range c.Interface {
+		nics[n] = &NIC{Name: fmt.Sprintf("%s %s", n, i.MAC)}
+	}
+	nhrp := map[string]dmvpn.Config{}
+	live := map[string]liveSpec{}
+	for n, i := range c.Interface {
+		live[n] = liveSpecOf(i)
+		if i.NHRP != nil {
+			nhrp[n] = nhrpConfig(i.NHRP)
+		}
+	}
+	b, berr := bgpConfig(c)
+	return []any{c.Hostname, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike,
+		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b}
+}
+
+func TestEveryKeyHasAnEffect(t *testing.T) {
+	c, diags := config.Parse("everything.toml", []byte(everything))
+	for _, d := range diags {
+		t.Log(d) // contradictions do not matter here, but a key that cannot be read would be missing
+	}
+	if c == nil {
+		t.Fatal("no configuration")
+	}
+	before := effects(c)
+	// A key counts for all that have it: a tunnel's key means nothing on a Loopback.
+	effect := map[string]bool{}
+	leaves(reflect.ValueOf(c).Elem(), "", func(path, owner string, v reflect.Value) {
+		if slices.Contains(notes, owner) {
+			return
+		}
+		was := reflect.New(v.Type()).Elem()
+		was.Set(v)
+		if !alter(v) {
+			t.Errorf("%s: the test cannot change a %s", path, v.Type())
+			return
+		}
+		effect[path] = effect[path] || !reflect.DeepEqual(before, effects(c))
+		v.Set(was)
+	})
+	for _, path := range sorted(effect) {
+		if !effect[path] {
+			t.Errorf("%s has no effect: give it one in boot, or take it out of config", path)
+		}
+	}
+	if len(effect) < 120 {
+		t.Errorf("only %d keys were tried", len(effect))
+	}
+	if !reflect.DeepEqual(before, effects(c)) {
+		t.Error("the test did not put back what it changed")
+	}
+}
+
+// leaves calls f for every key. owner is "Type.Field".
+func leaves(v reflect.Value, path string, f func(path, owner string, v reflect.Value)) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			leaves(v.Elem(), path, f)
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			leaves(v.MapIndex(k), path+".NAME", f)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			leaves(v.Index(i), path+"[]", f)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			field := v.Type().Field(i)
+			tag := field.Tag.Get("toml")
+			if field.Anonymous {
+				leaves(v.Field(i), path, f)
+			}
+			if tag == "" || tag == "-" {
+				continue
+			}
+			p := strings.TrimPrefix(path+"."+tag, ".")
+			if table(field.Type) {
+				leaves(v.Field(i), p, f)
+			} else {
+				f(p, v.Type().Name()+"."+field.Name, v.Field(i))
+			}
+		}
+	}
+}
+
+// table tells a table, or a list or map of tables, from a value.
+func table(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return table(t.Elem())
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if f := t.Field(i); f.Tag.Get("toml") != "" || f.Anonymous && table(f.Type) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// alter gives a value another one of its kind.
+func alter(v reflect.Value) bool {
+	switch x := v.Interface().(type) {
+	case netip.Addr:
+		if !x.IsValid() {
+			x = netip.MustParseAddr("172.31.0.1")
+		}
+		v.Set(reflect.ValueOf(x.Next()))
+		return true
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.77.0.0/16")))
+		return true
+	case config.Secret:
+		v.Set(reflect.ValueOf(config.NewSecret(x.Reveal() + "x")))
+		return true
+	case config.PreSharedKey:
+		v.Set(reflect.ValueOf(config.PreSharedKey{Local: config.NewSecret("other"), Remote: x.Remote}))
+		return true
+	case config.Local:
+		v.Set(reflect.ValueOf(config.Local{Address: netip.MustParseAddr("172.16.44.44")}))
+		return true
+	case config.KeyLog:
+		v.Set(reflect.ValueOf(config.KeyLog{Enabled: !x.Enabled, Path: x.Path}))
+		return true
+	case config.ESP:
+		v.Set(reflect.ValueOf(config.ESP{Encryption: config.AESGCM128}))
+		return true
+	case config.MulticastMap:
+		v.Set(reflect.ValueOf(config.MulticastMap{Dynamic: !x.Dynamic, NBMA: x.NBMA}))
+		return true
+	case time.Duration:
+		v.SetInt(int64(x + time.Second))
+		return true
+	}
+	if w, ok := v.Interface().(interface{ Values() []string }); ok && v.Kind() == reflect.String {
+		for _, s := range w.Values() {
+			if s != v.String() {
+				v.SetString(s)
+				return true
+			}
+		}
+		// Only one value there is: what else comes must not mean the same.
+		v.SetString("another")
+		return true
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(v.Uint() + 1)
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Pointer:
+		n := reflect.New(v.Type().Elem())
+		if !v.IsNil() {
+			n.Elem().Set(v.Elem())
+		}
+		if !alter(n.Elem()) {
+			return false
+		}
+		v.Set(n)
+	case reflect.Slice:
+		n := reflect.MakeSlice(v.Type(), v.Len(), v.Len()+1)
+		reflect.Copy(n, v)
+		if v.Len() == 0 {
+			n = reflect.Append(n, reflect.Zero(v.Type().Elem()))
+		}
+		if !alter(n.Index(0)) {
+			return false
+		}
+		v.Set(n)
+	default:
+		return false
+	}
+	return true
+}
