@@ -89,7 +89,7 @@ build() {
   say "building the images"
   ls build/cache/*.deb >/dev/null 2>&1 || refresh_lists $([ "$(id -u)" = 0 ] || echo sudo)
   build/felloe image build -o build
-  cat build/felloe build/cache/*.deb | sha256sum >build/.images
+  cat build/felloe $(find build/cache -name "*.deb" 2>/dev/null | sort) | sha256sum >build/.images
 }
 
 demo() {
