@@ -172,6 +172,8 @@ func (w *worker) resolve(hop *fib.Hop, dst netip.Addr, p *packet.Packet) *adjace
 			return a
 		}
 		dst = hop.Via
+	} else if a := w.last.adj; hop == w.last.hop && dst == w.last.dst && !a.dead.Load() && a.iface.up.Load() {
+		return a
 	}
 	i := w.d.iface(hop.Interface)
 	if i == nil {
@@ -179,8 +181,12 @@ func (w *worker) resolve(hop *fib.Hop, dst netip.Addr, p *packet.Packet) *adjace
 		return nil
 	}
 	a := w.adjacency(i, dst, p)
-	if a != nil && a.addr == hop.Via && hop.Via.IsValid() { // not what stands in for it
+	switch {
+	case a == nil || a.addr != dst: // gone, or not the neighbour but what stands in for it
+	case hop.Via.IsValid():
 		hop.Adjacency.Store(a)
+	case i.kind == Ethernet:
+		w.last.hop, w.last.dst, w.last.adj = hop, dst, a
 	}
 	return a
 }

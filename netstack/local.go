@@ -142,8 +142,11 @@ func (w *worker) ourESP(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, off i
 		return w.gone(v, k, dropESP)
 	}
 	spi := binary.BigEndian.Uint32(b[off:])
-	in, ok := w.d.sas.get(spi)
-	if !ok || in.session.tunnel.cfg.Underlay != vrf {
+	in := w.lastSA
+	if in == nil || in.sa.SPI() != spi {
+		in, _ = w.d.sas.get(spi)
+	}
+	if in == nil || in.session.tunnel.cfg.Underlay != vrf {
 		if w.d.unknownSPI.allow(w.time(), h.Src, h.Dst, spi, punts) {
 			w.d.punt(Punt{Reason: PuntUnknownSPI, Interface: w.d.iface(p.Ingress), SPI: spi, VRF: vrf,
 				Local: netip.AddrPortFrom(h.Dst, dst), Remote: netip.AddrPortFrom(h.Src, src)})
@@ -152,6 +155,7 @@ func (w *worker) ourESP(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, off i
 		}
 		return w.gone(v, k, dropUnknownSPI)
 	}
+	w.lastSA = in
 	if p.Hops++; p.Hops > maxHops {
 		return w.gone(v, k, dropLoop)
 	}

@@ -1,8 +1,10 @@
 package netstack
 
 import (
+	"net/netip"
 	"time"
 
+	"felloe/netstack/fib"
 	"felloe/netstack/packet"
 )
 
@@ -18,6 +20,14 @@ const (
 type worker struct {
 	d   *Dataplane
 	now time.Time // read once a pass
+
+	// What the last packet of the pass found: the next one often wants the same.
+	lastSA *inbound
+	last   struct {
+		hop *fib.Hop
+		dst netip.Addr
+		adj *adjacency // a neighbour on an Ethernet that is the destination itself
+	}
 
 	tx    []txQueue
 	local []*packet.Packet // for the pass's entry, not for stages
@@ -43,6 +53,7 @@ func (w *worker) done() {
 		w.flush(&w.tx[k])
 	}
 	w.now = time.Time{}
+	w.lastSA, w.last.hop, w.last.adj = nil, nil, nil
 	w.d.workers.Put(w)
 }
 
