@@ -190,6 +190,9 @@ func answer(ctx context.Context, p *Process) (*agent.Client, error) {
 	for {
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil, errors.New("interrupted while it booted")
+			}
 			return nil, fmt.Errorf("it did not boot in time; its console says:\n%s", tail(p.Machine.ConsoleLog()))
 		case <-p.Done():
 			return nil, fmt.Errorf("it went off while booting (%s); its console says:\n%s", p.Why(), tail(p.Machine.ConsoleLog()))
