@@ -105,7 +105,7 @@ demo() {
 }
 
 run_tests() {
-  need gcc libc6-dev ca-certificates qemu-system-x86 ovmf tshark iproute2 ethtool
+  need git gcc libc6-dev ca-certificates qemu-system-x86 ovmf tshark iproute2 ethtool
   build
   say "formatting"
   local bad; bad=$("$(dirname "$GO")"/gofmt -l $(git ls-files '*.go') 2>/dev/null || gofmt -l $(git ls-files '*.go'))
