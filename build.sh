@@ -84,7 +84,7 @@ build() {
   CGO_ENABLED=0 GOOS=linux GOARCH=amd64 "$GO" build -trimpath -buildvcs=false \
     -ldflags "-s -w -buildid= -X main.version=$(version)" -o build/felloe ./cmd/felloe
   # The images are made anew only when something in them is.
-  local sum; sum=$(cat build/felloe build/cache/*.deb 2>/dev/null | sha256sum)
+  local sum; sum=$(cat build/felloe $(find build/cache -name "*.deb" 2>/dev/null | sort) | sha256sum)
   if [ -f build/felloe.qcow2 ] && [ "$(cat build/.images 2>/dev/null)" = "$sum" ]; then return; fi
   say "building the images"
   ls build/cache/*.deb >/dev/null 2>&1 || refresh_lists $([ "$(id -u)" = 0 ] || echo sudo)
