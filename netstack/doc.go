@@ -16,6 +16,8 @@
 // session) and hands each run to the target's own stage, in the packets' order; what reaches a wire is gathered and
 // sent once per input vector. Nothing is allocated per packet on the way from wire to wire, and nothing locked but for
 // a counter's cache line: interfaces, FIB, neighbours, SAs and sessions are immutable snapshots behind atomic pointers.
+// Counters move once a run, equal next hops are one hop in the FIB, and a worker remembers for the length of one pass
+// what its last packet found.
 //
 // A stage that panics loses the packet it was at, counts it ("panic"), logs it, and goes on with the next.
 //
