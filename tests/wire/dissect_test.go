@@ -17,6 +17,7 @@ import (
 	"felloe/netstack/pcapng"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/suite"
+	"felloe/vpn/nhrp/message"
 	"felloe/vpn/protect"
 )
 
@@ -249,6 +250,37 @@ func TestKeysThatDoNotFitAreAProblem(t *testing.T) {
 		d, err := Dissect(t.Context(), p.file, keys)
 		if err != nil || len(d.Problems) == 0 {
 			t.Errorf("without %s: %v %+v", table, err, d)
+		}
+	}
+}
+
+func TestAShortAuthenticationStringOfAnIPv6NetworkIsNotMalformed(t *testing.T) {
+	set := esp.Suite{Encr: esp.ENCR_AES_GCM_16, KeyBits: 256}
+	ike := ikev2.IKEProposal{Name: "gcm", Encryption: []ikev2.Encryption{{ID: suite.ENCR_AES_GCM_16, Bits: 256}},
+		PRF: []suite.PRFID{suite.PRF_HMAC_SHA2_256}, Groups: []suite.Group{suite.CURVE25519}}
+	whole := message.Packet{Type: message.RegistrationRequest, HopCount: 255, SrcNBMA: netip.MustParseAddr("172.16.3.3"),
+		SrcProto: netip.MustParseAddr("fd00:10::3"), DstProto: netip.MustParseAddr("fd00:10::1"), CIEs: []message.CIE{{PrefixLen: 128, HoldTime: 30}},
+		Extensions: []message.Extension{message.Authentication("DMVPN")}}
+	b, err := whole.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The same with an extension that is too short in truth: two bytes of it, in the length of the string.
+	broken := bytes.Clone(b)
+	copy(broken[len(broken)-13:], []byte{0x80, 7, 0, 2, 0, 0, 0x00, 0x0a, 0, 3})
+	binary.BigEndian.PutUint16(broken[12:], 0)
+	binary.BigEndian.PutUint16(broken[12:], message.Checksum(broken))
+	for name, c := range map[string]struct {
+		nhrp     []byte
+		problems int
+	}{"whole": {b, 0}, "broken": {broken, 1}} {
+		p := newPair(t, "172.16.2.2", "172.16.3.3", set, ike, esp.Transport)
+		p.seal(0, append([]byte{0, 0, 0x20, 0x01}, c.nhrp...))
+		if err := p.w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := Dissect(t.Context(), p.file, p.keys); err != nil || len(d.Problems) != c.problems || len(d.NHRP) != 1 {
+			t.Errorf("%s: %v %+v", name, err, d)
 		}
 	}
 }
