@@ -236,6 +236,8 @@ func (n *nhs) register(now time.Time) {
 		n.failed = true
 		if n.up {
 			n.lost(now, "registrations unanswered")
+		} else if n.reason == "" {
+			n.reason = "registrations unanswered"
 		}
 		n.t.e.host.Probe(n.session)
 		n.t.scheduleNHS(now)

@@ -108,7 +108,13 @@ func (t *tunnel) mismatch(now time.Time, from From, s Session, p *message.Packet
 		t.e.mismatches[from.Session] = now
 		if p.Type == message.ErrorIndication {
 			// Hearsay: it changes nothing, but the operator of a router with the wrong string wants to know what the other side says.
-			t.event(Event{Kind: EventErrorReceived, Session: s.ID, Peer: p.SrcProto, NBMA: from.NBMA, Reason: p.ErrorCode.String() + " (not authenticated)"})
+			reason := p.ErrorCode.String() + " (not authenticated)"
+			for _, n := range t.nhs {
+				if n.session == s.ID && !n.up {
+					n.reason = reason
+				}
+			}
+			t.event(Event{Kind: EventErrorReceived, Session: s.ID, Peer: p.SrcProto, NBMA: from.NBMA, Reason: reason})
 			return
 		}
 		t.event(Event{Kind: EventAuthMismatch, Session: s.ID, Peer: p.SrcProto, NBMA: from.NBMA, Reason: p.Type.String()})
