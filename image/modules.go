@@ -13,7 +13,7 @@ import (
 var wantedModules = []string{
 	"virtio_pci", "virtio_mmio", "virtio_net", "virtio_blk", "virtio_console", "virtio_rng", "virtio_scsi",
 	"sd_mod", "sr_mod", "ata_piix", // disks and CD drives of other hypervisors
-	"button", // the power button
+	"button",                                                                                 // the power button
 	"vmxnet3", "ena", "gve", "hv_netvsc", "hv_storvsc", "mana", "ixgbevf", "e1000", "e1000e", // NICs of clouds
 	"vmw_pvscsi", "nvme",
 }
