@@ -24,9 +24,11 @@ func testTree() *Tree {
 	for _, p := range []string{
 		"show ip route [vrf <name>] [bgp|static]", "show ip nhrp [nhs|shortcut]", "show interfaces [<interface>]",
 		"ping <host> {source <interface>|repeat <count>|df-bit}*", "show ip bgp [summary]", "show ip bgp neighbors [<address>]",
+		"shutdown interface <interface>",
 	} {
 		t.Add(Command{Pattern: p, Run: run})
 	}
+	t.Spell("shutdown", 4)
 	return t
 }
 
@@ -47,6 +49,7 @@ func TestAbbreviationsOptionsAndRepeatedGroups(t *testing.T) {
 		"ping 1.2.3.4 df source Lo10 rep 9": {"interface", "Lo10"},
 		"sh ip bgp neigh 10.0.0.1":          {"address", "10.0.0.1"},
 		`sh int "Gi 1"`:                     {"interface", "Gi 1"},
+		"shut int Lo10":                     {"interface", "Lo10"},
 	} {
 		cmd, args, err := testTree().find(line)
 		if err != nil || cmd == nil || args[want[0]] != want[1] {

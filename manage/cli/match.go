@@ -52,73 +52,51 @@ func fields(line string) []token {
 
 // walk follows the tokens from the root and returns the node that they reach and the arguments.
 func (t *Tree) walk(line string, toks []token) (*node, map[string]string, error) {
-	return t.root.walk(line, toks)
-}
-
-// walk: a word that begins several keywords is the one behind which the rest of the line makes sense, if there is but one
-// ("sh ip ro" is no shutdown).
-func (n *node) walk(line string, toks []token) (*node, map[string]string, error) {
-	if len(toks) == 0 {
-		return n, map[string]string{}, nil
-	}
-	tok, rest := toks[0], toks[1:]
-	found, problem := n.choose(tok.text)
-	if len(found) == 0 {
-		return nil, nil, &SyntaxError{line, tok.col, problem}
-	}
-	var at *node
-	var args map[string]string
-	var failed error
-	for _, e := range found {
-		a, x, err := e.to.walk(line, rest)
-		switch {
-		case err != nil:
-			failed = err
-			continue
-		case at != nil:
-			return nil, nil, &SyntaxError{line, tok.col, problem}
+	at := &t.root
+	args := map[string]string{}
+	for _, tok := range toks {
+		e, err := at.choose(tok.text)
+		if err != "" {
+			return nil, nil, &SyntaxError{line, tok.col, err}
 		}
-		at, args = a, x
-		if args[e.word] = e.word; e.arg {
+		if e.arg {
 			args[e.word] = tok.text
+		} else {
+			args[e.word] = e.word
 		}
+		at = e.to
 	}
-	switch {
-	case at != nil && (len(found) == 1 || len(rest) > 0):
-		return at, args, nil
-	case len(found) == 1:
-		return nil, nil, failed
-	}
-	return nil, nil, &SyntaxError{line, tok.col, problem}
+	return at, args, nil
 }
 
-// choose finds the edges for a word: the exact keyword, else the keywords that it begins, else an argument. problem is
-// what to say when they are not exactly one.
-func (n *node) choose(word string) (found []edge, problem string) {
+// choose finds the edge for a word: the exact keyword, else the only keyword it begins, else an argument.
+func (n *node) choose(word string) (edge, string) {
+	var found []edge
 	lower := strings.ToLower(word)
 	for _, e := range n.edges {
 		if !e.arg && e.word == lower {
-			return []edge{e}, ""
+			return e, ""
 		}
-		if !e.arg && strings.HasPrefix(e.word, lower) {
+		if !e.arg && strings.HasPrefix(e.word, lower) && len(lower) >= e.least {
 			found = append(found, e)
 		}
 	}
-	if len(found) > 1 {
+	switch {
+	case len(found) == 1:
+		return found[0], ""
+	case len(found) > 1:
 		words := make([]string, len(found))
 		for i, e := range found {
 			words[i] = e.word
 		}
-		return found, fmt.Sprintf("%% Ambiguous command: %q may be %s", word, strings.Join(words, ", "))
+		return edge{}, fmt.Sprintf("%% Ambiguous command: %q may be %s", word, strings.Join(words, ", "))
 	}
-	if len(found) == 0 {
-		for _, e := range n.edges {
-			if e.arg {
-				return []edge{e}, ""
-			}
+	for _, e := range n.edges {
+		if e.arg {
+			return e, ""
 		}
 	}
-	return found, "% Invalid input detected at '^' marker."
+	return edge{}, "% Invalid input detected at '^' marker."
 }
 
 // find resolves a line to its command.
@@ -168,7 +146,7 @@ func (t *Tree) Help(line string) ([]Choice, error) {
 		word := e.word
 		if e.arg {
 			word = "<" + word + ">"
-		} else if !strings.HasPrefix(word, partial) {
+		} else if !strings.HasPrefix(word, partial) || partial != "" && len(partial) < e.least {
 			continue
 		}
 		help := t.words[word]

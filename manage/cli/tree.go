@@ -54,6 +54,8 @@ type edge struct {
 	word string // keyword, or the argument's name
 	arg  bool
 	to   *node
+	// least is how many of the keyword's letters must be typed.
+	least int
 }
 
 // Add registers a command. A malformed or doubled pattern panics: it is an error of the program.
@@ -70,6 +72,16 @@ func (t *Tree) Add(c Command) {
 			panic(fmt.Sprintf("cli: %q and %q mean the same line", n.cmd.Pattern, c.Pattern))
 		}
 		n.cmd = cmd
+	}
+}
+
+// Spell makes a first keyword need that many letters, so that it does not stand in the way of an older one's
+// abbreviation: "sh" is show, not shutdown.
+func (t *Tree) Spell(keyword string, least int) {
+	for i := range t.root.edges {
+		if e := &t.root.edges[i]; !e.arg && e.word == keyword {
+			e.least = least
+		}
 	}
 }
 

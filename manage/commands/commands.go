@@ -196,6 +196,7 @@ func session(t *cli.Tree, r Router) {
 	add(t, "no shutdown interface <interface>", "Bring an interface back", func(i *cli.Invocation) (cli.Result, error) {
 		return nil, r.SetShutdown(i, i.Args["interface"], false)
 	})
+	t.Spell("shutdown", 4)
 	for _, kind := range []string{"reload", "poweroff"} {
 		add(t, kind, "", func(*cli.Invocation) (cli.Result, error) { return nil, r.Power(kind) })
 	}

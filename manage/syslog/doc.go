@@ -9,6 +9,7 @@
 // A debug line has a field "debug" (its category: "ikev2", "nhrp packet", …) and is kept only when that category is
 // on and the conditions (peer, tunnel, …) that name its fields hold.
 //
-// Fields have a fixed vocabulary: event, peer, tunnel, vrf, interface, spi, exchange, state, reason. A line may carry a
+// Fields have a fixed vocabulary: event, peer (the transport address), peer-tunnel (the address inside), tunnel, vrf,
+// interface, spi, exchange, state, reason. A line may carry a
 // "mnemonic" ("CRYPTO-5-IKEV2_SESSION_STATUS") that is shown as IOS shows it.
 package syslog
