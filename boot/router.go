@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,8 +112,12 @@ func New(o Options) (*Router, error) {
 	if o.Clock == nil {
 		o.Clock = clock.Real
 	}
+	o.NICs = slices.Clone(o.NICs)
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	}
+	for n := range o.NICs {
+		o.NICs[n].Driver = &socket{Driver: o.NICs[n].Driver}
 	}
 	r := &Router{o: o, clock: o.Clock, start: o.Clock.Now(), vrfs: map[string]*vrf{}, ifs: map[string]*iface{}, bgps: map[string]*speaker{},
 		once: map[string]bool{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
@@ -198,5 +203,8 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	}
 	r.dp.Close()
 	r.loop.Close()
+	for _, n := range r.o.NICs {
+		err = errors.Join(err, n.Driver.(*socket).Driver.Close())
+	}
 	return errors.Join(err, r.keylog.Close())
 }
