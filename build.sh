@@ -82,7 +82,8 @@ build() {
   mkdir -p build
   say "building build/felloe with $("$GO" env GOVERSION)"
   CGO_ENABLED=0 GOOS=linux GOARCH=amd64 "$GO" build -trimpath -buildvcs=false \
-    -ldflags "-s -w -buildid= -X main.version=$(version)" -o build/felloe ./cmd/felloe
+    -ldflags "-s -w -buildid= -X main.version=$(version)" -o build/felloe ./cmd/felloe \
+    2> >(grep -v '^go: downloading' >&2 || true)
   # The images are made anew only when something in them is.
   local sum; sum=$(cat build/felloe $(find build/cache -name "*.deb" 2>/dev/null | sort) | sha256sum)
   if [ -f build/felloe.qcow2 ] && [ "$(cat build/.images 2>/dev/null)" = "$sum" ]; then return; fi
