@@ -114,7 +114,7 @@ run_tests() {
   say "vet"
   "$GO" vet ./...
   say "tests with the race detector"
-  FELLOE_IMAGES=$PWD/build CGO_ENABLED=1 "$GO" test -race -p 2 -timeout 14m ./... | grep -v '\[no test files\]'
+  FELLOE_IMAGES=$PWD/build CGO_ENABLED=1 "$GO" test -race -p 2 -timeout 14m ./... | grep --line-buffered -v '\[no test files\]'
   say "all tests passed after $((SECONDS - start)) s"
 }
 
