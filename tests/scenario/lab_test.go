@@ -32,7 +32,7 @@ import (
 )
 
 // atOnce is how many labs run at once: they wait most of the time.
-const atOnce = "8"
+const atOnce = "6"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -70,6 +70,7 @@ type lab struct {
 	dir     string // of captures and keys
 	started sync.Once
 	stopped bool
+	files   []*os.File // of captures
 	nats    map[string]*natbox.NAT
 }
 
@@ -110,6 +111,11 @@ func (x *lab) stop() {
 	if err := x.memory.Stop(); err != nil {
 		x.t.Error(err)
 	}
+	for _, f := range x.files {
+		if err := f.Close(); err != nil {
+			x.t.Error(err)
+		}
+	}
 }
 
 func (x *lab) capture(link string) string {
@@ -148,7 +154,7 @@ func (x *lab) captureAll() error {
 		if err != nil {
 			return err
 		}
-		x.t.Cleanup(func() { f.Close() })
+		x.files = append(x.files, f)
 		if _, err := x.memory.Capture(k.Name, f); err != nil {
 			return err
 		}
