@@ -151,6 +151,7 @@ type wire struct {
 	port *mem.Port
 	conn *net.UnixConn
 	far  *net.UnixAddr
+	out  chan *packet.Packet // frames for the machine
 	done chan struct{}
 }
 
@@ -172,21 +173,42 @@ func newWire(port *mem.Port, machine, relay string) (*wire, error) {
 	// A burst must not be lost between two processes; the link's own queue is what decides.
 	_ = conn.SetReadBuffer(4 << 20)
 	_ = conn.SetWriteBuffer(4 << 20)
-	w := &wire{port: port, conn: conn, far: &net.UnixAddr{Name: machine, Net: "unixgram"}, done: make(chan struct{})}
+	w := &wire{port: port, conn: conn, far: &net.UnixAddr{Name: machine, Net: "unixgram"}, done: make(chan struct{}),
+		out: make(chan *packet.Packet, wireQueue)}
 	if err := port.Start(w.deliver); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	go w.read()
+	go w.write()
 	return w, nil
 }
 
-// deliver runs on the network's scheduler: a full or absent socket loses the frame, as a NIC without buffers does.
+// wireQueue is how many frames wait for a machine that does not get to read them.
+const wireQueue = 1024
+
+// deliver runs on the network's scheduler, which must not wait for a machine: frames queue, and a full queue loses them.
 func (w *wire) deliver(v []*packet.Packet) {
 	for _, p := range v {
-		_ = w.conn.SetWriteDeadline(time.Now().Add(time.Millisecond))
-		_, _ = w.conn.WriteToUnix(p.Bytes(), w.far)
-		p.Release()
+		select {
+		case w.out <- p:
+		default:
+			p.Release()
+		}
+	}
+}
+
+// write hands frames to the machine. One that is off loses them, as an unplugged cable does; one that is slow has time.
+func (w *wire) write() {
+	for {
+		select {
+		case p := <-w.out:
+			_ = w.conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+			_, _ = w.conn.WriteToUnix(p.Bytes(), w.far)
+			p.Release()
+		case <-w.done:
+			return
+		}
 	}
 }
 
