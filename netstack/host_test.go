@@ -34,6 +34,9 @@ func proto(a string) tcpip.NetworkProtocolNumber {
 	return ipv6.ProtocolNumber
 }
 
+// wireDelay keeps two TCPs from answering each other without end in one instant, while the one who reads has no turn.
+const wireDelay = time.Millisecond
+
 // transfer moves n bytes by TCP from one router's host stack to another's while keep moves the lab's clock.
 func (l *lab) transfer(from, to *router, src, dst string, n int) {
 	l.t.Helper()
@@ -90,13 +93,13 @@ func (l *lab) transfer(from, to *router, src, dst string, n int) {
 }
 
 func TestHostStacksTalkTCPAcrossARouter(t *testing.T) {
-	x := newThree(t, mem.Impairment{}, mem.Impairment{MTU: 1400})
+	x := newThree(t, mem.Impairment{Delay: wireDelay}, mem.Impairment{Delay: wireDelay, MTU: 1400})
 	x.transfer(x.a, x.b, "10.1.0.1", "10.2.0.1", 200_000)
 	x.transfer(x.a, x.b, "2001:db8:1::1", "2001:db8:2::1", 200_000)
 }
 
 func TestHostStacksLearnOfANarrowPlaceInTheMiddle(t *testing.T) {
-	x := newThree(t, mem.Impairment{}, mem.Impairment{})
+	x := newThree(t, mem.Impairment{Delay: wireDelay}, mem.Impairment{Delay: wireDelay})
 	x.rb.SetIPMTU(1300) // neither end can know
 	x.transfer(x.a, x.b, "10.1.0.1", "10.2.0.1", 100_000)
 	x.transfer(x.a, x.b, "2001:db8:1::1", "2001:db8:2::1", 100_000)
@@ -106,6 +109,9 @@ func TestHostStacksTalkTCPThroughAProtectedTunnel(t *testing.T) {
 	x := newDMVPN(t, TunnelConfig{Mode: GREMultipoint, Protected: true}, false)
 	ab, ba := x.join(0, 1, false)
 	x.key(0, 1, ab, ba, esp.Transport, gcm, false)
+	for _, k := range x.links {
+		k.SetImpairment(mem.Impairment{Delay: wireDelay})
+	}
 	longest, fragments := 0, 0
 	x.links[1].SetCapture(func(_ time.Time, _ *mem.Port, f []byte) {
 		longest = max(longest, len(f)-14)
