@@ -128,7 +128,7 @@ func New(o Options) (*Router, error) {
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error
 	r.engine.Trace(r.logs.Debugging)
-	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: r.engine, Log: r.log, Events: r.sessionEvent,
+	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent,
 		KeyLog: r.keylog, Rand: o.Rand})
 	if err == nil {
 		r.dmvpn, err = r.newDMVPN()

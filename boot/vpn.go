@@ -1,7 +1,10 @@
 package boot
 
 import (
+	"time"
+
 	"felloe/netstack"
+	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 )
 
@@ -14,6 +17,33 @@ func (r *Router) punt(p netstack.Punt) {
 	r.punted.Add(1)
 	if p.Packet != nil {
 		p.Packet.Release()
+	}
+}
+
+// timed is the IKEv2 machine with a milestone at the first message that leaves.
+type timed struct {
+	*ikev2.Engine
+	r *Router
+}
+
+func (e timed) Initiate(now time.Time, req ikev2.InitiateRequest) (ikev2.SAID, []ikev2.Action) {
+	id, acts := e.Engine.Initiate(now, req)
+	e.sent(acts)
+	return id, acts
+}
+
+func (e timed) Receive(now time.Time, d ikev2.Datagram) []ikev2.Action {
+	acts := e.Engine.Receive(now, d)
+	e.sent(acts)
+	return acts
+}
+
+func (e timed) sent(acts []ikev2.Action) {
+	for _, a := range acts {
+		if _, is := a.(ikev2.Send); is {
+			e.r.milestone("first-ike")
+			return
+		}
 	}
 }
 
