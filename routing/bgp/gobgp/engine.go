@@ -170,6 +170,9 @@ func (e *engine) nudge() {
 	_ = e.srv.ListPeerGroup(context.Background(), &api.ListPeerGroupRequest{}, func(*api.PeerGroup) {})
 }
 
+// readersEnd is how long the goroutines that read from deleted peers have to end.
+const readersEnd = 150 * time.Millisecond
+
 // close ends the engine. All peers must have been deleted.
 func (e *engine) close() {
 	world.starting.Lock()
@@ -184,6 +187,8 @@ func (e *engine) close() {
 		}
 		time.Sleep(time.Millisecond)
 	}
+	// GoBGP's readers of deleted peers look at the settings that StopBgp clears, without a lock, for a moment longer.
+	time.Sleep(readersEnd)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
