@@ -260,7 +260,7 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 	}
 }
 
-// checkMTU says once when an interface is to send longer packets than it can carry: they are cut down to what it can.
+// checkMTU says once when an interface is to send longer packets than it can carry: those are lost at the link. The operator mends the mtu.
 func (r *Router) checkMTU(i *iface) {
 	nic := 0
 	if d := i.net.Driver(); d != nil {
