@@ -45,6 +45,10 @@ type IKEUp struct {
 	LocalID       Identity
 	Suite         suite.IKE
 	NAT           NAT
+	// Assigned is what the Authorizer gave: to a peer that has asked, its address too.
+	Assigned Configuration
+	// Childless says that there is no Child SA yet: a ChildUp may follow at any time.
+	Childless bool
 }
 
 // NAT says who is behind one.
@@ -137,11 +141,16 @@ type ChildFailed struct {
 	Err    error
 }
 
-// PeerMoved says that a peer behind NAT has a new address or port: send IKE's ESP there.
+// PeerMoved says that an IKE SA's addresses have changed: its children's ESP goes from Local to New from now on. Either the
+// peer is behind NAT and has been seen at a new address or port, or it has said so (MOBIKE, RFC 4555).
 type PeerMoved struct {
 	SA       SAID
 	Local    netip.AddrPort
 	Old, New netip.AddrPort
+	OldLocal netip.AddrPort
+	// UDPEncap says whether ESP travels in UDP from now on. It can change: MOBIKE detects NAT anew.
+	UDPEncap bool
+	NAT      NAT
 }
 
 // Log is a line for the log. Fields never hold a secret.

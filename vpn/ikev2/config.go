@@ -29,6 +29,15 @@ type Config struct {
 	KeyLog        bool          // emit KeyLog actions: for a lab's capture only
 	ForceNAT      bool          // claim to be behind a NAT, so that ESP travels in UDP (RFC 7296 §2.23)
 
+	// Authorize gives peers of profiles with an Authorization their configuration; nil: nobody gets one.
+	Authorize Authorizer
+	// Version is the APPLICATION_VERSION that we tell those who ask.
+	Version string
+	// MOBIKE (RFC 4555): peers may change their addresses.
+	MOBIKE bool
+	// Addresses are the router's own by front VRF, for MOBIKE's ADDITIONAL_*_ADDRESS.
+	Addresses map[string][]netip.Addr
+
 	// ChildlessTimeout ends an IKE SA that has had no Child SA for so long; default 2 min, negative: never.
 	ChildlessTimeout time.Duration
 }
@@ -99,14 +108,24 @@ type Profile struct {
 	LocalAuth   AuthMethod      // default AuthSharedKey
 	RemoteAuth  []AuthMethod    // default AuthSharedKey
 	Keyring     string
-	Lifetime    time.Duration // of the IKE SA; default 24 h
-	DPD         DPD
+	// Key is the profile's own pre-shared key, for peers that the keyring has none for.
+	Key      ProfileKey
+	Lifetime time.Duration // of the IKE SA; default 24 h
+	DPD      DPD
 	// NATKeepalive is this profile's; 0: Config.NATKeepalive, negative: never.
 	NATKeepalive time.Duration
 	IVRF         string // for show commands
+	// Authorization is what the peers of this profile may have. Zero: their requests for a configuration are not answered.
+	Authorization Authorization
+	// Request has us, as the initiator, ask for a configuration (CFG_REQUEST); SetSend tells the peer ours by CFG_SET when
+	// it did not ask; SetAccept takes the peer's CFG_SET.
+	Request, SetSend, SetAccept bool
 	// NoInitialContact leaves INITIAL_CONTACT out.
 	NoInitialContact bool
 }
+
+// ProfileKey is a pre-shared key for each direction.
+type ProfileKey struct{ Local, Remote suite.Key }
 
 // DPD is dead peer detection as IOS has it: `dpd INTERVAL RETRY {periodic | on-demand}`. Periodic: a probe when nothing
 // was heard for Interval. OnDemand: only when there is traffic to send (NoteTraffic) and nothing was heard for

@@ -29,8 +29,11 @@ type InitiateRequest struct {
 	Local, Remote netip.Addr
 	Port          uint16 // remote port, default 500
 	Profile       string // IKE profile
-	Child         string // name of the ChildPolicy
-	Tag           any    // comes back in the actions
+	Child         string // name of the ChildPolicy; empty: an IKE SA without a child (RFC 6023)
+	// Addresses has us ask for addresses of our own (CFG_REQUEST): the unspecified address of a family is any, another one
+	// a wish. Needs no Profile.Request.
+	Addresses []netip.Addr
+	Tag       any // comes back in the actions
 }
 
 // Engine is all IKE SAs of one router. It is not safe for concurrent use: it runs on the control loop.

@@ -20,5 +20,7 @@ var (
 	ErrTransport      = errors.New("peer does not do transport mode")
 	ErrConfig         = errors.New("configuration is incomplete")
 	ErrLimit          = errors.New("too many SAs")
+	ErrNoAddress      = errors.New("no address for the peer")
+	ErrUnauthorized   = errors.New("peer is not authorized")
 	ErrChildless      = errors.New("no child SA")
 )

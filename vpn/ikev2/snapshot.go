@@ -39,7 +39,14 @@ type SAInfo struct {
 	LastHeard     time.Time
 	Children      []ChildInfo
 	Tag           any
-	SupersededBy  SAID // another SA, when both routers began one at once; 0 when not
+	MOBIKE        bool          // both sides do RFC 4555
+	UDPEncap      bool          // children's ESP travels in UDP
+	PeerAddresses []netip.Addr  // more addresses of the peer's (MOBIKE)
+	Vendors       []string      // vendor IDs of the peer's that we know
+	Authorization string        // name of the authorization policy
+	Assigned      Configuration // what the peer was given and told
+	Received      Configuration // what the peer gave and told us
+	SupersededBy  SAID          // another SA, when both routers began one at once; 0 when not
 }
 
 // ChildInfo is one pair of Child SAs for show commands.

@@ -402,7 +402,7 @@ func decodeCP(b []byte) (Payload, error) {
 		if len(cp.Attributes) == MaxPayloads {
 			return nil, fmt.Errorf("attributes: %w", ErrCount)
 		}
-		cp.Attributes = append(cp.Attributes, CFGAttribute{binary.BigEndian.Uint16(b) & 0x7fff, b[4:n:n]})
+		cp.Attributes = append(cp.Attributes, CFGAttribute{CFGAttributeType(binary.BigEndian.Uint16(b) & 0x7fff), b[4:n:n]})
 		b = b[n:]
 	}
 	return cp, nil

@@ -163,7 +163,7 @@ func appendAddr(b []byte, a netip.Addr) []byte {
 func (p *CP) appendBody(b []byte) []byte {
 	b = append(b, uint8(p.CFG), 0, 0, 0)
 	for _, a := range p.Attributes {
-		b = binary.BigEndian.AppendUint16(b, a.Type&0x7fff)
+		b = binary.BigEndian.AppendUint16(b, uint16(a.Type)&0x7fff)
 		b = binary.BigEndian.AppendUint16(b, uint16(len(a.Value)))
 		b = append(b, a.Value...)
 	}

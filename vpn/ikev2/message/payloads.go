@@ -108,7 +108,7 @@ type CP struct {
 
 // CFGAttribute is one attribute of a configuration payload.
 type CFGAttribute struct {
-	Type  uint16
+	Type  CFGAttributeType
 	Value []byte
 }
 
