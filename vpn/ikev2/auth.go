@@ -41,12 +41,12 @@ func (sa *ikeSA) sendAuth() {
 		payloads = append(payloads, &message.Notify{Message: message.INITIAL_CONTACT})
 	}
 	payloads = append(payloads, auth)
-	child, ok := sa.hs.child.offerTo(sa, true)
-	if !ok {
-		s.fail("the child policy offers nothing", ErrConfig)
+	rest, err := sa.firstOffer()
+	if err != nil {
+		s.fail(err.Error(), ErrConfig)
 		return
 	}
-	payloads = append(payloads, child...)
+	payloads = append(payloads, rest...)
 	sa.sendID = 1
 	sa.request(ikeAuth{}, message.IKE_AUTH, sa.seal(message.IKE_AUTH, 1, false, payloads))
 }
@@ -54,17 +54,12 @@ func (sa *ikeSA) sendAuth() {
 // authRequest is the responder's side of IKE_AUTH.
 func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 	s, e := sa.s, sa.e
-	if p.idi == nil || p.sa == nil || p.tsi == nil || p.tsr == nil {
+	if p.idi == nil || !p.wholeChild() {
 		sa.invalidSyntax(d, h, "IKE_AUTH without IDi, SA or traffic selectors")
 		return
 	}
 	s.remoteID = identityOf(p.idi)
-	refuse := func(err error) {
-		s.authFailed(s.remoteID, err.Error())
-		sa.respond(d, h, []message.Payload{&message.Notify{Message: message.AUTHENTICATION_FAILED}})
-		s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
-		sa.finish()
-	}
+	refuse := func(err error) { sa.refuseAuth(d, h, err) }
 	var wanted Identity
 	if p.idr != nil {
 		wanted = identityOf(p.idr)
@@ -104,21 +99,21 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 		return
 	}
 	s.signed, s.verified = auth.Method, p.auth.Method
-	sa.uncount()
-	sa.ready()
-	s.up()
-	s.initialContact(p.notify(message.INITIAL_CONTACT) != nil)
-	payloads := append([]message.Payload{id}, certs...)
-	payloads = append(payloads, auth)
-	payloads = append(payloads, sa.answerChild(p, true, nil)...)
-	sa.clearHandshake()
-	sa.respond(d, h, payloads)
-	s.settleTwins()
+	sa.establish(d, h, p, append(append([]message.Payload{id}, certs...), auth))
+}
+
+// refuseAuth ends an attempt whose initiator is not who it should be, or may not have what it wants.
+func (sa *ikeSA) refuseAuth(d Datagram, h message.Header, err error) {
+	s := sa.s
+	s.authFailed(s.remoteID, err.Error())
+	sa.respond(d, h, []message.Payload{&message.Notify{Message: message.AUTHENTICATION_FAILED}})
+	s.end(fmt.Sprintf("authentication failed for peer %v (identity %v: %v)", s.remote, s.remoteID, err), sentinel(err, ErrAuthentication))
+	sa.finish()
 }
 
 // authResponse is the initiator's side of IKE_AUTH.
 func (sa *ikeSA) authResponse(p *parts) {
-	s, e, hs := sa.s, sa.e, sa.hs
+	s, e := sa.s, sa.e
 	if s.ended {
 		// Closed meanwhile. A peer that is established must be told.
 		if p.auth == nil {
@@ -167,14 +162,7 @@ func (sa *ikeSA) authResponse(p *parts) {
 	}
 	s.verified = p.auth.Method
 	s.confirmed = true
-	sa.ready()
-	s.up()
-	child := hs.child
-	hs.child = nil
-	sa.clearHandshake()
-	child.done(sa, p)
-	s.settleTwins()
-	sa.pump()
+	sa.established(p)
 }
 
 func (s *session) authFailed(id Identity, reason string) {
@@ -196,7 +184,7 @@ func (*tellFailure) begin(*ikeSA) ([]message.Payload, bool) {
 
 // sentinel is the package's error that err wraps.
 func sentinel(err, other error) error {
-	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
+	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrUnauthorized, ErrNoAddress, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
 		if errors.Is(err, s) {
 			return s
 		}
