@@ -105,6 +105,42 @@ func TestHelpAndCompletion(t *testing.T) {
 	}
 }
 
+func TestNamesThatThereAreAreHelpedWithAndCompleted(t *testing.T) {
+	tree := testTree()
+	tree.Names = func(keyword, arg string) []string {
+		switch {
+		case keyword == "vrf" && arg == "name":
+			return []string{"private-vrf", "public-vrf"}
+		case arg == "interface":
+			return []string{"GigabitEthernet1", "Virtual-Access1"}
+		}
+		return nil
+	}
+	for line, want := range map[string]string{
+		"show ip route vrf p":  "show ip route vrf p",
+		"show ip route vrf pu": "show ip route vrf public-vrf ",
+		"show interfaces vi":   "show interfaces Virtual-Access1 ",
+		"ping 1.2.3.4 so gi":   "ping 1.2.3.4 so GigabitEthernet1 ",
+	} {
+		if got := tree.Complete(line); got != want {
+			t.Errorf("%q completed to %q, want %q", line, got, want)
+		}
+	}
+	choices, err := tree.Help("show ip route vrf ")
+	if err != nil || len(choices) != 3 || choices[1].Word != "private-vrf" || choices[2].Word != "public-vrf" {
+		t.Errorf("help: %v %v", choices, err)
+	}
+}
+
+func TestAnInterfaceMayBeTwoWords(t *testing.T) {
+	for line, want := range map[string]string{"show interfaces Virtual-Access 1": "Virtual-Access1", "show int gi 0/1": "gi0/1", "ping 10.0.0.1 source lo 80 repeat 5": "lo80"} {
+		_, args, err := testTree().find(line)
+		if err != nil || args["interface"] != want {
+			t.Errorf("%q: %v %v", line, args, err)
+		}
+	}
+}
+
 type pipeRW struct {
 	io.Reader
 	io.Writer

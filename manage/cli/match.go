@@ -50,23 +50,41 @@ func fields(line string) []token {
 	return out
 }
 
-// walk follows the tokens from the root and returns the node that they reach and the arguments.
-func (t *Tree) walk(line string, toks []token) (*node, map[string]string, error) {
-	at := &t.root
-	args := map[string]string{}
-	for _, tok := range toks {
-		e, err := at.choose(tok.text)
+// path is what the tokens of a line lead to.
+type path struct {
+	at      *node
+	args    map[string]string
+	keyword string // the last one
+}
+
+// walk follows the tokens from the root.
+func (t *Tree) walk(line string, toks []token) (path, error) {
+	p := path{at: &t.root, args: map[string]string{}}
+	for i := 0; i < len(toks); i++ {
+		tok := toks[i]
+		e, err := p.at.choose(tok.text)
 		if err != "" {
-			return nil, nil, &SyntaxError{line, tok.col, err}
+			return p, &SyntaxError{line, tok.col, err}
 		}
 		if e.arg {
-			args[e.word] = tok.text
+			// "GigabitEthernet 1" is one name.
+			if e.word == "interface" && i+1 < len(toks) && letters(tok.text) && digit(toks[i+1].text) {
+				i++
+				tok.text += toks[i].text
+			}
+			p.args[e.word] = tok.text
 		} else {
-			args[e.word] = e.word
+			p.args[e.word] = e.word
+			p.keyword = e.word
 		}
-		at = e.to
+		p.at = e.to
 	}
-	return at, args, nil
+	return p, nil
+}
+
+func letters(s string) bool { return s != "" && !strings.ContainsAny(s, "0123456789:.") }
+func digit(s string) bool {
+	return s != "" && s[0] >= '0' && s[0] <= '9' && !strings.ContainsAny(s, ":.")
 }
 
 // choose finds the edge for a word: the exact keyword, else the only keyword it begins, else an argument.
@@ -102,14 +120,14 @@ func (n *node) choose(word string) (edge, string) {
 // find resolves a line to its command.
 func (t *Tree) find(line string) (*Command, map[string]string, error) {
 	toks := fields(line)
-	at, args, err := t.walk(line, toks)
+	p, err := t.walk(line, toks)
 	if err != nil {
 		return nil, nil, err
 	}
-	if at.cmd == nil {
-		return nil, nil, &SyntaxError{line, len(line), "% Incomplete command: next may be " + strings.Join(at.nextWords(), ", ")}
+	if p.at.cmd == nil {
+		return nil, nil, &SyntaxError{line, len(line), "% Incomplete command: next may be " + strings.Join(p.at.nextWords(), ", ")}
 	}
-	return at.cmd, args, nil
+	return p.at.cmd, p.args, nil
 }
 
 func (n *node) nextWords() []string {
@@ -128,25 +146,30 @@ func (n *node) nextWords() []string {
 // Choice is one possible next word with its help.
 type Choice struct{ Word, Help string }
 
-// Help lists what may follow the line: after a blank the next words, else the words that the last one begins. "<cr>"
-// stands for the end of the line.
+// Help lists what may follow the line: after a blank the next words, else the words that the last one begins, names
+// that there are for an argument included. "<cr>" stands for the end of the line.
 func (t *Tree) Help(line string) ([]Choice, error) {
 	toks := fields(line)
 	partial := ""
 	if len(toks) > 0 && !strings.HasSuffix(line, " ") {
-		partial = strings.ToLower(toks[len(toks)-1].text)
+		partial = toks[len(toks)-1].text
 		toks = toks[:len(toks)-1]
 	}
-	at, _, err := t.walk(line, toks)
+	p, err := t.walk(line, toks)
 	if err != nil {
 		return nil, err
 	}
 	var out []Choice
-	for _, e := range at.edges {
+	for _, e := range p.at.edges {
 		word := e.word
 		if e.arg {
 			word = "<" + word + ">"
-		} else if !strings.HasPrefix(word, partial) || partial != "" && len(partial) < e.least {
+			for _, name := range t.names(p.keyword, e.word) {
+				if hasPrefixFold(name, partial) {
+					out = append(out, Choice{name, ""})
+				}
+			}
+		} else if !hasPrefixFold(word, partial) || partial != "" && len(partial) < e.least {
 			continue
 		}
 		help := t.words[word]
@@ -155,11 +178,31 @@ func (t *Tree) Help(line string) ([]Choice, error) {
 		}
 		out = append(out, Choice{word, help})
 	}
-	slices.SortFunc(out, func(a, b Choice) int { return strings.Compare(a.Word, b.Word) })
-	if partial == "" && at.cmd != nil {
+	slices.SortStableFunc(out, func(a, b Choice) int { return strings.Compare(a.Word, b.Word) })
+	out = slices.CompactFunc(out, func(a, b Choice) bool { return a.Word == b.Word })
+	if partial == "" && p.at.cmd != nil {
 		out = append(out, Choice{"<cr>", ""})
 	}
 	return out, nil
+}
+
+// names are those that there are for an argument, fit to be typed.
+func (t *Tree) names(keyword, arg string) []string {
+	if t.Names == nil {
+		return nil
+	}
+	var out []string
+	for _, n := range t.Names(keyword, arg) {
+		if strings.ContainsAny(n, " \t") {
+			n = `"` + n + `"`
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // Complete returns the line with its last word completed as far as it is unambiguous.
@@ -179,13 +222,13 @@ func (t *Tree) Complete(line string) string {
 	}
 	common := words[0]
 	for _, w := range words[1:] {
-		for !strings.HasPrefix(w, common) {
+		for !hasPrefixFold(w, common) {
 			common = common[:len(common)-1]
 		}
 	}
 	toks := fields(line)
 	last := toks[len(toks)-1]
-	if len(common) < len(last.text) {
+	if len(common) < len(last.text) || strings.HasPrefix(line[last.col:], `"`) {
 		return line
 	}
 	line = line[:last.col] + common
