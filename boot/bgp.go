@@ -28,10 +28,10 @@ func bgpConfig(c *config.Config) (bgp.Config, error) {
 	b := c.BGP
 	out := bgp.Config{AS: b.AS, RouterID: routerID(c), Networks: b.Network, MaximumPaths: b.MaximumPaths, MaximumPathsIBGP: b.MaximumPaths,
 		Quiet: !b.LogNeighborChanges}
-	if b.Redistribute.Connected {
+	if b.Redistribute.Connected.Enabled {
 		out.Redistribute = append(out.Redistribute, rib.Connected)
 	}
-	if b.Redistribute.Static {
+	if b.Redistribute.Static.Enabled {
 		out.Redistribute = append(out.Redistribute, rib.Static)
 	}
 	families := func(n *bgp.Neighbor) {
@@ -67,7 +67,7 @@ func bgpNeighbor(c *config.Config, p *config.Peer) (bgp.Neighbor, error) {
 	n := bgp.Neighbor{Address: p.Address, Group: p.Group, RemoteAS: p.RemoteAS, Description: p.Description, EBGPMultihop: p.EBGPMultihop,
 		TTLSecurity: p.TTLSecurity, Password: p.Password.Reveal(), NextHopSelf: p.NextHopSelf, NextHopUnchanged: p.NextHopUnchanged,
 		RouteReflectorClient: p.RouteReflectorClient, AllowASIn: p.AllowASIn, ASOverride: p.ASOverride, Passive: p.Passive, Shutdown: p.Shutdown,
-		MaximumPrefix: p.MaximumPrefix,
+		MaximumPrefix: p.MaximumPrefix.Limit,
 		Timers:        bgp.Timers{Keepalive: p.Timers.Keepalive, Hold: p.Timers.Hold, ConnectRetry: p.Timers.ConnectRetry, NoHold: p.Timers.Hold == 0}}
 	if !p.UpdateSource.IsZero() {
 		a, ok := localAddress(c, p.UpdateSource, p.Address)

@@ -5,23 +5,45 @@ import (
 	"time"
 )
 
-// BGP is the speaker of one autonomous system.
+// BGP is the speaker of one autonomous system, in the routing table `default` and in those of VRF.
 type BGP struct {
 	// The router's autonomous system.
 	AS uint32 `toml:"as" required:"true" range:"1..4294967295" example:"65012"`
-	// Router ID; the highest Loopback IPv4 address when not given, then the highest of the other interfaces.
+	// Write a log line when a neighbour comes or goes.
+	LogNeighborChanges bool `toml:"log-neighbor-changes" default:"true"`
+	// How many neighbours that are not listed may be connected at once, in all routing tables together.
+	ListenLimit int `toml:"listen-limit" default:"100" range:"1..5000"`
+	// Compare the MED of paths from different neighbouring autonomous systems, too.
+	AlwaysCompareMED bool `toml:"always-compare-med"`
+	// Compare the MED of all paths from one neighbouring autonomous system before anything else is compared, so that the
+	// order in which they came does not matter.
+	DeterministicMED bool `toml:"deterministic-med"`
+	// Between equal external paths prefer the lower router ID rather than the older path.
+	CompareRouterID bool `toml:"compare-routerid"`
+	BGPInstance
+	// The same autonomous system in other routing tables, by the VRF's name. Nothing passes from one to another.
+	VRF map[string]*BGPInstance `toml:"vrf" key:"NAME"`
+}
+
+// BGPInstance is BGP in one routing table.
+type BGPInstance struct {
+	Name string `toml:"-"` // the VRF; empty for `default`
+	// Router ID. When not given: that of `[bgp]` (for a VRF), then the highest Loopback IPv4 address of the routing table, then
+	// the highest of its other interfaces.
 	RouterID netip.Addr `toml:"router-id" family:"4" example:"\"192.168.33.3\""`
 	// Prefixes to announce while the routing table has exactly them. IPv4 and IPv6.
 	Network []netip.Prefix `toml:"network" example:"[\"192.168.33.3/32\"]"`
 	// What else is announced.
 	Redistribute Redistribute `toml:"redistribute" layout:"inline"`
+	// Summaries: announced while the BGP table has something within them.
+	Aggregate []*Aggregate `toml:"aggregate" layout:"inline" example:"[{ prefix = \"10.0.0.0/8\", summary-only = true }]"`
+	// Let default routes be redistributed, too.
+	DefaultInformationOriginate bool `toml:"default-information-originate"`
 	// Timers of neighbours that have none of their own.
 	Timers BGPTimers `toml:"timers" layout:"inline"`
 	// How many equal paths are used.
 	MaximumPaths int `toml:"maximum-paths" default:"1" range:"1..32"`
-	// Write a log line when a neighbour comes or goes.
-	LogNeighborChanges bool `toml:"log-neighbor-changes" default:"true"`
-	// Settings shared by neighbours, by name.
+	// Settings shared by neighbours, by name. Each routing table has its own groups.
 	PeerGroup map[string]*PeerGroup `toml:"peer-group" key:"NAME"`
 	// Neighbours by address.
 	Neighbor map[netip.Addr]*Neighbor `toml:"neighbor" key:"ADDRESS"`
@@ -29,12 +51,66 @@ type BGP struct {
 	Listen []*Listen `toml:"listen"`
 }
 
+// VRFName is the routing table that the instance speaks for.
+func (b *BGPInstance) VRFName() string {
+	if b.Name == "" {
+		return DefaultVRF
+	}
+	return b.Name
+}
+
+// Instance is the BGP of a routing table, or nil.
+func (b *BGP) Instance(vrf string) *BGPInstance {
+	if b == nil {
+		return nil
+	}
+	if vrf == DefaultVRF {
+		return &b.BGPInstance
+	}
+	return b.VRF[vrf]
+}
+
+// Instances lists the BGP of every routing table, `default` first.
+func (b *BGP) Instances() []*BGPInstance {
+	if b == nil {
+		return nil
+	}
+	out := []*BGPInstance{&b.BGPInstance}
+	for _, name := range Names(b.VRF) {
+		out = append(out, b.VRF[name])
+	}
+	return out
+}
+
 // Redistribute announces routes of other sources.
 type Redistribute struct {
 	// Connected prefixes.
-	Connected bool `toml:"connected"`
-	// Static routes.
-	Static bool `toml:"static"`
+	Connected RedistributeSource `toml:"connected" layout:"inline" example:"{ route-map = \"LOOPBACKS\" }"`
+	// Static routes, and those that IKE has installed.
+	Static RedistributeSource `toml:"static" layout:"inline" example:"true"`
+}
+
+// RedistributeSource is `true`, or a table that says more.
+type RedistributeSource struct {
+	Enabled bool `toml:"-"`
+	// Announce only what this route map permits, with what it sets.
+	RouteMap string `toml:"route-map" ref:"route-map" example:"\"LOOPBACKS\""`
+	// MED of what is announced.
+	Metric *uint32 `toml:"metric" example:"5"`
+}
+
+func (RedistributeSource) short() string { return "Enabled" }
+
+// Aggregate is one summary.
+type Aggregate struct {
+	// The prefix that is announced.
+	Prefix netip.Prefix `toml:"prefix" required:"true" example:"\"10.0.0.0/8\""`
+	// Do not announce what lies within it.
+	SummaryOnly bool `toml:"summary-only"`
+	// Tell the autonomous systems of what lies within it, as a set.
+	ASSet bool `toml:"as-set"`
+	// What this route map sets becomes the summary's.
+	AttributeMap string `toml:"attribute-map" ref:"route-map" example:"\"SUMMARY\""`
 }
 
 // BGPTimers are the timers of a session.
@@ -92,9 +168,79 @@ type PeerSettings struct {
 	Passive *bool `toml:"passive" implied:"false"`
 	// Keep the session down.
 	Shutdown *bool `toml:"shutdown" implied:"false"`
-	// Close the session when it announces more prefixes than this; 0 takes any number.
-	MaximumPrefix *uint32 `toml:"maximum-prefix" implied:"0" example:"1000"`
+	// What to do when it announces more prefixes than this: the number alone closes the session. 0 takes any number.
+	MaximumPrefix *MaximumPrefix `toml:"maximum-prefix" layout:"inline" example:"{ limit = 1000, threshold = 80, restart = \"5m\" }"`
+	// Prefixes that may pass.
+	PrefixList PeerPrefixList `toml:"prefix-list" layout:"inline" example:"{ in = \"FROM-SPOKES\", out = \"TO-SPOKES\" }"`
+	// Route maps that what passes goes through.
+	RouteMap PeerRouteMap `toml:"route-map" layout:"inline" example:"{ out = \"TO-SPOKES\" }"`
+	// Announce a default route, whether the routing table has one or not.
+	DefaultOriginate *DefaultOriginate `toml:"default-originate" layout:"inline" example:"true"`
+	// Keep what the neighbour announces as it came, so that it can be shown, and policies can change without asking again.
+	SoftReconfigurationInbound *bool `toml:"soft-reconfiguration-inbound" implied:"false"`
+	// Families to talk about. When not given: that of the session's addresses, and both when `network` has prefixes of the other.
+	AddressFamily []AddressFamily `toml:"address-family" example:"[\"ipv4\", \"ipv6\"]"`
+	// Send communities.
+	SendCommunity *bool `toml:"send-community" implied:"false"`
+	// Weight of paths from this neighbour: the highest wins, before anything else is compared. It stays in this router.
+	Weight *uint16 `toml:"weight" implied:"0" example:"100"`
+	// Take private AS numbers out of what is announced to an external neighbour.
+	RemovePrivateAS *bool `toml:"remove-private-as" implied:"false"`
+	// Like `next-hop-self`, for routes that are reflected as well.
+	NextHopSelfAll *bool `toml:"next-hop-self-all" implied:"false"`
+	// Let an external neighbour with `ebgp-multihop = 1` have an address of no connected subnet, such as its Loopback's.
+	DisableConnectedCheck *bool `toml:"disable-connected-check" implied:"false"`
 }
+
+// MaximumPrefix is a limit of what a neighbour may announce: a number, or a table that says more.
+type MaximumPrefix struct {
+	// How many prefixes; 0 takes any number.
+	Limit uint32 `toml:"limit" required:"true" zero:"allowed" example:"1000"`
+	// Write a log line at this part of the limit.
+	Threshold uint8 `toml:"threshold" default:"75" unit:"per cent" range:"1..100"`
+	// Let the neighbour come back after this time; 0 leaves the session closed until it is cleared.
+	Restart time.Duration `toml:"restart" default:"0s" range:"0s,1m..65535m" example:"\"5m\""`
+	// Only write the log lines.
+	WarningOnly bool `toml:"warning-only"`
+}
+
+func (MaximumPrefix) short() string { return "Limit" }
+
+// PeerPrefixList names the prefix lists of both directions.
+type PeerPrefixList struct {
+	// What is accepted.
+	In string `toml:"in" ref:"prefix-list" example:"\"FROM-SPOKES\""`
+	// What is announced.
+	Out string `toml:"out" ref:"prefix-list" example:"\"TO-SPOKES\""`
+}
+
+// PeerRouteMap names the route maps of both directions.
+type PeerRouteMap struct {
+	// For what is accepted.
+	In string `toml:"in" ref:"route-map" example:"\"FROM-SPOKES\""`
+	// For what is announced.
+	Out string `toml:"out" ref:"route-map" example:"\"TO-SPOKES\""`
+}
+
+// DefaultOriginate is `true`, or a table that says more.
+type DefaultOriginate struct {
+	Enabled bool `toml:"-"`
+	// Announce it only while the BGP table has a route that this route map permits, with what the map sets.
+	RouteMap string `toml:"route-map" ref:"route-map" example:"\"WHEN\""`
+}
+
+func (DefaultOriginate) short() string { return "Enabled" }
+
+// AddressFamily is a family that a session talks about.
+type AddressFamily string
+
+const (
+	FamilyIPv4 AddressFamily = "ipv4"
+	FamilyIPv6 AddressFamily = "ipv6"
+)
+
+// Values lists what may be written.
+func (AddressFamily) Values() []string { return []string{string(FamilyIPv4), string(FamilyIPv6)} }
 
 // PeerTimers are timers of one neighbour or group; nil ones are inherited.
 type PeerTimers struct {
@@ -112,7 +258,7 @@ type Listen struct {
 	Range netip.Prefix `toml:"range" required:"true" example:"\"10.10.10.0/24\""`
 	// The group whose settings they get.
 	PeerGroup string `toml:"peer-group" required:"true" ref:"bgp.peer-group" example:"\"SPOKES\""`
-	// How many at once.
+	// How many at once from this range; `[bgp] listen-limit` counts, too.
 	Limit int `toml:"limit" default:"100" range:"1..5000"`
 }
 
@@ -134,11 +280,22 @@ type Peer struct {
 	ASOverride           bool
 	Passive              bool
 	Shutdown             bool
-	MaximumPrefix        uint32
+	MaximumPrefix        MaximumPrefix // Limit 0 is none
+	PrefixList           PeerPrefixList
+	RouteMap             PeerRouteMap
+	DefaultOriginate     DefaultOriginate
+	AddressFamily        []AddressFamily // empty: what the addresses and networks need
+
+	SoftReconfigurationInbound bool
+	SendCommunity              bool
+	Weight                     uint16
+	RemovePrivateAS            bool
+	NextHopSelfAll             bool
+	DisableConnectedCheck      bool
 }
 
 // Peer resolves a listed neighbour.
-func (b *BGP) Peer(n *Neighbor) Peer {
+func (b *BGPInstance) Peer(n *Neighbor) Peer {
 	p := b.GroupPeer(n.PeerGroup)
 	p.Address = n.Address
 	p.apply(&n.PeerSettings)
@@ -146,7 +303,7 @@ func (b *BGP) Peer(n *Neighbor) Peer {
 }
 
 // GroupPeer resolves a group alone: what a neighbour accepted by a listen range gets.
-func (b *BGP) GroupPeer(group string) Peer {
+func (b *BGPInstance) GroupPeer(group string) Peer {
 	p := Peer{Group: group, EBGPMultihop: 1, Timers: b.Timers}
 	if g := b.PeerGroup[group]; g != nil {
 		p.apply(&g.PeerSettings)
@@ -186,10 +343,30 @@ func (p *Peer) apply(s *PeerSettings) {
 	set(&p.Passive, s.Passive)
 	set(&p.Shutdown, s.Shutdown)
 	set(&p.MaximumPrefix, s.MaximumPrefix)
+	over(&p.PrefixList.In, s.PrefixList.In)
+	over(&p.PrefixList.Out, s.PrefixList.Out)
+	over(&p.RouteMap.In, s.RouteMap.In)
+	over(&p.RouteMap.Out, s.RouteMap.Out)
+	set(&p.DefaultOriginate, s.DefaultOriginate)
+	if len(s.AddressFamily) > 0 {
+		p.AddressFamily = s.AddressFamily
+	}
+	set(&p.SoftReconfigurationInbound, s.SoftReconfigurationInbound)
+	set(&p.SendCommunity, s.SendCommunity)
+	set(&p.Weight, s.Weight)
+	set(&p.RemovePrivateAS, s.RemovePrivateAS)
+	set(&p.NextHopSelfAll, s.NextHopSelfAll)
+	set(&p.DisableConnectedCheck, s.DisableConnectedCheck)
 }
 
 func set[T any](dst *T, src *T) {
 	if src != nil {
 		*dst = *src
+	}
+}
+
+func over(dst *string, src string) {
+	if src != "" {
+		*dst = src
 	}
 }

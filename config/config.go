@@ -20,12 +20,26 @@ type Config struct {
 	// Routing tables beside `default`, by name.
 	VRF map[string]*VRF `toml:"vrf" key:"NAME"`
 	// Interfaces by their full IOS-style names: GigabitEthernet1, GigabitEthernet0/0/0, TenGigabitEthernet1/0, Ethernet1/0,
-	// Loopback10, Tunnel0.
+	// Loopback10, Tunnel0, Virtual-Template1.
 	Interface map[string]*Interface `toml:"interface" key:"NAME"`
 	// IKEv2: who may talk, with which keys.
 	IKEv2 IKEv2 `toml:"ikev2"`
 	// IPsec: how the traffic is protected.
 	IPsec IPsec `toml:"ipsec"`
+	// Certificates: whose are trusted, and which are this router's own.
+	PKI PKI `toml:"pki"`
+	// Addresses that authorization policies give away, by name.
+	Pool map[string]*Pool `toml:"pool" key:"NAME"`
+	// Lists of prefixes that authorization policies tell their peers of.
+	AccessList map[string]*AccessList `toml:"access-list" key:"NAME"`
+	// Lists of prefixes for BGP, by name.
+	PrefixList map[string]*PrefixList `toml:"prefix-list" key:"NAME"`
+	// Lists of AS paths for route maps, by name.
+	ASPathList map[string]*ASPathList `toml:"as-path-list" key:"NAME"`
+	// Lists of communities for route maps, by name.
+	CommunityList map[string]*CommunityList `toml:"community-list" key:"NAME"`
+	// What is done with BGP's routes, by name.
+	RouteMap map[string]*RouteMap `toml:"route-map" key:"NAME"`
 	// Static routes, in file order.
 	Route []*Route `toml:"route"`
 	// The BGP speaker. There is none without this table.
@@ -39,6 +53,8 @@ type VRF struct {
 	Name string `toml:"-"`
 	// Free text.
 	Description string `toml:"description" example:"\"towards the provider\""`
+	// Route distinguisher: `ASN:NUMBER` or `ADDRESS:NUMBER`. It is shown with the VRF's BGP table, and tells VRFs apart.
+	RD string `toml:"rd" example:"\"65000:7\""`
 }
 
 // DefaultVRF is the routing table that always exists.

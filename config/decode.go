@@ -173,7 +173,25 @@ func (d *decoder) field(n *node, s scope, f *field, v reflect.Value) {
 	case t.Kind() == reflect.Map:
 		d.names(n, s, f, v)
 	default:
+		d.shortTable(n, s, v)
+	}
+}
+
+// shortTable fills a struct from a table, or from the one value that may stand for it.
+func (d *decoder) shortTable(n *node, s scope, v reflect.Value) {
+	short := shortOf(v.Type())
+	switch {
+	case short == nil:
 		d.table(n, s, v)
+	case n.kind == tableNode:
+		if short.name == "" {
+			v.FieldByIndex(short.index).SetBool(true)
+		}
+		d.table(n, s, v)
+	case n.kind == boolNode || short.name != "":
+		d.plain(n, s, short, v.FieldByIndex(short.index))
+	default:
+		d.errorf(n.pos, s, "expected true, false or a table { … }, got %s", describe(n))
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // documentation all go by the same fields.
 //
 //	toml      the key
-//	required  "true": the key must be there
+//	required  "true": the key must be there; zero: "allowed" when nothing is a value, too
 //	default   the value that New, Parse and Default fill in, as it would be written without quotes
 //	implied   what counts when the key is missing, but is not filled in (it depends on something else)
 //	unit      what a number counts
@@ -24,6 +24,7 @@ import (
 //	only      the kinds of interface that may have the key
 //	prefix    "host": bits behind the length may be set; "bare": the length may be missing
 //	family    "4": an IPv4 address
+//	secret    "file": not to be written down in the configuration itself
 //	layout    "inline": written as { … }
 //	key       what the keys of a map are, for the documentation
 //	example   a value in TOML
@@ -97,15 +98,38 @@ var (
 	localType    = reflect.TypeFor[Local]()
 	espType      = reflect.TypeFor[ESP]()
 	mcastType    = reflect.TypeFor[MulticastMap]()
+	fileType     = reflect.TypeFor[File]()
+	rangeType    = reflect.TypeFor[AddressRange]()
+	nameType     = reflect.TypeFor[NameMatch]()
+	commType     = reflect.TypeFor[Community]()
 )
 
 // leaf reports whether a struct or slice type is a value of its own rather than a table or list.
 func leaf(t reflect.Type) bool {
 	switch t {
-	case addrType, prefixType, macType, secretType, pskType, keyLogType, localType, espType, mcastType:
+	case addrType, prefixType, macType, secretType, pskType, keyLogType, localType, espType, mcastType, fileType, rangeType, nameType:
 		return true
 	}
 	return t.Kind() != reflect.Struct && t.Kind() != reflect.Slice && t.Kind() != reflect.Map && t.Kind() != reflect.Pointer
+}
+
+// shorthand is a table that may be written as one value: that of the field it names. A field that is no key itself (Enabled)
+// is true when there is a table.
+type shorthand interface{ short() string }
+
+// shortOf is the field that a value alone fills, or nil.
+func shortOf(t reflect.Type) *field {
+	s, ok := reflect.Zero(t).Interface().(shorthand)
+	if !ok {
+		return nil
+	}
+	sf, _ := t.FieldByName(s.short())
+	for _, f := range fieldsOf(t) {
+		if f.index[0] == sf.Index[0] {
+			return f
+		}
+	}
+	return &field{id: t.Name() + "." + sf.Name, index: sf.Index, typ: sf.Type, tag: sf.Tag}
 }
 
 type enum interface{ Values() []string }

@@ -15,6 +15,12 @@ type IKEv2 struct {
 	Keyring map[string]*Keyring `toml:"keyring" key:"NAME"`
 	// What is done with whom.
 	Profile map[string]*IKEProfile `toml:"profile" key:"NAME"`
+	// What a peer is given, by name.
+	AuthorizationPolicy map[string]*AuthorizationPolicy `toml:"authorization-policy" key:"NAME"`
+	// How the name of a peer's authorization policy is made of its identity.
+	NameMangler map[string]*NameMangler `toml:"name-mangler" key:"NAME"`
+	// Let peers move to another address without a new SA (RFC 4555).
+	MOBIKE bool `toml:"mobike" default:"true"`
 	// Ask for a cookie when this many IKE SAs are half open; 0 never asks.
 	CookieChallenge int `toml:"cookie-challenge" default:"100" range:"0..1000"`
 	// Limits.
@@ -165,6 +171,18 @@ type IKEProfile struct {
 	Authentication IKEAuthentication `toml:"authentication" layout:"inline"`
 	// Where the pre-shared keys are.
 	Keyring string `toml:"keyring" ref:"ikev2.keyring" example:"\"IKEV2-KEYRING\""`
+	// The key of peers that the keyring has none for (IOS: `authentication … pre-share key`); as in a keyring.
+	PreSharedKey PreSharedKey `toml:"pre-shared-key" example:"{ file = \"psk.txt\" }"`
+	// Where this router's certificate is, and who may sign the peer's. All trustpoints when none is given.
+	Trustpoint []string `toml:"trustpoint" ref:"pki.trustpoint" example:"[\"CA\"]"`
+	// Number of the Virtual-Template that an interface is made of for each peer; 0 is none.
+	VirtualTemplate int `toml:"virtual-template" default:"0" range:"0..2147483647" example:"1"`
+	// `auto` takes GRE or IPsec tunnel mode from what the peer offers, `tunnel` only the template's own mode.
+	VirtualTemplateMode VirtualTemplateMode `toml:"virtual-template-mode" default:"auto"`
+	// Which authorization policy a peer gets. Without it the peer's questions about its configuration are not answered.
+	Authorization IKEAuthorization `toml:"authorization" layout:"inline"`
+	// What is exchanged of addresses and routes.
+	ConfigExchange ConfigExchange `toml:"config-exchange" layout:"inline"`
 	// Dead peer detection; `[ikev2.dpd]` when not given.
 	DPD *DPD `toml:"dpd" layout:"inline" example:"{ interval = 30, retry = 5, mode = \"on-demand\" }"`
 	// How long an IKE SA lives; it is rekeyed before.
@@ -181,6 +199,8 @@ type IKEProfileMatch struct {
 	Address MatchAddress `toml:"address" layout:"inline"`
 	// The VRF of the outer packets; `"any"` is every one.
 	FVRF string `toml:"fvrf" default:"default" ref:"vrf" words:"any"`
+	// Certificate maps; the peer's certificate must fit one of them.
+	Certificate []string `toml:"certificate" ref:"pki.certificate-map" example:"[\"SPOKES\"]"`
 }
 
 // MatchIdentity matches identities.
@@ -205,6 +225,8 @@ type Identity struct {
 	Email string `toml:"email" example:"\"spoke2@example.com\""`
 	// ID_KEY_ID.
 	KeyID string `toml:"key-id" example:"\"site-17\""`
+	// ID_DER_ASN1_DN: the subject of this router's certificate (IOS: `identity local dn`).
+	Certificate bool `toml:"certificate"`
 }
 
 // IKEAuthentication is how both sides prove who they are.
@@ -213,15 +235,51 @@ type IKEAuthentication struct {
 	Local AuthMethod `toml:"local" default:"pre-share"`
 	// The peer: any of these.
 	Remote []AuthMethod `toml:"remote" default:"pre-share"`
+	// How an RSA key signs. Of peers both are accepted.
+	RSAPadding RSAPadding `toml:"rsa-padding" default:"pkcs1"`
 }
 
 // AuthMethod is a proof of identity.
 type AuthMethod string
 
-const PreShare AuthMethod = "pre-share"
+const (
+	PreShare   AuthMethod = "pre-share"
+	RSASig     AuthMethod = "rsa-sig"
+	ECDSASig   AuthMethod = "ecdsa-sig"
+	Ed25519Sig AuthMethod = "ed25519-sig"
+)
 
 // Values lists what may be written.
-func (AuthMethod) Values() []string { return []string{string(PreShare)} }
+func (AuthMethod) Values() []string {
+	return []string{string(PreShare), string(RSASig), string(ECDSASig), string(Ed25519Sig)}
+}
+
+// Signature reports whether a certificate is needed.
+func (m AuthMethod) Signature() bool { return m != PreShare }
+
+// RSAPadding is how RSA signs.
+type RSAPadding string
+
+const (
+	PKCS1 RSAPadding = "pkcs1"
+	PSS   RSAPadding = "pss"
+)
+
+// Values lists what may be written.
+func (RSAPadding) Values() []string { return []string{string(PKCS1), string(PSS)} }
+
+// VirtualTemplateMode says what a template's interfaces may be.
+type VirtualTemplateMode string
+
+const (
+	TemplateAuto   VirtualTemplateMode = "auto"
+	TemplateTunnel VirtualTemplateMode = "tunnel"
+)
+
+// Values lists what may be written.
+func (VirtualTemplateMode) Values() []string {
+	return []string{string(TemplateAuto), string(TemplateTunnel)}
+}
 
 // PreSharedKey is the key of each direction; most often the same one.
 type PreSharedKey struct {

@@ -3,9 +3,10 @@ package config
 import (
 	"net"
 	"net/netip"
+	"strings"
 )
 
-// Interface is an Ethernet, Loopback or Tunnel interface; its name's type word says which, and which keys it may have.
+// Interface is an Ethernet, Loopback, Tunnel or Virtual-Template interface; its name's type word says which, and which keys it may have.
 type Interface struct {
 	Name string `toml:"-"`
 	// Free text.
@@ -15,7 +16,9 @@ type Interface struct {
 	// The routing table that the interface belongs to (IOS: `vrf forwarding`).
 	VRF string `toml:"vrf" default:"default" ref:"vrf"`
 	// IPv4 and IPv6 addresses with the length of their subnet. The first IPv4 address is the primary one.
-	Address []netip.Prefix `toml:"address" prefix:"host" example:"[\"172.16.3.3/24\", \"2001:db8:3::3/64\"]"`
+	Address []netip.Prefix `toml:"address" prefix:"host" only:"ethernet,loopback,tunnel" example:"[\"172.16.3.3/24\", \"2001:db8:3::3/64\"]"`
+	// Use the addresses of this interface of the same routing table, most often a Loopback, instead of own ones.
+	Unnumbered string `toml:"unnumbered" only:"tunnel,virtual-template" ref:"interface" example:"\"Loopback1001\""`
 	// Ethernet: bind the NIC that has this MAC address, instead of the next one in PCI order.
 	MAC net.HardwareAddr `toml:"mac" only:"ethernet" example:"\"52:54:00:12:34:56\""`
 	// The largest packet that the link carries. Ethernet 1500 and Loopback 1514 when not given; a tunnel's follows from its path.
@@ -26,19 +29,20 @@ type Interface struct {
 	TCPAdjustMSS int `toml:"tcp-adjust-mss" default:"0" unit:"bytes" range:"0,500..65495" example:"1360"`
 
 	// What the tunnel carries and how many far ends it has.
-	Mode TunnelMode `toml:"mode" default:"gre ip" only:"tunnel"`
-	// Where the tunnel's outer packets come from: an interface's name or one of the router's addresses.
-	Source Local `toml:"source" only:"tunnel" example:"\"GigabitEthernet1\""`
+	Mode TunnelMode `toml:"mode" default:"gre ip" only:"tunnel,virtual-template"`
+	// Where the tunnel's outer packets come from: an interface's name or one of the router's addresses. A template without it
+	// takes peers that call any address of `tunnel-vrf`.
+	Source Local `toml:"source" only:"tunnel,virtual-template" example:"\"GigabitEthernet1\""`
 	// The far end of a point-to-point tunnel. Without it the tunnel takes whoever the protection lets in.
 	Destination netip.Addr `toml:"destination" only:"tunnel" example:"\"172.16.1.1\""`
 	// GRE key; both ends must agree.
-	Key *uint32 `toml:"key" only:"tunnel" example:"100"`
+	Key *uint32 `toml:"key" only:"tunnel,virtual-template" example:"100"`
 	// TTL (hop limit) of the outer packets.
-	TTL uint8 `toml:"ttl" default:"255" range:"1..255" only:"tunnel"`
+	TTL uint8 `toml:"ttl" default:"255" range:"1..255" only:"tunnel,virtual-template"`
 	// IPsec profile that protects the tunnel. A protected tunnel carries nothing in clear, ever.
-	Protection string `toml:"protection" only:"tunnel" ref:"ipsec.profile" example:"\"IPSEC-IKEV2\""`
+	Protection string `toml:"protection" only:"tunnel,virtual-template" ref:"ipsec.profile" example:"\"IPSEC-IKEV2\""`
 	// The routing table of the outer packets (IOS: `tunnel vrf`).
-	TunnelVRF string `toml:"tunnel-vrf" default:"default" only:"tunnel" ref:"vrf"`
+	TunnelVRF string `toml:"tunnel-vrf" default:"default" only:"tunnel,virtual-template" ref:"vrf"`
 	// NHRP on a GRE tunnel.
 	NHRP *NHRP `toml:"nhrp" only:"tunnel"`
 }
@@ -52,18 +56,34 @@ const (
 	GREIPv6       TunnelMode = "gre ipv6"
 	IPsecIPv4     TunnelMode = "ipsec ipv4"
 	IPsecIPv6     TunnelMode = "ipsec ipv6"
+
+	IPsecIPv4OverlayV6 TunnelMode = "ipsec ipv4 v6-overlay"
+	IPsecIPv6OverlayV4 TunnelMode = "ipsec ipv6 v4-overlay"
+	IPsecDual          TunnelMode = "ipsec dual-overlay"
 )
 
 // Values lists what may be written.
 func (TunnelMode) Values() []string {
-	return []string{string(GREMultipoint), string(GREIP), string(GREIPv6), string(IPsecIPv4), string(IPsecIPv6)}
+	return []string{string(GREMultipoint), string(GREIP), string(GREIPv6), string(IPsecIPv4), string(IPsecIPv6),
+		string(IPsecIPv4OverlayV6), string(IPsecIPv6OverlayV4), string(IPsecDual)}
 }
 
 // GRE reports whether packets have a GRE header.
 func (m TunnelMode) GRE() bool { return m == GREMultipoint || m == GREIP || m == GREIPv6 }
 
 // VTI reports whether the tunnel carries IP straight in IPsec tunnel mode.
-func (m TunnelMode) VTI() bool { return m == IPsecIPv4 || m == IPsecIPv6 }
+func (m TunnelMode) VTI() bool { return strings.HasPrefix(string(m), "ipsec ") }
+
+// Overlay says which families a VTI carries inside: the one of its name, or what follows it.
+func (m TunnelMode) Overlay() (v4, v6 bool) {
+	switch m {
+	case IPsecIPv4, IPsecIPv6OverlayV4:
+		return true, false
+	case IPsecIPv6, IPsecIPv4OverlayV6:
+		return false, true
+	}
+	return true, true
+}
 
 // Local names one of the router's own addresses: by interface, or directly. The zero Local is not set.
 type Local struct {

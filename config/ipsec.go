@@ -65,6 +65,8 @@ type IPsecProfile struct {
 	IdleTime time.Duration `toml:"idle-time" default:"0s" range:"0s,1s..24h" example:"120"`
 	// Replay protection.
 	Replay Replay `toml:"replay" layout:"inline"`
+	// Never begin: wait for the peer to negotiate.
+	ResponderOnly bool `toml:"responder-only"`
 	// Offer extended (64-bit) sequence numbers first.
 	ESN bool `toml:"esn"`
 }

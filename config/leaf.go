@@ -17,11 +17,19 @@ import (
 func (d *decoder) leaf(n *node, s scope, f *field, v reflect.Value) {
 	switch v.Type() {
 	case secretType:
-		v.Set(reflect.ValueOf(d.secretValue(n, s)))
+		if f.tag.Get("secret") == "file" && n.kind != tableNode {
+			d.errorf(n.pos, s, "a key is not written down here: put it into a file, { file = \"NAME\" }") // the text is not repeated
+			return
+		}
+		v.Set(reflect.ValueOf(d.secretValue(n, s, f)))
 	case pskType:
-		v.Set(reflect.ValueOf(d.preSharedKey(n, s)))
+		v.Set(reflect.ValueOf(d.preSharedKey(n, s, f)))
 	case keyLogType:
 		d.keyLog(n, s, v.Addr().Interface().(*KeyLog))
+	case fileType:
+		d.file(n, s, v.Addr().Interface().(*File))
+	case rangeType, nameType, commType:
+		d.parsed(n, s, v)
 	case espType:
 		d.esp(n, s, v.Addr().Interface().(*ESP))
 	case mcastType:
@@ -286,7 +294,7 @@ func parsePrefix(s, mode string) (netip.Prefix, string) {
 }
 
 // secretValue reads text, or the file that { file = … } names.
-func (d *decoder) secretValue(n *node, s scope) Secret {
+func (d *decoder) secretValue(n *node, s scope, key *field) Secret {
 	switch n.kind {
 	case stringNode:
 		// The text is not repeated in any message.
@@ -324,8 +332,10 @@ func (d *decoder) secretValue(n *node, s scope) Secret {
 		switch {
 		case value == "":
 			d.errorf(f.pos, c, "the file %q is empty", name)
-		case len(value) > 4096:
+		case key.tag.Get("secret") != "file" && len(value) > 4096:
 			d.errorf(f.pos, c, "the file %q has more than 4096 bytes: it is not a password", name)
+		case len(value) > 65536:
+			d.errorf(f.pos, c, "the file %q has more than 65536 bytes: it is not a key", name)
 		default:
 			out := NewSecret(value)
 			out.file = name
@@ -337,9 +347,69 @@ func (d *decoder) secretValue(n *node, s scope) Secret {
 	return Secret{}
 }
 
-func (d *decoder) preSharedKey(n *node, s scope) PreSharedKey {
+// maxFileData bounds a file beside the configuration: long revocation lists fit.
+const maxFileData = 8 << 20
+
+// file reads the file that a text or { file = … } names.
+func (d *decoder) file(n *node, s scope, out *File) {
+	at, c := n, s
+	if n.kind == tableNode && n.kids["file"] != nil && len(n.names) == 1 {
+		at = n.kids["file"]
+		c = s.under("file", at)
+	}
+	name, ok := d.text(at, c, "the name of a file")
+	switch {
+	case !ok:
+		return
+	case name == "":
+		d.errorf(at.pos, c, "the name of the file is empty")
+		return
+	}
+	data, err := d.secret(n.pos.File, name)
+	switch {
+	case err != nil:
+		d.errorf(at.pos, c, "cannot read %q: %v", name, err)
+	case len(data) == 0:
+		d.errorf(at.pos, c, "the file %q is empty", name)
+	case len(data) > maxFileData:
+		d.errorf(at.pos, c, "the file %q has %d bytes; at most %d are read", name, len(data), maxFileData)
+	default:
+		*out = File{name, data}
+	}
+}
+
+// parsed fills values that one text says.
+func (d *decoder) parsed(n *node, s scope, v reflect.Value) {
+	want := map[reflect.Type]string{rangeType: `addresses such as "10.0.0.10-10.0.0.20" or "10.0.0.0/24"`,
+		nameType: `text such as "co ou=spokes"`, commType: `a community such as "65000:1"`}[v.Type()]
+	text, ok := d.text(n, s, want)
+	if !ok {
+		return
+	}
+	var x any
+	msg := ""
+	switch v.Type() {
+	case rangeType:
+		x, msg = parseRange(text)
+	case nameType:
+		x, msg = parseNameMatch(text)
+	default:
+		c, err := ParseCommunity(text)
+		if err != nil {
+			msg = err.Error()
+		}
+		x = c
+	}
+	if msg != "" {
+		d.errorf(n.pos, s, "%s", msg)
+		return
+	}
+	v.Set(reflect.ValueOf(x))
+}
+
+func (d *decoder) preSharedKey(n *node, s scope, f *field) PreSharedKey {
 	if n.kind != tableNode || n.kids["file"] != nil {
-		k := d.secretValue(n, s)
+		k := d.secretValue(n, s, f)
 		return PreSharedKey{k, k}
 	}
 	var k PreSharedKey
@@ -347,9 +417,9 @@ func (d *decoder) preSharedKey(n *node, s scope) PreSharedKey {
 		kid := n.kids[name]
 		switch name {
 		case "local":
-			k.Local = d.secretValue(kid, s.under(name, kid))
+			k.Local = d.secretValue(kid, s.under(name, kid), f)
 		case "remote":
-			k.Remote = d.secretValue(kid, s.under(name, kid))
+			k.Remote = d.secretValue(kid, s.under(name, kid), f)
 		default:
 			d.unknown(kid, s, name, []string{"local", "remote", "file"}, reflect.TypeFor[struct{}]())
 		}

@@ -198,6 +198,13 @@ func (w *writer) value(f *field, v reflect.Value) string {
 			return w.secret(x.Local)
 		}
 		return fmt.Sprintf("{ local = %s, remote = %s }", w.secret(x.Local), w.secret(x.Remote))
+	case File:
+		if w.files != nil {
+			w.files[x.Path] = string(x.Data)
+		}
+		return quoteText(x.Path)
+	case AddressRange, NameMatch, Community:
+		return quoteText(fmt.Sprint(x))
 	case KeyLog:
 		if x.Path != "" {
 			return quoteText(x.Path)
@@ -248,6 +255,14 @@ func (w *writer) list(f *field, v reflect.Value) string {
 func (w *writer) inlineTable(v reflect.Value) string {
 	def := defaultOf(v.Type())
 	var items []string
+	if short := shortOf(v.Type()); short != nil {
+		own := reflect.New(v.Type()).Elem()
+		own.Set(def)
+		own.FieldByIndex(short.index).Set(v.FieldByIndex(short.index))
+		if same(own, v) && !w.all || short.name == "" && !v.FieldByIndex(short.index).Bool() {
+			return w.value(short, v.FieldByIndex(short.index))
+		}
+	}
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
 		if w.wanted(f, fv, def.FieldByIndex(f.index)) {
@@ -255,6 +270,9 @@ func (w *writer) inlineTable(v reflect.Value) string {
 		}
 	}
 	if len(items) == 0 {
+		if f := shortOf(v.Type()); f != nil {
+			return w.value(f, v.FieldByIndex(f.index))
+		}
 		return "{}"
 	}
 	return "{ " + strings.Join(items, ", ") + " }"
@@ -303,6 +321,9 @@ func same(a, b reflect.Value) bool {
 		}
 		return same(a.Elem(), b.Elem())
 	case reflect.Struct:
+		if f, ok := a.Interface().(File); ok {
+			return f.Equal(b.Interface().(File))
+		}
 		if a.Type().Comparable() && leaf(a.Type()) {
 			return a.Equal(b)
 		}

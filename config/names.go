@@ -16,6 +16,8 @@ const (
 	Ethernet Kind = iota + 1
 	Loopback
 	Tunnel
+	VirtualTemplate
+	VirtualAccess // made of a template while a peer is there; no configuration names one
 )
 
 func (k Kind) String() string {
@@ -26,20 +28,27 @@ func (k Kind) String() string {
 		return "loopback"
 	case Tunnel:
 		return "tunnel"
+	case VirtualTemplate:
+		return "virtual-template"
+	case VirtualAccess:
+		return "virtual-access"
 	}
 	return "unknown"
 }
 
 // interfaceTypes are the type words in the order in which interfaces are listed.
 var interfaceTypes = []struct {
-	word string
-	kind Kind
+	word  string
+	kind  Kind
+	short string // an abbreviation that is no beginning of the word, or that others share
 }{
-	{"Ethernet", Ethernet},
-	{"GigabitEthernet", Ethernet},
-	{"TenGigabitEthernet", Ethernet},
-	{"Loopback", Loopback},
-	{"Tunnel", Tunnel},
+	{"Ethernet", Ethernet, ""},
+	{"GigabitEthernet", Ethernet, ""},
+	{"TenGigabitEthernet", Ethernet, ""},
+	{"Loopback", Loopback, ""},
+	{"Tunnel", Tunnel, ""},
+	{"Virtual-Access", VirtualAccess, "Vi"},
+	{"Virtual-Template", VirtualTemplate, "Vt"},
 }
 
 // InterfaceName is an IOS-style name taken apart: GigabitEthernet0/0/1 is {"GigabitEthernet", Ethernet, [0 0 1]}.
@@ -80,9 +89,11 @@ func ParseInterfaceName(name string) (InterfaceName, error) {
 	if full, ok := ExpandInterfaceName(name); ok {
 		return InterfaceName{}, fmt.Errorf("interface name %q: write it in full: %q", name, full)
 	}
-	words := make([]string, len(interfaceTypes))
-	for i, t := range interfaceTypes {
-		words[i] = t.word
+	var words []string
+	for _, t := range interfaceTypes {
+		if t.kind != VirtualAccess {
+			words = append(words, t.word)
+		}
 	}
 	if s := suggest(word, words); s != "" && number != "" {
 		return InterfaceName{}, fmt.Errorf("interface name %q: no such type of interface (did you mean %q?)", name, s+number)
@@ -99,12 +110,16 @@ func ExpandInterfaceName(name string) (string, bool) {
 	}
 	var found *InterfaceName
 	for _, t := range interfaceTypes {
-		if len(word) > len(t.word) || !strings.EqualFold(word, t.word[:len(word)]) {
+		exact := strings.EqualFold(word, t.short)
+		if !exact && (len(word) > len(t.word) || !strings.EqualFold(word, t.word[:len(word)])) {
 			continue
 		}
 		numbers, err := parseNumbers(number, t.kind)
 		if err != nil {
 			return "", false
+		}
+		if exact {
+			return InterfaceName{Type: t.word, Kind: t.kind, Number: numbers}.String(), true
 		}
 		if found != nil {
 			return "", false // T1 is Ten or Tunnel
@@ -129,7 +144,7 @@ func parseNumbers(s string, kind Kind) ([]uint32, error) {
 		return nil, fmt.Errorf("the number is missing")
 	}
 	parts := strings.Split(s, "/")
-	if limit := map[Kind]int{Ethernet: 3, Loopback: 1, Tunnel: 1}[kind]; len(parts) > limit {
+	if limit := max(map[Kind]int{Ethernet: 3}[kind], 1); len(parts) > limit {
 		if limit == 1 {
 			return nil, fmt.Errorf("expected one number, got %q", s)
 		}
@@ -225,7 +240,7 @@ func (c *Config) InterfacesOf(k Kind) []*Interface {
 }
 
 // Neighbors lists the configured neighbours by address.
-func (b *BGP) Neighbors() []*Neighbor {
+func (b *BGPInstance) Neighbors() []*Neighbor {
 	var out []*Neighbor
 	for _, a := range sortedKeys(b.Neighbor, netip.Addr.Compare) {
 		out = append(out, b.Neighbor[a])
@@ -271,9 +286,9 @@ func (t *Interface) families() []bool {
 		return []bool{t.Source.Address.Is4()}
 	}
 	switch t.Mode {
-	case GREIP, IPsecIPv4:
+	case GREIP, IPsecIPv4, IPsecIPv4OverlayV6:
 		return []bool{true}
-	case GREIPv6, IPsecIPv6:
+	case GREIPv6, IPsecIPv6, IPsecIPv6OverlayV4:
 		return []bool{false}
 	}
 	if n := t.NHRP; n != nil {

@@ -78,12 +78,15 @@ func (s *schemer) field(f *field, t reflect.Type) object {
 	case t.Kind() == reflect.Map:
 		return object{"type": "object", "additionalProperties": s.ref(t.Elem().Elem()), "propertyNames": object{"pattern": keyPattern(t)}}
 	}
+	if short := shortOf(t); short != nil {
+		return object{"anyOf": []any{s.field(short, short.typ), s.ref(t)}}
+	}
 	return s.ref(t)
 }
 
 // Patterns are for editors: the loader says more exactly what is wrong.
 const (
-	interfacePattern = `^((Ten)?GigabitEthernet|Ethernet)[0-9]+(/[0-9]+){0,2}$|^(Loopback|Tunnel)[0-9]+$`
+	interfacePattern = `^((Ten)?GigabitEthernet|Ethernet)[0-9]+(/[0-9]+){0,2}$|^(Loopback|Tunnel|Virtual-Template)[0-9]+$`
 	addressPattern   = `^[0-9.]+$|^[0-9A-Fa-f:.]+$`
 	prefixPattern    = `^[0-9.]+/[0-9]{1,2}$|^[0-9A-Fa-f:.]+/[0-9]{1,3}$`
 	durationPattern  = `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$`
@@ -112,6 +115,15 @@ func (s *schemer) leaf(f *field, t reflect.Type) object {
 			return either(text(prefixPattern), text(addressPattern))
 		}
 		return text(prefixPattern)
+	case fileType:
+		file := object{"type": "string", "minLength": 1}
+		return either(file, object{"type": "object", "properties": object{"file": file}, "required": []string{"file"}, "additionalProperties": false})
+	case rangeType:
+		return either(text(prefixPattern), text(addressPattern), text(`^[0-9A-Fa-f:.]+ *- *[0-9A-Fa-f:.]+$`))
+	case nameType:
+		return text(`^\s*(eq|ne|co|nc)\s+\S`)
+	case commType:
+		return text(`^[0-9]{1,5}:[0-9]{1,5}$|^(internet|graceful-shutdown|no-export|no-advertise|local-as)$`)
 	case macType:
 		return text(`^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$|^([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}$`)
 	case localType:
@@ -125,6 +137,9 @@ func (s *schemer) leaf(f *field, t reflect.Type) object {
 		}
 		return object{"enum": groups}
 	case secretType:
+		if f.tag.Get("secret") == "file" {
+			return secret["anyOf"].([]any)[1].(object)
+		}
 		return secret
 	case pskType:
 		both := object{"type": "object", "properties": object{"local": secret, "remote": secret}, "required": []string{"local", "remote"}, "additionalProperties": false}

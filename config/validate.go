@@ -11,9 +11,10 @@ import (
 
 // A validator looks at a whole configuration: what the types of single values cannot say.
 type validator struct {
-	c     *Config
-	bad   map[string]bool // paths that have an error already
-	diags Diagnostics
+	c        *Config
+	instance *BGPInstance    // the BGP whose tables are looked at
+	bad      map[string]bool // paths that have an error already
+	diags    Diagnostics
 }
 
 func (v *validator) errorf(path, format string, args ...any) {
@@ -87,13 +88,40 @@ func (v *validator) objects(kind string) (names []string, what string) {
 		return Names(c.IKEv2.Keyring), "ikev2 keyring"
 	case "ikev2.profile":
 		return Names(c.IKEv2.Profile), "ikev2 profile"
+	case "ikev2.authorization-policy":
+		return Names(c.IKEv2.AuthorizationPolicy), "authorization policy"
+	case "ikev2.name-mangler":
+		return Names(c.IKEv2.NameMangler), "name mangler"
+	case "pki.trustpoint":
+		return Names(c.PKI.Trustpoint), "trustpoint"
+	case "pki.certificate-map":
+		return Names(c.PKI.CertificateMap), "certificate map"
+	case "pool":
+		return Names(c.Pool), "pool"
+	case "access-list":
+		return Names(c.AccessList), "access list"
+	case "prefix-list":
+		return Names(c.PrefixList), "prefix list"
+	case "as-path-list":
+		return Names(c.ASPathList), "as-path list"
+	case "community-list":
+		return Names(c.CommunityList), "community list"
+	case "route-map":
+		return Names(c.RouteMap), "route map"
 	case "bgp.peer-group":
-		if c.BGP == nil {
-			return nil, "peer group"
-		}
-		return Names(c.BGP.PeerGroup), "peer group"
+		return Names(v.instance.PeerGroup), "peer group in [" + v.instancePath() + "]"
 	}
 	panic("config: reference to " + kind)
+}
+
+// instancePath is the table of the BGP that is looked at.
+func (v *validator) instancePath() string { return bgpPath(v.instance) }
+
+func bgpPath(b *BGPInstance) string {
+	if b.Name == "" {
+		return "bgp"
+	}
+	return at("bgp", "vrf", b.Name)
 }
 
 func withSmart(names []string) []string {
@@ -105,9 +133,18 @@ func withSmart(names []string) []string {
 
 // references finds names that nothing has, by the ref tags.
 func (v *validator) references(t reflect.Value, path string) {
+	switch x := t.Addr().Interface().(type) {
+	case *BGP:
+		v.instance = &x.BGPInstance
+		defer func() { v.instance = nil }()
+	case *BGPInstance:
+		outer := v.instance
+		v.instance = x
+		defer func() { v.instance = outer }()
+	}
 	for _, f := range fieldsOf(t.Type()) {
 		fv, p := t.FieldByIndex(f.index), joinPath(path, f.name)
-		if f.required && fv.IsZero() && !v.badBelow(p) {
+		if f.required && fv.IsZero() && f.tag.Get("zero") == "" && !v.badBelow(p) {
 			if _, written := v.c.src.at[p]; written {
 				v.errorf(p, "is empty%s", exampleOf(f))
 			}
