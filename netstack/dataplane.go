@@ -63,8 +63,13 @@ type Dataplane struct {
 	closed  atomic.Bool
 	names   map[string]*Interface
 	vrfs    map[string]*VRF
-	ifaces  atomic.Pointer[[]*Interface] // by index
+	ifaces  ifaceTable
 	vrfByID atomic.Pointer[[]*VRF]
+	// ethers are the Ethernet interfaces; followers the tunnels by the name of their source interface; claims the tunnels
+	// that want to be found by a key of clear GRE, the first of which is.
+	ethers    atomic.Pointer[[]*Interface]
+	followers map[string]map[*Tunnel]struct{}
+	claims    map[clearKey][]*Tunnel
 
 	sas      cow[uint32, *inbound]
 	clear    cow[clearKey, *Tunnel]  // tunnels by what clear GRE looks like
@@ -84,7 +89,8 @@ type Dataplane struct {
 	workers    sync.Pool
 	drops      dropCounters
 	stats      Stats
-	mtuGen     atomic.Uint64 // changes when a tunnel MTU may have changed
+	mtuGen     atomic.Uint64 // changes when the MTU of any tunnel may have changed
+	nested     atomic.Bool   // some tunnel was seen to run inside another one
 }
 
 // Stats are counters of what is neither forwarded nor dropped.
@@ -116,16 +122,16 @@ func New(o Options) *Dataplane {
 	}
 	d := &Dataplane{
 		clock: o.Clock, log: o.Log, rand: o.Rand, opts: o,
-		names: map[string]*Interface{}, vrfs: map[string]*VRF{},
+		names: map[string]*Interface{}, vrfs: map[string]*VRF{}, followers: map[string]map[*Tunnel]struct{}{}, claims: map[clearKey][]*Tunnel{},
 		icmp: newBucket(o.ICMPRate, max(o.ICMPRate/5, 10)), errorLog: newBucket(10, 10), quotes: newBucket(10, 10),
 	}
 	d.sas.hash = hashUint32
 	d.clear.hash = func(k clearKey) uint32 { return hashAddr(k.local) ^ hashAddr(k.remote)*31 ^ k.key*0x9e3779b1>>16 }
-	d.outer.hash = func(k outerKey) uint32 { return hashAddr(k.remote) ^ hashUint32(k.id) }
+	d.outer.hash = func(k outerKey) uint32 { return hashAddr(k.remote) ^ hashUint32(k.id+k.vrf) }
 	d.redirects.bucket = newBucket(1000, 200)
 	d.noNeigh.bucket = newBucket(1000, 200)
 	d.unknownSPI.bucket = newBucket(100, 20)
-	d.ifaces.Store(&[]*Interface{nil}) // index 0 is the router itself
+	d.ethers.Store(&[]*Interface{})
 	d.vrfByID.Store(&[]*VRF{})
 	d.frags = frag.New(o.Reassembly, func(p *packet.Packet, _ error) { d.count(p, dropReassembly) })
 	d.fragTime = d.clock.AfterFunc(time.Hour, d.expireFragments)
@@ -207,11 +213,16 @@ func (d *Dataplane) RemoveVRF(name string) error {
 		d.mu.Unlock()
 		return fmt.Errorf("vrf %q: %w", name, ErrNotFound)
 	}
-	for _, i := range d.names {
-		if i.vrf == v || i.tunnel != nil && i.tunnel.cfg.Underlay == v {
-			d.mu.Unlock()
-			return fmt.Errorf("vrf %q: interface %s: %w", name, i.name, ErrInUse)
+	if v.uses.Load() > 0 {
+		user := "an interface"
+		for _, i := range d.names {
+			if i.vrf == v || i.tunnel != nil && i.tunnel.cfg.Underlay == v {
+				user = "interface " + i.name
+				break
+			}
 		}
+		d.mu.Unlock()
+		return fmt.Errorf("vrf %q: %s: %w", name, user, ErrInUse)
 	}
 	delete(d.vrfs, name)
 	ids := slices.Clone(*d.vrfByID.Load())
@@ -248,17 +259,7 @@ func (d *Dataplane) InterfaceByIndex(index uint32) (*Interface, bool) {
 	return i, i != nil
 }
 
-func (d *Dataplane) iface(index uint32) *Interface {
-	if all := *d.ifaces.Load(); int(index) < len(all) {
-		return all[index]
-	}
-	return nil
-}
-
-// Interfaces lists the interfaces by their index.
-func (d *Dataplane) Interfaces() []*Interface {
-	return slices.DeleteFunc(slices.Clone(*d.ifaces.Load()), func(i *Interface) bool { return i == nil })
-}
+func (d *Dataplane) iface(index uint32) *Interface { return d.ifaces.get(index) }
 
 // register gives the interface its index and makes it known.
 func (d *Dataplane) register(i *Interface) error {
@@ -270,11 +271,21 @@ func (d *Dataplane) register(i *Interface) error {
 	if _, ok := d.names[i.name]; ok {
 		return fmt.Errorf("interface %s: %w", i.name, ErrExists)
 	}
-	all := slices.Clone(*d.ifaces.Load())
-	i.index = uint32(len(all))
-	all = append(all, i)
-	d.ifaces.Store(&all)
+	d.ifaces.add(i)
 	d.names[i.name] = i
+	if i.kind == Ethernet {
+		listed(&d.ethers, i, true)
+	}
+	if t := i.tunnel; t != nil && t.cfg.SourceInterface != "" {
+		if d.followers[t.cfg.SourceInterface] == nil {
+			d.followers[t.cfg.SourceInterface] = map[*Tunnel]struct{}{}
+		}
+		d.followers[t.cfg.SourceInterface][t] = struct{}{}
+	}
+	i.vrf.uses.Add(1)
+	if i.tunnel != nil {
+		i.tunnel.cfg.Underlay.uses.Add(1)
+	}
 	return nil
 }
 
@@ -288,13 +299,25 @@ func (d *Dataplane) RemoveInterface(i *Interface) error {
 	delete(d.names, i.name)
 	d.mu.Unlock()
 	i.SetAdminUp(false)
+	i.SetUnnumbered(nil)
 	i.SetAddresses(nil)
 	d.mu.Lock()
-	all := slices.Clone(*d.ifaces.Load())
-	all[i.index] = nil
-	d.ifaces.Store(&all)
+	d.ifaces.remove(i)
+	if i.kind == Ethernet {
+		listed(&d.ethers, i, false)
+	}
+	if t := i.tunnel; t != nil && t.cfg.SourceInterface != "" {
+		delete(d.followers[t.cfg.SourceInterface], t)
+		if len(d.followers[t.cfg.SourceInterface]) == 0 {
+			delete(d.followers, t.cfg.SourceInterface)
+		}
+	}
 	d.mu.Unlock()
 	i.close()
+	i.vrf.uses.Add(-1)
+	if i.tunnel != nil {
+		i.tunnel.cfg.Underlay.uses.Add(-1)
+	}
 	return nil
 }
 
@@ -348,14 +371,21 @@ func (d *Dataplane) expireFragments() {
 	d.fragging.Store(false)
 }
 
-// inbound is an SA that may receive, with its session.
+// inbound is an SA that may receive, with its session and what may come in on it (nil: anything).
 type inbound struct {
 	sa      *esp.Inbound
 	session *Session
+	sel     *Selectors
 }
 
 // AddInbound lets packets in on an SA; they belong to session s from then on.
 func (d *Dataplane) AddInbound(in *esp.Inbound, s *Session) error {
+	return d.AddInboundFor(in, s, nil)
+}
+
+// AddInboundFor is AddInbound for an SA that was negotiated for some packets only: what else comes out of it is dropped
+// (RFC 4301 §5.2). It counts for a VTI; a GRE tunnel's SA carries nothing but GRE between its ends anyway.
+func (d *Dataplane) AddInboundFor(in *esp.Inbound, s *Session, sel *Selectors) error {
 	if in.SPI() < 256 { // RFC 4303 §2.1
 		return fmt.Errorf("spi %#x is reserved: %w", in.SPI(), ErrMalformed)
 	}
@@ -369,7 +399,7 @@ func (d *Dataplane) AddInbound(in *esp.Inbound, s *Session) error {
 	}
 	in.SetOwner(s)
 	s.spis[in.SPI()] = struct{}{}
-	d.sas.set(in.SPI(), &inbound{in, s})
+	d.sas.set(in.SPI(), &inbound{in, s, sel})
 	return nil
 }
 
@@ -401,6 +431,7 @@ type clearKey struct {
 
 // outerKey is what identifies a session from one of its own outer packets that comes back in an ICMP error.
 type outerKey struct {
+	vrf    uint32
 	remote netip.Addr
-	id     uint32 // SPI
+	id     uint32 // SPI, the peer's: two peers may have the same
 }

@@ -37,6 +37,7 @@ const (
 	dropESP
 	dropSeal
 	dropNotForTunnel
+	dropSelectors
 	dropClearGRE
 	dropGRE
 	dropNoTunnel
@@ -83,6 +84,7 @@ var dropNames = [drops]string{
 	dropESP:            "bad-esp",
 	dropSeal:           "sa-exhausted",
 	dropNotForTunnel:   "not-for-tunnel",
+	dropSelectors:      "ts-mismatch",
 	dropClearGRE:       "clear-gre",
 	dropGRE:            "bad-gre",
 	dropNoTunnel:       "no-tunnel",

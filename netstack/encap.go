@@ -23,19 +23,58 @@ func (s *Session) output(w *worker, v []*packet.Packet) {
 // protocol type for all of them; 0 takes it from the IP version of each.
 func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 	t := s.tunnel
-	i := t.iface
-	out := s.outbound.Load()
+	x := s.sending.Load()
 	switch {
 	case s.closed.Load():
 		w.d.dropAll(v, dropNoSession)
 		return
-	case !i.up.Load():
+	case !t.iface.up.Load():
 		w.d.dropAll(v, dropInterfaceDown)
 		return
-	case t.cfg.Protected && out == nil:
+	case t.cfg.Protected && x == nil:
 		s.noSA(w, v)
 		return
+	case x == nil:
+		s.encapsulateOn(w, nil, v, proto)
+		return
+	case x.list == nil || t.cfg.Mode != VTI:
+		s.encapsulateOn(w, x.first, v, proto)
+		return
 	}
+	// Stretches of packets for one SA each.
+	for start := 0; start < len(v); {
+		out := x.choose(v[start])
+		end := start + 1
+		for end < len(v) && x.choose(v[end]) == out {
+			end++
+		}
+		if out != nil {
+			s.encapsulateOn(w, out, v[start:end], proto)
+		} else {
+			t.iface.drops[dropSelectors].Add(uint64(end - start))
+			for k, p := range v[start:end] {
+				v[start+k] = nil
+				w.unreachable(p, dropSelectors, ip.CodeHost, ip.V6AddrUnreach)
+			}
+		}
+		start = end
+	}
+}
+
+// choose is the SA that a packet goes on, nil when none is for it.
+func (x *sending) choose(p *packet.Packet) *esp.Outbound {
+	for k := range x.list {
+		if x.list[k].Selectors.out(p.Bytes()) {
+			return x.list[k].SA
+		}
+	}
+	return nil
+}
+
+// encapsulateOn is encapsulate on one SA, or on none when the tunnel is not protected.
+func (s *Session) encapsulateOn(w *worker, out *esp.Outbound, v []*packet.Packet, proto uint16) {
+	t := s.tunnel
+	i := t.iface
 	var tos [vectorSize]uint8
 	var bytes, data uint64
 	n := 0
@@ -81,15 +120,16 @@ func (s *Session) encapsulate(w *worker, v []*packet.Packet, proto uint16) {
 	s.txData.Add(data)
 	h := ip.Outer{Src: t.Source(), Dst: s.NBMA(), Proto: ip.GRE, TTL: t.cfg.TTL}
 	if out != nil {
-		v = s.seal(w, out, v, tos[:n])
+		ends := out.Ends()
+		v = s.seal(w, out, ends, v, tos[:n])
 		h.Proto = ip.ESP
-		if out.UDPEncap() {
+		if ends.UDPEncap {
 			h.Proto = ip.UDP
 		}
-		if a := out.Remote().Addr(); a.IsValid() {
+		if a := ends.Remote.Addr(); a.IsValid() {
 			h.Dst = a
 		}
-		if a := out.Local().Addr(); a.IsValid() {
+		if a := ends.Local.Addr(); a.IsValid() {
 			h.Src = a
 		}
 	}
@@ -135,7 +175,7 @@ func (s *Session) fragments(w *worker, p *packet.Packet, path int) {
 }
 
 // seal encrypts a vector in place; what cannot be sealed is dropped, and tos keeps step.
-func (s *Session) seal(w *worker, out *esp.Outbound, v []*packet.Packet, tos []uint8) []*packet.Packet {
+func (s *Session) seal(w *worker, out *esp.Outbound, ends *esp.Ends, v []*packet.Packet, tos []uint8) []*packet.Packet {
 	next := func(p *packet.Packet) uint8 {
 		switch {
 		case s.tunnel.cfg.Mode != VTI && out.Mode() == esp.Transport:
@@ -153,7 +193,7 @@ func (s *Session) seal(w *worker, out *esp.Outbound, v []*packet.Packet, tos []u
 			end++
 		}
 		for done < end {
-			k, err := out.SealVector(v[done:end], proto)
+			k, err := out.SealVectorTo(ends, v[done:end], proto)
 			copy(tos[n:], tos[done:done+k])
 			if n != done {
 				copy(v[n:], v[done:done+k])

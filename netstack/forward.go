@@ -340,7 +340,7 @@ func (w *worker) icmpError(p *packet.Packet, h *ip.Header, e ip.Error) {
 // errorSource is RFC 1812 §4.3.2.4 with the ingress interface for the egress one, as routers do it.
 func (w *worker) errorSource(vrf *VRF, p *packet.Packet, h *ip.Header) (netip.Addr, bool) {
 	if i := w.d.iface(p.Ingress); i != nil {
-		if a := i.addrs.Load().near(h.Src); a.IsValid() && a.Is4() == h.Src.Is4() {
+		if a := i.lender().near(h.Src); i.vrf == vrf && a.IsValid() && a.Is4() == h.Src.Is4() {
 			return a, true
 		}
 	}

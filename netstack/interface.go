@@ -87,6 +87,7 @@ type Interface struct {
 
 	mtu, ipMTU, mss atomic.Int32
 	addrs           atomic.Pointer[addresses]
+	unnumbered      atomic.Pointer[Interface]
 	neigh           neighbours
 	out             *adjacency // multicast on Ethernet; everything on the others
 	up              atomic.Bool
@@ -157,11 +158,7 @@ func (d *Dataplane) AddEthernet(c EthernetConfig) (*Interface, error) {
 	info := c.Driver.Info()
 	i := d.newInterface(c.Name, c.VRF, Ethernet)
 	i.driver, i.mac = c.Driver, info.MAC
-	mtu := c.MTU
-	if mtu == 0 {
-		mtu = info.MTU
-	}
-	i.mtu.Store(int32(mtu))
+	i.mtu.Store(int32(i.carried(c.MTU)))
 	i.desc.Store(&c.Description)
 	if err := d.register(i); err != nil {
 		return nil, err
@@ -234,9 +231,34 @@ func (i *Interface) MTU() int {
 	return int(i.mtu.Load())
 }
 
-// SetMTU changes the link's MTU. A tunnel's follows from its underlay; see SetIPMTU.
+// SetMTU changes the link's MTU; it is cut down to what the NIC carries, and 0 is that. A tunnel's follows from its
+// underlay; see SetIPMTU.
 func (i *Interface) SetMTU(mtu int) {
-	i.mtu.Store(int32(mtu))
+	i.mtu.Store(int32(i.carried(mtu)))
+	i.measureAnew()
+}
+
+// carried cuts an MTU down to what the NIC carries.
+func (i *Interface) carried(mtu int) int {
+	if i.driver == nil {
+		return mtu
+	}
+	nic := i.driver.Info().MTU
+	if mtu <= 0 || nic > 0 && mtu > nic {
+		return nic
+	}
+	return mtu
+}
+
+// measureAnew says that MTUs which depend on this interface may have changed. Nothing depends on a tunnel's but its
+// own sessions, unless tunnels run inside tunnels.
+func (i *Interface) measureAnew() {
+	if i.tunnel != nil {
+		i.tunnel.mtuGen.Add(1)
+		if !i.d.nested.Load() {
+			return
+		}
+	}
 	i.d.mtuGen.Add(1)
 }
 
@@ -252,7 +274,7 @@ func (i *Interface) IPMTU() int {
 // SetIPMTU limits the IP packets that are sent here; 0 takes the limit away.
 func (i *Interface) SetIPMTU(mtu int) {
 	i.ipMTU.Store(int32(mtu))
-	i.d.mtuGen.Add(1)
+	i.measureAnew()
 }
 
 // SetAdjustMSS clamps the MSS of TCP connections that are forwarded through here; 0 ends that.
@@ -339,7 +361,10 @@ func (i *Interface) SetAddresses(ps []netip.Prefix) {
 	for _, a := range hosted(old) {
 		i.vrf.removeAddress(a)
 	}
-	i.d.mtuGen.Add(1)
+	i.vrf.mu.Lock()
+	listed(&i.vrf.numbered, i, len(n.prefixes) > 0)
+	i.vrf.mu.Unlock()
+	i.measureAnew()
 	i.neigh.clearIf(func(adj *adjacency) bool { return adj.state != Static && old.onLink(adj.addr) && !n.onLink(adj.addr) })
 	if up {
 		for _, a := range n.own {
@@ -358,17 +383,38 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
+// SetUnnumbered has the interface, which has no address of its own, send from the addresses of another one of its VRF;
+// nil ends that.
+func (i *Interface) SetUnnumbered(of *Interface) {
+	if of == i || of != nil && of.vrf != i.vrf {
+		of = nil
+	}
+	i.unnumbered.Store(of)
+}
+
+// Unnumbered is the interface whose addresses this one uses, nil when it has its own.
+func (i *Interface) Unnumbered() *Interface { return i.unnumbered.Load() }
+
+// lender has the addresses that the interface sends from: its own, or those that it borrows.
+func (i *Interface) lender() *addresses {
+	own := i.addrs.Load()
+	if len(own.prefixes) == 0 {
+		if of := i.unnumbered.Load(); of != nil {
+			return of.addrs.Load()
+		}
+	}
+	return own
+}
+
 // makeLinkLocal derives fe80::/64 from the MAC address (RFC 4291 appendix A). An interface without one takes the
 // first Ethernet's and its own index.
 func (i *Interface) makeLinkLocal() netip.Addr {
 	mac := i.mac
 	tag := [2]byte{0xff, 0xfe}
 	if mac == [6]byte{} {
-		for _, e := range i.d.Interfaces() {
-			if e.kind == Ethernet {
-				mac = e.mac
-				break
-			}
+		for _, e := range *i.d.ethers.Load() {
+			mac = e.mac
+			break
 		}
 		binary.BigEndian.PutUint16(tag[:], uint16(i.index))
 	}
@@ -398,7 +444,7 @@ func (i *Interface) change(f func()) {
 	was := i.up.Swap(up)
 	i.mu.Unlock()
 	if up != was {
-		i.d.mtuGen.Add(1)
+		i.measureAnew()
 		i.d.log.Info().Str("event", "line").Str("interface", i.name).Bool("up", up).Msg("line protocol changed")
 		if !up {
 			i.neigh.clear(true)

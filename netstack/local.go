@@ -147,7 +147,7 @@ func (w *worker) ourESP(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, off i
 		in, _ = w.d.sas.get(spi)
 	}
 	if in == nil || in.session.tunnel.cfg.Underlay != vrf {
-		if w.d.unknownSPI.allow(w.time(), h.Src, h.Dst, spi, punts) {
+		if w.d.unknownSPI.allow(w.time(), h.Src, h.Dst, spi+vrf.id, punts) {
 			w.d.punt(Punt{Reason: PuntUnknownSPI, Interface: w.d.iface(p.Ingress), SPI: spi, VRF: vrf,
 				Local: netip.AddrPortFrom(h.Dst, dst), Remote: netip.AddrPortFrom(h.Src, src)})
 		} else {
@@ -172,7 +172,7 @@ func (w *worker) ourESP(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, off i
 
 // moved tells whether the peer's packets come from elsewhere than we send to.
 func (in *inbound) moved(from netip.AddrPort) bool {
-	out := in.session.outbound.Load()
+	out := in.session.Outbound()
 	return out != nil && out.UDPEncap() && from.Port() != 0 && out.Remote() != from
 }
 
@@ -335,6 +335,11 @@ func (in *inbound) run(w *worker, v []*packet.Packet) {
 		if s.tunnel.cfg.Mode == VTI {
 			if in.sa.Mode() != esp.Tunnel || next[k] != ip.IPv4 && next[k] != ip.IPv6 {
 				w.d.drop(p, dropNotForTunnel)
+				continue
+			}
+			if in.sel != nil && !in.sel.in(p.Bytes(), next[k]) {
+				i.drops[dropSelectors].Add(1)
+				w.d.drop(p, dropSelectors)
 				continue
 			}
 		} else if !s.stripInner(p, in.sa.Mode(), next[k]) {

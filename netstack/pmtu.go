@@ -92,11 +92,22 @@ func (w *worker) sender(vrf *VRF, q *quote) *Session {
 	default:
 		return nil
 	}
-	s, ok := w.d.outer.get(outerKey{q.dst, binary.BigEndian.Uint32(spi)})
+	id := binary.BigEndian.Uint32(spi)
+	s, ok := w.d.outer.get(outerKey{vrf.id, q.dst, id})
 	if !ok || s.tunnel.cfg.Underlay != vrf {
 		return nil
 	}
-	if o := s.outbound.Load(); o == nil || o.Local().Addr().IsValid() && o.Local().Addr() != q.src {
+	x := s.sending.Load()
+	if x == nil {
+		return nil
+	}
+	o := x.first
+	for _, y := range x.list {
+		if y.SA.SPI() == id {
+			o = y.SA
+		}
+	}
+	if o.Local().Addr().IsValid() && o.Local().Addr() != q.src {
 		return nil
 	}
 	return s
@@ -109,7 +120,7 @@ func (w *worker) senderByPort(vrf *VRF, q *quote) (found *Session) {
 	}
 	to := netip.AddrPortFrom(q.dst, q.dstPort)
 	w.d.outer.each(func(_ outerKey, s *Session) {
-		if o := s.outbound.Load(); o != nil && o.UDPEncap() && o.Remote() == to && s.tunnel.cfg.Underlay == vrf {
+		if o := s.Outbound(); o != nil && o.UDPEncap() && o.Remote() == to && s.tunnel.cfg.Underlay == vrf {
 			found = s
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,7 @@ type Session struct {
 	adj    *adjacency // leads here
 
 	nbma     atomic.Pointer[netip.Addr]
-	outbound atomic.Pointer[esp.Outbound]
+	sending  atomic.Pointer[sending]
 	ends     atomic.Pointer[innerEnds]
 	learned  atomic.Int32 // path MTU, 0 when nothing is known
 	mtuCache atomic.Uint64
@@ -50,10 +51,10 @@ type Session struct {
 	txPackets, txBytes, rxPackets, rxBytes, txData, rxData atomic.Uint64
 	noSAAt, movedAt                                        atomic.Int64
 
-	mu     sync.Mutex
-	spis   map[uint32]struct{}
-	outKey outerKey
-	age    clock.Timer
+	mu      sync.Mutex
+	spis    map[uint32]struct{}
+	outKeys []outerKey
+	age     clock.Timer
 }
 
 var _ packet.Session = (*Session)(nil)
@@ -109,33 +110,73 @@ func (s *Session) Counters() SessionCounters {
 
 // SetOutbound sets the SA to send with; nil takes it away. A protected session without one sends nothing.
 func (s *Session) SetOutbound(o *esp.Outbound) {
+	if o == nil {
+		s.SetOutbounds(nil)
+		return
+	}
+	s.SetOutbounds([]OutboundSA{{SA: o}})
+}
+
+// OutboundSA is an SA to send with and what it may carry (nil: anything).
+type OutboundSA struct {
+	SA        *esp.Outbound
+	Selectors *Selectors
+}
+
+// sending is what a session sends on. list is nil when everything goes on first.
+type sending struct {
+	first *esp.Outbound
+	list  []OutboundSA
+}
+
+// SetOutbounds sets the SAs to send with: a packet goes on the first whose selectors have it. The first SA stands for
+// all where one must (its remote end, NHRP).
+func (s *Session) SetOutbounds(list []OutboundSA) {
 	s.mu.Lock()
 	if s.closed.Load() {
-		o = nil
+		list = nil
 	}
-	s.outbound.Store(o)
-	key := outerKey{}
-	if o != nil {
-		key = outerKey{o.Remote().Addr(), o.SPI()}
-	}
-	if s.outKey != key {
-		s.tunnel.d.outer.remove(s.outKey, func(x *Session) bool { return x == s })
-		if o != nil {
-			// Of sessions that share an SA the first stands for all: its sharers hear of what it learns.
-			if x, ok := s.tunnel.d.outer.get(key); !ok || x.outbound.Load() != o {
-				s.tunnel.d.outer.set(key, s)
-			}
+	var n *sending
+	if len(list) > 0 {
+		n = &sending{first: list[0].SA}
+		if len(list) > 1 || list[0].Selectors != nil {
+			n.list = slices.Clone(list)
 		}
-		s.outKey = key
 	}
+	s.sending.Store(n)
+	var keys []outerKey
+	for _, x := range list {
+		key := outerKey{s.tunnel.cfg.Underlay.id, x.SA.Remote().Addr(), x.SA.SPI()}
+		keys = append(keys, key)
+		// Of sessions that share an SA the first stands for all: its sharers hear of what it learns.
+		if y, ok := s.tunnel.d.outer.get(key); !ok || y != s && !y.sendsOn(x.SA) {
+			s.tunnel.d.outer.set(key, s)
+		}
+	}
+	for _, key := range s.outKeys {
+		if !slices.Contains(keys, key) {
+			s.tunnel.d.outer.remove(key, func(x *Session) bool { return x == s })
+		}
+	}
+	s.outKeys = keys
 	s.mu.Unlock()
 	s.mtuCache.Store(0)
-	s.tunnel.d.mtuGen.Add(1)
+	s.tunnel.iface.measureAnew()
 	s.tunnel.state()
 }
 
-// Outbound is the SA that the session sends with, nil when there is none.
-func (s *Session) Outbound() *esp.Outbound { return s.outbound.Load() }
+// Outbound is the SA that the session sends with, the first when there are several, nil when there is none.
+func (s *Session) Outbound() *esp.Outbound {
+	if x := s.sending.Load(); x != nil {
+		return x.first
+	}
+	return nil
+}
+
+func (s *Session) sendsOn(o *esp.Outbound) bool {
+	x := s.sending.Load()
+	return x != nil && (x.first == o || slices.ContainsFunc(x.list, func(y OutboundSA) bool { return y.SA == o }))
+}
 
 // Close takes the session out of service: its SAs are forgotten, nothing points at it any more.
 func (s *Session) Close() {
@@ -196,7 +237,7 @@ func (s *Session) SetPathMTU(mtu int) {
 	}
 	s.learned.Store(int32(mtu))
 	s.mtuCache.Store(0)
-	s.tunnel.d.mtuGen.Add(1)
+	s.tunnel.iface.measureAnew()
 }
 
 // learnPathMTU believes an ICMP error for a while.
@@ -219,7 +260,7 @@ func (s *Session) learnPathMTU(mtu int) {
 
 // remote is the outer destination.
 func (s *Session) remote() netip.Addr {
-	if o := s.outbound.Load(); o != nil && o.Remote().Addr().IsValid() {
+	if o := s.Outbound(); o != nil && o.Remote().Addr().IsValid() {
 		return o.Remote().Addr()
 	}
 	return s.NBMA()
@@ -248,7 +289,7 @@ func (s *Session) path(depth int) int {
 // mtu is the largest packet that fits the session: the path's MTU without what the SA and the encapsulation add, or
 // what "ip mtu" says when that is less.
 func (s *Session) mtu() int {
-	gen := s.tunnel.d.mtuGen.Load() + 1
+	gen := s.tunnel.generation() + 1
 	c := s.mtuCache.Load()
 	if c>>16 == gen {
 		return int(c & 0xffff)
@@ -272,17 +313,35 @@ func (i *Interface) mtuTo(next netip.Addr, depth int) int {
 	if i.tunnel == nil {
 		return i.IPMTU()
 	}
+	if depth > 0 && !i.d.nested.Load() {
+		i.d.nested.Store(true)
+	}
 	if s := i.tunnel.sessionFor(next); s != nil && depth < maxHops/2 {
 		return s.mtuBelow(depth)
 	}
 	return ip.MinMTUv6
 }
 
-// MTUOf is the largest packet inside whose outer packet is at most path long.
+// MTU is the largest packet that fits the session.
+func (s *Session) MTU() int { return s.mtu() }
+
+// MTUOf is the largest packet inside whose outer packet is at most path long, on whichever SA it goes.
 func (s *Session) MTUOf(path int) int {
+	x := s.sending.Load()
+	if x == nil || x.list == nil {
+		return s.mtuOn(s.Outbound(), path)
+	}
+	m := 0xffff
+	for _, y := range x.list {
+		m = min(m, s.mtuOn(y.SA, path))
+	}
+	return m
+}
+
+func (s *Session) mtuOn(o *esp.Outbound, path int) int {
 	t := s.tunnel
 	room := path - outerSize(s.remote())
-	if o := s.outbound.Load(); o != nil {
+	if o != nil {
 		room = o.MaxPayload(room)
 		if o.Mode() == esp.Tunnel && t.cfg.Mode != VTI {
 			room -= outerSize(s.inner().remote)
@@ -401,7 +460,7 @@ func (t *Tunnel) SendNHRP(s *Session, nhrp []byte) error {
 		return fmt.Errorf("tunnel %s: interface is down", t.iface.name)
 	case len(nhrp) > 9000:
 		return fmt.Errorf("tunnel %s: NHRP packet of %d bytes: %w", t.iface.name, len(nhrp), ErrTooLong)
-	case t.cfg.Protected && s.outbound.Load() == nil:
+	case t.cfg.Protected && s.Outbound() == nil:
 		return fmt.Errorf("tunnel %s: peer %v: %w", t.iface.name, s.NBMA(), ErrNoSA)
 	}
 	p := packet.From(nhrp)

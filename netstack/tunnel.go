@@ -1,7 +1,9 @@
 package netstack
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -78,6 +80,7 @@ type Tunnel struct {
 	def, glean       atomic.Pointer[Session]
 	multicast        atomic.Pointer[[]*Session]
 	mtuCache         atomic.Uint64
+	mtuGen           atomic.Uint64 // changes when the MTU of a session may have changed
 
 	mu       sync.Mutex
 	sessions map[uint64]*Session
@@ -181,15 +184,24 @@ func (t *Tunnel) setSource(a netip.Addr) error {
 	t.unclear()
 	t.source.Store(&a)
 	if a.IsValid() {
-		t.clear = key
-		if _, taken := d.clear.get(key); !taken && t.cfg.Mode != VTI {
-			d.clear.set(key, t)
-		}
+		t.claim(key)
 	}
 	d.mu.Unlock()
-	d.mtuGen.Add(1)
+	t.iface.measureAnew()
 	t.state()
 	return nil
+}
+
+// claim wants packets of clear GRE with a key for the tunnel; the first that does gets them. d.mu is held.
+func (t *Tunnel) claim(key clearKey) {
+	t.clear = key
+	if t.cfg.Mode == VTI {
+		return
+	}
+	t.d.claims[key] = append(t.d.claims[key], t)
+	if len(t.d.claims[key]) == 1 {
+		t.d.clear.set(key, t)
+	}
 }
 
 // unclear takes the tunnel out of the table of clear GRE, and lets a protected one with the same key take its place.
@@ -197,15 +209,14 @@ func (t *Tunnel) setSource(a netip.Addr) error {
 func (t *Tunnel) unclear() {
 	key := t.clear
 	t.clear = clearKey{}
-	if !t.d.clear.remove(key, func(x *Tunnel) bool { return x == t }) {
+	list := slices.DeleteFunc(t.d.claims[key], func(x *Tunnel) bool { return x == t })
+	if len(list) > 0 {
+		t.d.claims[key] = list
+		t.d.clear.set(key, list[0])
 		return
 	}
-	for _, i := range t.d.names {
-		if i.tunnel != nil && i.tunnel != t && i.tunnel.clear == key && i.tunnel.cfg.Mode != VTI {
-			t.d.clear.set(key, i.tunnel)
-			return
-		}
-	}
+	delete(t.d.claims, key)
+	t.d.clear.remove(key, func(x *Tunnel) bool { return x == t })
 }
 
 // followed is the address of the source interface.
@@ -222,9 +233,12 @@ func (d *Dataplane) follow(changed *Interface) {
 	if changed.tunnel != nil && changed.tunnel.cfg.SourceInterface == changed.name {
 		return
 	}
-	for _, i := range d.Interfaces() {
-		t := i.tunnel
-		if t == nil || t.cfg.SourceInterface != changed.name || i == changed {
+	d.mu.Lock()
+	list := slices.SortedFunc(maps.Keys(d.followers[changed.name]), func(a, b *Tunnel) int { return int(a.iface.index) - int(b.iface.index) })
+	d.mu.Unlock()
+	for _, t := range list {
+		i := t.iface
+		if i == changed {
 			continue
 		}
 		if !t.cfg.Source.IsValid() {
@@ -245,7 +259,7 @@ func (t *Tunnel) state() {
 	}
 	if t.cfg.Mode == VTI {
 		s := t.def.Load()
-		up = up && s != nil && s.outbound.Load() != nil
+		up = up && s != nil && s.Outbound() != nil
 	}
 	t.iface.setCarrier(up)
 }
@@ -268,7 +282,7 @@ func (t *Tunnel) Sessions() []*Session {
 	for _, s := range t.sessions {
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b *Session) int { return int(a.id) - int(b.id) })
+	slices.SortFunc(out, func(a, b *Session) int { return cmp.Compare(a.id, b.id) })
 	return out
 }
 
@@ -320,7 +334,7 @@ func (t *Tunnel) SetMulticast(list []*Session) {
 	for _, s := range *t.multicast.Swap(&list) {
 		t.unpin(s)
 	}
-	t.d.mtuGen.Add(1)
+	t.iface.measureAnew()
 }
 
 // SetDefault says where everything goes on a point-to-point tunnel; nil: nowhere.
@@ -329,7 +343,7 @@ func (t *Tunnel) SetDefault(s *Session) {
 		s.pins.Add(1)
 	}
 	t.unpin(t.def.Swap(s))
-	t.d.mtuGen.Add(1)
+	t.iface.measureAnew()
 	t.state()
 }
 
@@ -455,7 +469,7 @@ func (t *Tunnel) transportMTU() int {
 	if s := t.def.Load(); s != nil {
 		return s.mtu()
 	}
-	gen := t.d.mtuGen.Load()
+	gen := t.generation()
 	if c := t.mtuCache.Load(); c>>16 == gen+1 {
 		return int(c & 0xffff)
 	}
@@ -472,12 +486,17 @@ func (t *Tunnel) transportMTU() int {
 	return m
 }
 
+// generation changes when the MTU of a session of the tunnel may have changed: all that goes into it only counts up.
+func (t *Tunnel) generation() uint64 {
+	return t.d.mtuGen.Load() + t.cfg.Underlay.mtuGen.Load() + t.mtuGen.Load()
+}
+
 // guessMTU is the MTU before there is a session: that of the interface with the source address, without our headers.
 func (t *Tunnel) guessMTU() int {
 	path := 1500
 	src := t.Source()
-	for _, i := range t.d.Interfaces() {
-		if i.kind == Ethernet && i.addrs.Load().has(src) {
+	for _, i := range *t.d.ethers.Load() {
+		if i.vrf == t.cfg.Underlay && i.addrs.Load().has(src) {
 			path = int(i.mtu.Load())
 		}
 	}

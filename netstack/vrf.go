@@ -26,11 +26,17 @@ type VRF struct {
 	icmp  atomic.Pointer[[]func(*packet.Packet)]
 	// protocols are handlers of whole IP protocols (EIGRP), by number.
 	protocols atomic.Pointer[map[uint8]func(*packet.Packet)]
+	// numbered are the interfaces with addresses of their own; uses counts the interfaces inside and the tunnels outside;
+	// mtuGen changes with the FIB.
+	numbered atomic.Pointer[[]*Interface]
+	uses     atomic.Int64
+	mtuGen   atomic.Uint64
 }
 
 func newVRF(d *Dataplane, name string, id uint32) (*VRF, error) {
 	v := &VRF{d: d, name: name, id: id, addrs: map[netip.Addr]int{}}
 	v.udp.Store(&map[uint16]func(UDP){})
+	v.numbered.Store(&[]*Interface{})
 	v.icmp.Store(&[]func(*packet.Packet){})
 	h, err := newHost(v)
 	if err != nil {
@@ -58,7 +64,10 @@ func (v *VRF) Program(changes []fib.Change) {
 	if err := v.fib.Apply(changes); err != nil {
 		v.d.log.Error().Str("event", "fib").Str("vrf", v.name).Err(err).Msg("part of a FIB update was refused")
 	}
-	v.d.mtuGen.Add(1)
+	v.mtuGen.Add(1)
+	if v.d.nested.Load() {
+		v.d.mtuGen.Add(1)
+	}
 }
 
 // HandleUDP takes over what arrives for a port of this VRF; nil gives it back to the host stack. f runs on data
@@ -138,12 +147,12 @@ func (v *VRF) SourceFor(dst netip.Addr) (netip.Addr, bool) {
 	if !near.IsValid() {
 		near = dst
 	}
-	if a := i.addrs.Load().near(near); a.IsValid() && a.Is4() == dst.Is4() {
+	if a := i.lender().near(near); a.IsValid() && a.Is4() == dst.Is4() && i.vrf == v {
 		return a, true
 	}
-	// An interface without an address of its own borrows one (unnumbered).
-	for _, i := range v.d.Interfaces() {
-		if i.vrf != v || !i.Up() {
+	// An interface without an address of its own borrows one; so does a route that leads into another VRF.
+	for _, i := range *v.numbered.Load() {
+		if !i.Up() {
 			continue
 		}
 		if a := i.addrs.Load().primary(dst.Is4()); a.IsValid() {

@@ -47,7 +47,7 @@ func (o *Outbound) Seal(p *packet.Packet, next uint8) error {
 		return ErrSequenceExhausted
 	}
 	size := uint64(p.Len())
-	o.seal(p, next, seq)
+	o.seal(o.ends.Load(), p, next, seq)
 	o.account(1, size)
 	return nil
 }
@@ -55,6 +55,11 @@ func (o *Outbound) Seal(p *packet.Packet, next uint8) error {
 // SealVector seals the packets of v in order. It stops at the first that it cannot seal, v[n], and says why; the caller
 // drops that one and goes on behind it, if it likes.
 func (o *Outbound) SealVector(v []*packet.Packet, next uint8) (n int, err error) {
+	return o.SealVectorTo(o.ends.Load(), v, next)
+}
+
+// SealVectorTo is SealVector towards ends that the caller has looked at already, for the outer header.
+func (o *Outbound) SealVectorTo(e *Ends, v []*packet.Packet, next uint8) (n int, err error) {
 	if len(v) == 0 {
 		return 0, nil
 	}
@@ -70,7 +75,7 @@ func (o *Outbound) SealVector(v []*packet.Packet, next uint8) (n int, err error)
 			break
 		}
 		bytes += uint64(v[n].Len())
-		o.seal(v[n], next, seq+uint64(n))
+		o.seal(e, v[n], next, seq+uint64(n))
 		n++
 	}
 	if n > 0 {
@@ -106,7 +111,7 @@ func (o *Outbound) reserve(n uint64) (first, granted uint64) {
 	}
 }
 
-func (o *Outbound) seal(p *packet.Packet, next uint8, seq uint64) {
+func (o *Outbound) seal(e *Ends, p *packet.Packet, next uint8, seq uint64) {
 	pad := o.padding(p.Len())
 	tail := p.Append(pad + trailerLen + o.icvLen)
 	copy(tail[:pad], padBytes[:])
@@ -115,21 +120,20 @@ func (o *Outbound) seal(p *packet.Packet, next uint8, seq uint64) {
 	binary.BigEndian.PutUint32(head, o.spi)
 	binary.BigEndian.PutUint32(head[4:], uint32(seq))
 	o.transform.seal(p, seq)
-	if o.udpEncap {
-		o.prependUDP(p)
+	if e.UDPEncap {
+		e.prependUDP(p)
 	}
 }
 
 // prependUDP: RFC 3948 §2.1. Over IPv6 a UDP checksum of zero is not ours to assume (RFC 8200 §8.1), so it is computed.
-func (o *Outbound) prependUDP(p *packet.Packet) {
-	e := o.ends.Load()
+func (e *Ends) prependUDP(p *packet.Packet) {
 	h := p.Prepend(udpHeaderLen)
-	binary.BigEndian.PutUint16(h, e.local.Port())
-	binary.BigEndian.PutUint16(h[2:], e.remote.Port())
+	binary.BigEndian.PutUint16(h, e.Local.Port())
+	binary.BigEndian.PutUint16(h[2:], e.Remote.Port())
 	binary.BigEndian.PutUint16(h[4:], uint16(p.Len()))
 	binary.BigEndian.PutUint16(h[6:], 0)
-	if e.remote.Addr().Is6() && !e.remote.Addr().Is4In6() {
-		binary.BigEndian.PutUint16(h[6:], ip.L4Checksum(e.local.Addr(), e.remote.Addr(), ip.UDP, p.Bytes()))
+	if e.Remote.Addr().Is6() && !e.Remote.Addr().Is4In6() {
+		binary.BigEndian.PutUint16(h[6:], ip.L4Checksum(e.Local.Addr(), e.Remote.Addr(), ip.UDP, p.Bytes()))
 	}
 }
 
@@ -145,7 +149,7 @@ func (o *Outbound) MaxPayload(room int) int {
 }
 
 func (o *Outbound) udpLen() int {
-	if o.udpEncap {
+	if o.UDPEncap() {
 		return udpHeaderLen
 	}
 	return 0

@@ -85,16 +85,20 @@ func (p *Params) check() error {
 // common is what both directions of an SA have.
 type common struct {
 	transform
-	spi      uint32
-	mode     Mode
-	udpEncap bool
-	ends     atomic.Pointer[ends]
+	spi  uint32
+	mode Mode
+	ends atomic.Pointer[Ends]
 
 	packets, bytes atomic.Uint64
 	soft           atomic.Pointer[limit]
 }
 
-type ends struct{ local, remote netip.AddrPort }
+// Ends are where an SA's packets come from and go to, and whether they travel in UDP. They change with MOBIKE, and with
+// a NAT that appears.
+type Ends struct {
+	Local, Remote netip.AddrPort
+	UDPEncap      bool
+}
 
 // limit is a soft limit: f runs once.
 type limit struct {
@@ -104,8 +108,8 @@ type limit struct {
 }
 
 func (c *common) init(p Params) error {
-	c.spi, c.mode, c.udpEncap = p.SPI, p.Mode, p.UDPEncap
-	c.ends.Store(&ends{p.Local, p.Remote})
+	c.spi, c.mode = p.SPI, p.Mode
+	c.ends.Store(&Ends{p.Local, p.Remote, p.UDPEncap})
 	return c.transform.init(p)
 }
 
@@ -122,21 +126,30 @@ func (c *common) Mode() Mode { return c.mode }
 func (c *common) ESN() bool { return c.esn }
 
 // UDPEncap tells whether the SA's packets travel in UDP.
-func (c *common) UDPEncap() bool { return c.udpEncap }
+func (c *common) UDPEncap() bool { return c.ends.Load().UDPEncap }
 
 // Local is our outer address.
-func (c *common) Local() netip.AddrPort { return c.ends.Load().local }
+func (c *common) Local() netip.AddrPort { return c.ends.Load().Local }
 
 // Remote is the peer's outer address.
-func (c *common) Remote() netip.AddrPort { return c.ends.Load().remote }
+func (c *common) Remote() netip.AddrPort { return c.ends.Load().Remote }
+
+// Ends is a snapshot, not to be changed.
+func (c *common) Ends() *Ends { return c.ends.Load() }
+
+// SetEnds replaces all of it at once. Without ports there is no UDP encapsulation.
+func (c *common) SetEnds(e Ends) {
+	e.UDPEncap = e.UDPEncap && e.Local.Port() != 0 && e.Remote.Port() != 0
+	c.ends.Store(&e)
+}
 
 // SetRemote follows a peer whose outer address or port changed (a NAT's new mapping, MOBIKE).
-func (c *common) SetRemote(remote netip.AddrPort) { c.setEnds(func(e *ends) { e.remote = remote }) }
+func (c *common) SetRemote(remote netip.AddrPort) { c.setEnds(func(e *Ends) { e.Remote = remote }) }
 
 // SetLocal follows a change of our own outer address.
-func (c *common) SetLocal(local netip.AddrPort) { c.setEnds(func(e *ends) { e.local = local }) }
+func (c *common) SetLocal(local netip.AddrPort) { c.setEnds(func(e *Ends) { e.Local = local }) }
 
-func (c *common) setEnds(change func(*ends)) {
+func (c *common) setEnds(change func(*Ends)) {
 	for {
 		old := c.ends.Load()
 		e := *old
