@@ -3,6 +3,7 @@ package qemu
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -21,12 +22,23 @@ type Lab struct {
 	Steps []*Step // checks too, in the file's order
 }
 
-// Node is a router.
+// Node is a router, or what else takes part.
 type Node struct {
-	Name   string
-	Config string // file, absolute
-	Memory int    // MiB of its virtual machine
-	NICs   []NIC  // in the order of the interfaces' names
+	Name     string
+	Config   string    // file, absolute
+	Memory   int       // MiB of its virtual machine
+	NICs     []NIC     // in the order of the interfaces' names
+	External *External // other software than ours; nil for a router
+	Backends []string  // that it can run on; empty for all
+}
+
+// External is software of others, which shell commands start and end in a network namespace.
+type External struct {
+	Prepare  string   // makes what the lab needs, outside of the namespace; "" for nothing
+	Start    string   // returns when everything was started
+	Ready    string   // succeeds when everything runs; "" is as soon as Start has returned
+	Stop     string   // "" is to end the processes
+	Packages []string // of Debian
 }
 
 // NIC is a link's end at its node.
@@ -175,6 +187,20 @@ func (l *Lab) Link(name string) (*Link, error) {
 		names = append(names, k.Name)
 	}
 	return nil, fmt.Errorf("the lab has no link %q (it has %s)", name, strings.Join(names, ", "))
+}
+
+// runsOn says why a lab cannot run on a backend.
+func (l *Lab) runsOn(backend string) error {
+	for _, n := range l.Nodes {
+		if len(n.Backends) > 0 && !slices.Contains(n.Backends, backend) {
+			what := "runs"
+			if n.External != nil {
+				what = "is external software and runs"
+			}
+			return fmt.Errorf("lab %s: %s %s with -backend %s only, not with %s", l.Name, n.Name, what, strings.Join(n.Backends, " or "), backend)
+		}
+	}
+	return nil
 }
 
 func (l *Lab) nodeNames() []string {

@@ -240,8 +240,11 @@ func (p *Process) control(command string) error {
 }
 
 // RSS is the host memory that the machine takes, in bytes.
-func (p *Process) RSS() int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.PID()))
+func (p *Process) RSS() int64 { return residentSize(p.PID()) }
+
+// residentSize is the memory that a process takes, in bytes.
+func residentSize(pid int) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return 0
 	}

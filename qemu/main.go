@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,8 +21,8 @@ import (
 )
 
 const usage = `usage: felloe lab COMMAND …
-  run LAB.toml [-backend qemu|memory] [-captures DIR] [-logs DIR]   bring it up, work through its checks, take it down
-  up LAB.toml [-backend qemu|memory]                                bring it up and leave it
+  run LAB.toml [-backend qemu|memory|netns] [-captures DIR] [-logs DIR]   bring it up, work through its checks, take it down
+  up LAB.toml [-backend qemu|memory|netns]                                bring it up and leave it
   down | status                                                     of the lab that is up
   exec NODE COMMAND…                                                a console command on a node
   console NODE                                                      its serial console (Ctrl-] leaves)
@@ -65,7 +66,7 @@ func parseOptions(args []string) (*options, error) {
 	o := &options{}
 	fs := flag.NewFlagSet("felloe lab", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&o.backend, "backend", "qemu", "")
+	fs.StringVar(&o.backend, "backend", "", "")
 	fs.StringVar(&o.image, "image", "", "")
 	fs.StringVar(&o.accel, "accel", "", "")
 	fs.StringVar(&o.captures, "captures", "", "")
@@ -151,9 +152,31 @@ func (o *options) chooseLab() (string, error) {
 	}
 }
 
+// load reads the lab's file and chooses the backend, if nobody did: machines, or namespaces if a node needs one.
+func (o *options) load() (*Lab, error) {
+	l, err := Load(o.args[0])
+	if err != nil {
+		return nil, err
+	}
+	if o.backend == "" {
+		o.backend = "qemu"
+		for _, n := range l.Nodes {
+			if n.External != nil {
+				o.backend = "netns"
+			}
+		}
+	}
+	if !slices.Contains(backends, o.backend) {
+		return nil, fmt.Errorf("unknown backend %q (%s)", o.backend, strings.Join(backends, ", "))
+	}
+	return l, l.runsOn(o.backend)
+}
+
 // newBackend makes what -backend names; dir is its own.
 func (o *options) newBackend(dir string) (Backend, error) {
 	switch o.backend {
+	case "netns":
+		return &Netns{Dir: filepath.Join(dir, "ns"), ReplaceLine: replaceLine, KeepLogs: o.logs, Install: true}, nil
 	case "memory":
 		return &Memory{Factory: newMemoryRouter(o.logs)}, nil
 	case "qemu":
@@ -164,7 +187,7 @@ func (o *options) newBackend(dir string) (Backend, error) {
 		return &Virtual{Dir: filepath.Join(dir, "vm"), Kernel: filepath.Join(img, "felloe.vmlinuz"), Initrd: filepath.Join(img, "felloe.initrd"),
 			Accel: o.accel, ReplaceLine: replaceLine, KeepLogs: o.logs}, nil
 	}
-	return nil, fmt.Errorf("unknown backend %q (qemu, memory)", o.backend)
+	return nil, fmt.Errorf("unknown backend %q (%s)", o.backend, strings.Join(backends, ", "))
 }
 
 // imageDir is where the image is: as told, beside the program, or in build.
@@ -192,7 +215,7 @@ func progress(w io.Writer) Say {
 }
 
 func runLab(ctx context.Context, o *options) (err error) {
-	l, err := Load(o.args[0])
+	l, err := o.load()
 	if err != nil {
 		return err
 	}
@@ -292,7 +315,7 @@ func fileName(link string) string {
 
 // up starts a supervisor, shows its progress, and leaves it when the lab is up.
 func up(ctx context.Context, o *options) error {
-	l, err := Load(o.args[0])
+	l, err := o.load()
 	if err != nil {
 		return err
 	}
@@ -362,7 +385,7 @@ func supervise(ctx context.Context, o *options) error {
 }
 
 func superviseLab(ctx context.Context, o *options) (err error) {
-	l, err := Load(o.args[0])
+	l, err := o.load()
 	if err != nil {
 		return err
 	}

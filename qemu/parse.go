@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -32,6 +33,14 @@ type nodeFile struct {
 	Name   string `toml:"name"`
 	Config string `toml:"config"`
 	Memory int    `toml:"mem"`
+
+	Kind     string   `toml:"kind"`
+	Backend  []string `toml:"backend"`
+	Prepare  string   `toml:"prepare"`
+	Start    string   `toml:"start"`
+	Ready    string   `toml:"ready"`
+	Stop     string   `toml:"stop"`
+	Packages []string `toml:"packages"`
 }
 
 type linkFile struct {
@@ -258,15 +267,63 @@ func (p *parser) nodes(files []nodeFile) {
 		} else if _, err := p.lab.Node(f.Name); err == nil {
 			p.errorf(line, "[[node]]", "there are two nodes %q", f.Name)
 		}
-		if f.Config == "" {
-			p.errorf(line, "[[node]] "+f.Name, "config: which file is its configuration?")
-		}
+		p.kind(line, f, n)
 		if n.Memory < 32 || n.Memory > 1<<20 {
 			p.errorf(line, "[[node]] "+f.Name, "mem: %d MiB is out of range (32 to 1048576)", f.Memory)
 		}
 		p.lab.Nodes = append(p.lab.Nodes, n)
 	}
 }
+
+// backends are the names of all backends.
+var backends = []string{"qemu", "memory", "netns"}
+
+// packageName is what Debian allows.
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9.+-]+$`)
+
+// kind is what sets routers and external nodes apart.
+func (p *parser) kind(line int, f nodeFile, n *Node) {
+	fail := func(format string, args ...any) { p.errorf(line, "[[node]] "+f.Name, format, args...) }
+	n.Backends = f.Backend
+	for _, b := range f.Backend {
+		if !slices.Contains(backends, b) {
+			fail("backend: there is no backend %q (%s)", b, strings.Join(backends, ", "))
+		}
+	}
+	for _, name := range f.Packages {
+		if !packageName.MatchString(name) {
+			fail("packages: %q is not the name of a package", name)
+		}
+	}
+	switch f.Kind {
+	case "", "router":
+		if f.Config == "" {
+			fail("config: which file is its configuration?")
+		}
+		if f.Prepare+f.Start+f.Ready+f.Stop != "" || len(f.Packages) > 0 {
+			fail("prepare, start, ready, stop and packages are for a node with kind = \"external\"")
+		}
+	case "external":
+		n.External = &External{Prepare: f.Prepare, Start: f.Start, Ready: f.Ready, Stop: f.Stop, Packages: f.Packages}
+		if f.Start == "" {
+			fail("start: which command starts it?")
+		}
+		if f.Config != "" || f.Memory != 0 {
+			fail("config and mem are for routers; an external node is what its start command makes of it")
+		}
+		switch {
+		case len(f.Backend) == 0:
+			n.Backends = []string{"netns"}
+		case !slices.Equal(f.Backend, []string{"netns"}):
+			fail("backend: an external node runs in a network namespace: [\"netns\"]")
+		}
+	default:
+		fail("kind: %q is neither \"router\" nor \"external\"", f.Kind)
+	}
+}
+
+// kernelName is what Linux can call an interface.
+var kernelName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$`)
 
 func (p *parser) links(files []linkFile) {
 	used := map[End]string{}
@@ -296,6 +353,9 @@ func (p *parser) links(files []linkFile) {
 			if err != nil {
 				p.errorf(line, table, "ends: %q: %v", text, err)
 				continue
+			}
+			if n.External != nil && (!kernelName.MatchString(ifname) || ifname == "lo") {
+				p.errorf(line, table, "ends: %q: Linux cannot call an interface that; an external node's needs a name like eth0", text)
 			}
 			e := End{n.Name, ifname}
 			if other, twice := used[e]; twice {
@@ -376,8 +436,10 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 		if n.value == "" {
 			continue
 		}
-		if _, err := p.lab.Node(n.value); err != nil {
+		if node, err := p.lab.Node(n.value); err != nil {
 			fail("%s: %v", n.key, err)
+		} else if node.External != nil && n.key == "apply" {
+			fail("apply: %s is external and has no configuration of ours", node.Name)
 		}
 	}
 	for _, k := range []struct{ key, value string }{{"cut", f.Cut}, {"join", f.Join}, {"impair", f.Impair}, {"capture", f.Capture}} {

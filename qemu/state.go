@@ -46,6 +46,7 @@ func ownDir(name string) (*stateDir, error) {
 	if lock == nil {
 		return nil, fmt.Errorf("the lab is up already (%s)", path)
 	}
+	bury(path)
 	entries, err := os.ReadDir(path)
 	for _, e := range entries {
 		if err == nil && e.Name() != lockName {
@@ -91,9 +92,11 @@ func upLabs() []string {
 			}
 			continue
 		}
+		bury(d)
 		_ = os.RemoveAll(d)
 		lock.Close()
 	}
+	buryNameless()
 	return names
 }
 

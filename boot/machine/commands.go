@@ -23,6 +23,8 @@ func RunMain(args []string, version string) int {
 	fs.StringVar(&p.Config, "c", "", "configuration file")
 	fs.StringVar(&p.Agent, "agent", "", "unix socket to serve commands on")
 	fs.BoolVar(&p.Console, "console", false, "a console on standard input and output")
+	fs.StringVar(&p.Terminal, "terminal", "", "unix socket to serve consoles on")
+	fs.StringVar(&p.Keys, "keys", "", "folder of the key log, if the configuration asks for one")
 	fs.Func("nic", "NIC of this network namespace, in the order of the configuration's Ethernet interfaces (again for each)", func(s string) error {
 		p.NICs = append(p.NICs, s)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,8 +219,11 @@ type ProcessOptions struct {
 	NICs    []string
 	Agent   string // unix socket to serve commands on; "" for none
 	Console bool   // a session on standard input and output
-	Log     io.Writer
-	Version string
+	// Terminal is a unix socket each of whose connections is a terminal with a session, as on a serial line; "" for none.
+	Terminal string
+	Keys     string // where a key log goes; "" is a folder beside the configuration
+	Log      io.Writer
+	Version  string
 }
 
 // Process runs a router until ctx ends.
@@ -241,6 +245,9 @@ func Process(ctx context.Context, p ProcessOptions) error {
 	}
 	o.OpenKeyLog = func(path string) (boot.KeyLog, error) {
 		if path == "" {
+			path = p.Keys
+		}
+		if path == "" {
 			path = filepath.Join(filepath.Dir(p.Config), "keys")
 		}
 		return boot.KeyLogDir(path)
@@ -259,11 +266,17 @@ func Process(ctx context.Context, p ProcessOptions) error {
 	if err := r.Apply(ctx, c); err != nil {
 		return err
 	}
-	failed := make(chan error, 2)
+	for _, problem := range r.Problems() {
+		fmt.Fprintln(os.Stderr, "felloe:", problem)
+	}
+	failed := make(chan error, 3)
 	if p.Agent != "" {
 		go func() {
 			failed <- agent.ServeUnix(ctx, p.Agent, &agent.Server{Executor: r})
 		}()
+	}
+	if p.Terminal != "" {
+		go func() { failed <- serveTerminals(ctx, r, p.Terminal) }()
 	}
 	if p.Console {
 		go func() { failed <- standardConsole(ctx, r) }()
@@ -286,11 +299,17 @@ func standardConsole(ctx context.Context, r *boot.Router) error {
 		return fmt.Errorf("standard input is no terminal: %w", err)
 	}
 	defer func() { _ = term.Restore(int(os.Stdin.Fd()), state) }()
-	s := &cli.Session{Tree: r.Commands()}
-	c := cli.NewConsole(s, struct {
+	return session(ctx, r, struct {
 		io.Reader
 		io.Writer
-	}{os.Stdin, os.Stdout}, func() string { return r.Hostname() + "#" })
+	}{os.Stdin, os.Stdout}, false)
+}
+
+// session runs one session on a terminal until it ends.
+func session(ctx context.Context, r *boot.Router, terminal io.ReadWriter, monitor bool) error {
+	s := &cli.Session{Tree: r.Commands()}
+	s.Monitor.Store(monitor)
+	c := cli.NewConsole(s, terminal, func() string { return r.Hostname() + "#" })
 	stop := r.Log().Watch(func(line string) {
 		if s.Monitor.Load() {
 			c.Notice(line)
@@ -301,4 +320,36 @@ func standardConsole(ctx context.Context, r *boot.Router) error {
 		return err
 	}
 	return nil
+}
+
+// serveTerminals runs a session on every connection to a unix socket, which only its owner may open.
+func serveTerminals(ctx context.Context, r *boot.Router, path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			hangUp := context.AfterFunc(ctx, func() { conn.Close() })
+			defer hangUp()
+			_ = session(ctx, r, conn, true) // a connection that ends is no error
+		}()
+	}
 }
