@@ -300,11 +300,47 @@ func (r *Router) ShowNHRP(v6 bool, part string) cli.Result {
 	return show.NewNHRPCache(t, v6, part == "shortcut", r.clock.Now())
 }
 
+// around tells the crypto tables what is beside the sessions. On the loop.
+func (r *Router) around() show.Around {
+	return show.Around{IVRF: r.interfaceVRF, Egress: r.egress}
+}
+
+// interfaceVRF is the VRF of an interface, virtual ones included. On the loop.
+func (r *Router) interfaceVRF(name string) string {
+	if i, ok := r.dp.Interface(name); ok {
+		return i.VRF().Name()
+	}
+	return ""
+}
+
+// egress is the interface that packets to an address leave by.
+func (r *Router) egress(vrf string, to netip.Addr) (string, int) {
+	v, ok := r.dp.VRF(vrf)
+	if !ok || !to.IsValid() {
+		return "", 0
+	}
+	route := v.FIB().Lookup(to)
+	if route == nil || len(route.NextHops) == 0 {
+		return "", 0
+	}
+	i, ok := r.dp.InterfaceByIndex(route.NextHops[0].Interface)
+	if !ok {
+		return "", 0
+	}
+	return i.Name(), i.IPMTU()
+}
+
 // ShowIKEv2SAs implements commands.View.
-func (r *Router) ShowIKEv2SAs(detailed bool) cli.Result {
-	var infos []ikev2.SAInfo
-	r.look(func() { infos = r.engine.Snapshot(r.clock.Now()) })
-	return show.NewIKEv2SAs(infos, detailed)
+func (r *Router) ShowIKEv2SAs(only show.Only, detailed bool) cli.Result {
+	var out show.IKEv2SAs
+	r.look(func() {
+		inside := map[ikev2.SAID]string{}
+		for _, s := range r.protect.Sessions() {
+			inside[s.IKE] = r.interfaceVRF(s.Tunnel)
+		}
+		out = show.NewIKEv2SAs(r.engine.Snapshot(r.clock.Now()), only, func(sa *ikev2.SAInfo) string { return inside[sa.ID] }, detailed)
+	})
+	return out
 }
 
 func (r *Router) sessions() []protect.Info {
@@ -314,11 +350,20 @@ func (r *Router) sessions() []protect.Info {
 }
 
 // ShowIPsecSAs implements commands.View.
-func (r *Router) ShowIPsecSAs() cli.Result { return show.NewIPsecSAs(r.sessions(), r.clock.Now()) }
+func (r *Router) ShowIPsecSAs(only show.Only, detail bool) cli.Result {
+	var out show.IPsecSAs
+	r.look(func() { out = show.NewIPsecSAs(r.protect.Sessions(), only, r.around(), detail, r.clock.Now()) })
+	return out
+}
 
 // ShowCryptoSessions implements commands.View.
-func (r *Router) ShowCryptoSessions(detail bool) cli.Result {
-	return show.NewCryptoSessions(r.sessions(), detail, r.clock.Now())
+func (r *Router) ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result {
+	var out show.CryptoSessions
+	r.look(func() {
+		now := r.clock.Now()
+		out = show.NewCryptoSessions(r.protect.Sessions(), r.engine.Snapshot(now), only, r.around(), kind, now)
+	})
+	return out
 }
 
 // ShowCryptoSockets implements commands.View.

@@ -110,11 +110,11 @@ func shows(t *cli.Tree, r Router) {
 			plain(t, strings.TrimSpace("show "+family+" nhrp "+part), "", func() cli.Result { return r.ShowNHRP(v6, part) })
 		}
 	}
-	plain(t, "show crypto ikev2 sa", "", func() cli.Result { return r.ShowIKEv2SAs(false) })
-	plain(t, "show crypto ikev2 sa detailed", "", func() cli.Result { return r.ShowIKEv2SAs(true) })
-	plain(t, "show crypto ipsec sa", "", r.ShowIPsecSAs)
-	plain(t, "show crypto session", "", func() cli.Result { return r.ShowCryptoSessions(false) })
-	plain(t, "show crypto session detail", "", func() cli.Result { return r.ShowCryptoSessions(true) })
+	plain(t, "show crypto ikev2 sa", "", func() cli.Result { return r.ShowIKEv2SAs(show.Only{}, false) })
+	plain(t, "show crypto ikev2 sa detailed", "", func() cli.Result { return r.ShowIKEv2SAs(show.Only{}, true) })
+	plain(t, "show crypto ipsec sa", "", func() cli.Result { return r.ShowIPsecSAs(show.Only{}, false) })
+	plain(t, "show crypto session", "", func() cli.Result { return r.ShowCryptoSessions(show.Only{}, show.SessionPlain) })
+	plain(t, "show crypto session detail", "", func() cli.Result { return r.ShowCryptoSessions(show.Only{}, show.SessionDetail) })
 	plain(t, "show crypto sockets", "", r.ShowCryptoSockets)
 	add(t, "show ip bgp [vrf <name>]", "The BGP table", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), false) })
 	add(t, "show bgp ipv6 unicast", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), true) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"felloe/manage/cli"
+	"felloe/manage/show"
 	"felloe/manage/syslog"
 )
 
@@ -23,7 +24,7 @@ func (f *fake) answer(what string) cli.Result {
 }
 
 func (f *fake) Log() *syslog.Log                         { return f.log }
-func (f *fake) ShowIKEv2SAs(detailed bool) cli.Result    { return f.answer("ikev2") }
+func (f *fake) ShowIKEv2SAs(show.Only, bool) cli.Result  { return f.answer("ikev2") }
 func (f *fake) ShowNHRP(v6 bool, part string) cli.Result { return f.answer("nhrp " + part) }
 func (f *fake) ShowDMVPN(detail bool) cli.Result         { return f.answer("dmvpn") }
 func (f *fake) ShowInterfaceBrief(v6 bool) cli.Result    { return f.answer("brief") }

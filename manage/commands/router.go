@@ -6,6 +6,7 @@ import (
 
 	"felloe/manage/cli"
 	"felloe/manage/probe"
+	"felloe/manage/show"
 	"felloe/manage/syslog"
 )
 
@@ -34,9 +35,9 @@ type View interface {
 	ShowDMVPN(detail bool) cli.Result
 	// ShowNHRP shows a part: "", "nhs", "shortcut", "traffic", "multicast".
 	ShowNHRP(v6 bool, part string) cli.Result
-	ShowIKEv2SAs(detailed bool) cli.Result
-	ShowIPsecSAs() cli.Result
-	ShowCryptoSessions(detail bool) cli.Result
+	ShowIKEv2SAs(only show.Only, detailed bool) cli.Result
+	ShowIPsecSAs(only show.Only, detail bool) cli.Result
+	ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result
 	ShowCryptoSockets() cli.Result
 	ShowBGP(vrf string, v6 bool) (cli.Result, error)
 	ShowBGPSummary(vrf string) (cli.Result, error)
