@@ -81,7 +81,7 @@ func TestANeighbourInheritsFromItsGroupAndThenFromTheDefaults(t *testing.T) {
 	c, _ := loadGood(t, "everything.toml")
 	p := c.BGP.Peer(c.BGP.Neighbor[netip.MustParseAddr("10.0.0.2")])
 	if p.RemoteAS != 65001 || p.NextHopUnchanged || !p.ASOverride || p.Passive || !p.Shutdown || p.AllowASIn != 2 || p.EBGPMultihop != 3 ||
-		p.Timers != (BGPTimers{0, 0, time.Second}) || p.Password.Reveal() != "md5 secret" || p.MaximumPrefix != 100 || p.UpdateSource.Interface != "Loopback0" || p.Group != "SPOKES" {
+		p.Timers != (BGPTimers{0, 0, time.Second}) || p.Password.Reveal() != "md5 secret" || p.MaximumPrefix.Limit != 100 || p.UpdateSource.Interface != "Loopback0" || p.Group != "SPOKES" {
 		t.Errorf("got %+v", p)
 	}
 	p = c.BGP.Peer(c.BGP.Neighbor[netip.MustParseAddr("10.3.0.2")])

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,7 +20,7 @@ type PrefixList struct {
 
 // PrefixListEntry is one line of a prefix list: either Permit or Deny is valid.
 type PrefixListEntry struct {
-	// Place in the list; 5 more than the one before, rounded down to a multiple of 5, when not given.
+	// Place in the list; the next multiple of 5 when not given.
 	Seq uint32 `toml:"seq" range:"1..4294967294" example:"5"`
 	// Permit this prefix, or with `ge` and `le` those within it.
 	Permit netip.Prefix `toml:"permit" example:"\"10.0.0.0/8\""`
@@ -143,7 +144,7 @@ type RouteMap struct {
 
 // RouteMapEntry is one entry of a route map.
 type RouteMapEntry struct {
-	// Place in the map; 10 more than the one before, rounded down to a multiple of 10, when not given.
+	// Place in the map; the next multiple of 10 when not given.
 	Seq uint32 `toml:"seq" range:"1..65535" example:"10"`
 	// What becomes of a route that fits.
 	Action RouteAction `toml:"action" default:"permit"`
@@ -224,16 +225,24 @@ func (RouteOrigin) Values() []string { return []string{string(OriginIGP), string
 
 // ordered numbers what has no number and sorts by number.
 func ordered[T any](list []*T, step uint32, seq func(*T) *uint32) []T {
-	var out []T
-	last := uint32(0)
-	for _, e := range list {
-		x := *e
-		if s := seq(&x); *s == 0 {
-			*s = last/step*step + step
-		}
-		last = max(last, *seq(&x))
-		out = append(out, x)
+	out := make([]T, len(list))
+	for i, n := range numbered(list, step, func(e *T) uint32 { return *seq(e) }) {
+		out[i] = *list[i]
+		*seq(&out[i]) = n
 	}
-	slices.SortStableFunc(out, func(a, b T) int { return int(int64(*seq(&a)) - int64(*seq(&b))) })
+	slices.SortStableFunc(out, func(a, b T) int { return cmp.Compare(*seq(&a), *seq(&b)) })
+	return out
+}
+
+// numbered is the number of each entry: its own, or the next multiple of step after all before it.
+func numbered[T any](list []*T, step uint32, seq func(*T) uint32) []uint32 {
+	out := make([]uint32, len(list))
+	last := uint32(0)
+	for i, e := range list {
+		if out[i] = seq(e); out[i] == 0 {
+			out[i] = last/step*step + step
+		}
+		last = max(last, out[i])
+	}
 	return out
 }

@@ -70,7 +70,7 @@ func (m maker) value(f *field, v reflect.Value, p float64) {
 			}
 			name := m.name()
 			if i, ok := e.Interface().(*Interface); ok {
-				name = []string{"GigabitEthernet", "Loopback", "Tunnel"}[m.IntN(3)] + fmt.Sprint(m.IntN(100))
+				name = []string{"GigabitEthernet", "Loopback", "Tunnel", "Virtual-Template"}[m.IntN(4)] + fmt.Sprint(m.IntN(100))
 				i.setName(name)
 			} else {
 				e.Elem().FieldByName("Name").SetString(name)
@@ -80,6 +80,10 @@ func (m maker) value(f *field, v reflect.Value, p float64) {
 		}
 	default:
 		m.table(v, p)
+		if s := shortOf(t); s != nil && s.name == "" && !v.FieldByIndex(s.index).Bool() {
+			// Only a table that is there says more.
+			v.FieldByIndex(s.index).SetBool(!v.IsZero() || m.IntN(2) == 0)
+		}
 	}
 }
 
@@ -107,7 +111,20 @@ func (m maker) leaf(f *field, v reflect.Value) {
 		g := Group(0).Groups()
 		set(Group(g[m.IntN(len(g))]))
 	case secretType:
-		set(m.secret())
+		s := m.secret()
+		for f.tag.Get("secret") == "file" && s.file == "" {
+			s = m.secret()
+		}
+		set(s)
+	case fileType:
+		set(File{Path: m.text(), Data: []byte("from a file\n")})
+	case rangeType:
+		p := netip.PrefixFrom(m.addr(), 8+m.IntN(25)).Masked()
+		set([]AddressRange{{p.Addr(), p.Addr()}, {p.Addr(), lastOf(p)}}[m.IntN(2)])
+	case nameType:
+		set(NameMatch{MatchOperator(MatchOperator("").Values()[m.IntN(4)]), strings.TrimSpace(m.text())})
+	case commType:
+		set([]Community{Community(m.Uint32()), 0xffffff01}[m.IntN(2)])
 	case pskType:
 		k := PreSharedKey{m.secret(), m.secret()}
 		if m.IntN(2) == 0 {

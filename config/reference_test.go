@@ -203,12 +203,22 @@ func typeOf(f *field) string {
 		return "duration"
 	case t == groupType:
 		return list + "group"
+	case t == secretType && f.tag.Get("secret") == "file":
+		return "secret in a file"
 	case t == secretType:
 		return "secret"
 	case t == pskType:
 		return "secret, or two"
 	case t == keyLogType:
 		return "true, false or a path"
+	case t == fileType:
+		return list + "file"
+	case t == rangeType:
+		return list + "addresses"
+	case t == nameType:
+		return list + "comparison"
+	case t == commType:
+		return list + "community"
 	case t == localType:
 		return list + "name of an interface, or address"
 	case t == espType:

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -32,11 +33,17 @@ func (v *validator) warnf(path, format string, args ...any) {
 func (v *validator) run() {
 	v.top()
 	v.references(reflect.ValueOf(v.c).Elem(), "")
+	v.vrfs()
 	v.interfaces()
 	v.tunnels()
+	v.templates()
 	v.ikev2()
 	v.ipsec()
+	v.authorization()
+	v.pools()
+	v.pki()
 	v.routes()
+	v.policy()
 	v.bgp()
 }
 
@@ -109,14 +116,12 @@ func (v *validator) objects(kind string) (names []string, what string) {
 	case "route-map":
 		return Names(c.RouteMap), "route map"
 	case "bgp.peer-group":
-		return Names(v.instance.PeerGroup), "peer group in [" + v.instancePath() + "]"
+		return Names(v.instance.PeerGroup), "peer group"
 	}
 	panic("config: reference to " + kind)
 }
 
-// instancePath is the table of the BGP that is looked at.
-func (v *validator) instancePath() string { return bgpPath(v.instance) }
-
+// bgpPath is the table of a BGP instance.
 func bgpPath(b *BGPInstance) string {
 	if b.Name == "" {
 		return "bgp"
@@ -220,13 +225,64 @@ func (v *validator) reference(f *field, path, name string) {
 	v.errorf(path, "no %s %q%s", what, name, didYouMean(name, names))
 }
 
+var rd = regexp.MustCompile(`^(\d{1,10}|\d+\.\d+\.\d+\.\d+):(\d{1,10})$`)
+
+// vrfs checks route distinguishers.
+func (v *validator) vrfs() {
+	seen := map[string]string{}
+	for _, name := range Names(v.c.VRF) {
+		text, path := v.c.VRF[name].RD, at("vrf", name, "rd")
+		if text == "" {
+			continue
+		}
+		if msg := badRD(text); msg != "" {
+			v.errorf(path, "%s", msg)
+			continue
+		}
+		if other := seen[text]; other != "" {
+			v.errorf(path, "vrf %q has the same route distinguisher: it is what tells them apart", other)
+		}
+		seen[text] = name
+	}
+}
+
+// badRD says what is wrong with a route distinguisher (RFC 4364 §4.2), or "".
+func badRD(text string) string {
+	m := rd.FindStringSubmatch(text)
+	if m == nil {
+		return fmt.Sprintf("%q is not a route distinguisher such as \"65000:7\" or \"192.0.2.1:7\"", text)
+	}
+	number, err := strconv.ParseUint(m[2], 10, 32)
+	if strings.Contains(m[1], ".") {
+		if _, err := netip.ParseAddr(m[1]); err != nil {
+			return fmt.Sprintf("%q is not an IPv4 address", m[1])
+		}
+		if err != nil || number > 65535 {
+			return fmt.Sprintf("the number behind an address is at most 65535, got %s", m[2])
+		}
+		return ""
+	}
+	as, aerr := strconv.ParseUint(m[1], 10, 32)
+	switch {
+	case aerr != nil:
+		return fmt.Sprintf("an autonomous system is at most 4294967295, got %s", m[1])
+	case err != nil:
+		return fmt.Sprintf("the number is at most 4294967295, got %s", m[2])
+	case as > 65535 && number > 65535:
+		return fmt.Sprintf("the number behind an autonomous system above 65535 is at most 65535, got %s", m[2])
+	}
+	return ""
+}
+
 // local checks a name or address of the router's own.
 func (v *validator) local(path string, l Local) {
 	switch {
 	case l.Interface != "":
-		if v.c.Interface[l.Interface] == nil {
+		if i := v.c.Interface[l.Interface]; i == nil {
 			names, _ := v.objects("interface")
 			v.errorf(path, "no interface %q%s", l.Interface, didYouMean(l.Interface, names))
+		} else if i.Kind() == VirtualTemplate {
+			v.errorf(path, "%s is a template: packets come and go through the interfaces that are made of it", l.Interface)
 		}
 	case l.Address.IsValid():
 		if v.owner(l.Address) == nil {
@@ -235,7 +291,18 @@ func (v *validator) local(path string, l Local) {
 	}
 }
 
-// owner finds the interface that has an address.
+// ownerIn finds the interface of a routing table that has an address.
+func (v *validator) ownerIn(vrf string, a netip.Addr) *Interface {
+	for _, name := range v.c.InterfaceNames() {
+		i := v.c.Interface[name]
+		if i.VRF == vrf && slices.ContainsFunc(i.Address, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return i
+		}
+	}
+	return nil
+}
+
+// owner finds an interface that has an address.
 func (v *validator) owner(a netip.Addr) *Interface {
 	for _, name := range v.c.InterfaceNames() {
 		i := v.c.Interface[name]

@@ -180,29 +180,36 @@ func isEmail(s string) bool {
 
 func (v *validator) ikeProfile(p *IKEProfile, path string) {
 	m := &p.Match.Identity.Remote
-	if m.IsZero() && !v.badBelow(path+".match") {
+	if m.IsZero() && len(p.Match.Certificate) == 0 && !v.badBelow(path+".match") {
 		v.errorf(path, "match is missing: say which peers the profile is for; "+
 			"for example match = { identity = { remote = { address = \"0.0.0.0/0\" } } }, or { any = true } in place of address")
 	}
 	v.identityMatch(m, path+".match.identity.remote")
 	v.localIdentity(&p.Identity.Local, path+".identity.local")
 	if len(p.Authentication.Remote) == 0 && !v.badBelow(path+".authentication") {
-		v.errorf(path+".authentication.remote", "the list is empty: expected \"pre-share\"")
+		v.errorf(path+".authentication.remote", "the list is empty: expected one or more of %s", quoteList(AuthMethod("").Values()))
 	}
 	twice(v, path+".authentication.remote", p.Authentication.Remote)
-	if p.Keyring == "" && !v.bad[path+".keyring"] {
-		names := Names(v.c.IKEv2.Keyring)
-		v.errorf(path, "keyring is missing: pre-share needs keys%s", didYouMean("", names))
-	}
+	v.proofs(p, path)
+	v.profileTemplate(p, path)
 	for _, name := range Names(v.c.IKEv2.Profile) {
 		o := v.c.IKEv2.Profile[name]
 		if o == p {
 			break
 		}
-		if o.Match.FVRF == p.Match.FVRF && slices.Equal(sorted(o.Match.Address.Local), sorted(p.Match.Address.Local)) && share(m.words(), o.Match.Identity.Remote.words()) {
+		if o.Match.FVRF == p.Match.FVRF && slices.Equal(sorted(o.Match.Address.Local), sorted(p.Match.Address.Local)) && samePeers(&o.Match, &p.Match) {
 			v.warnf(path, "profile %q matches the same peers: which of the two is used for a peer that calls cannot be told", name)
 		}
 	}
+}
+
+// samePeers reports whether two profiles match the same peers.
+func samePeers(a, b *IKEProfileMatch) bool {
+	x, y := &a.Identity.Remote, &b.Identity.Remote
+	if (len(a.Certificate) > 0) != (len(b.Certificate) > 0) || len(a.Certificate) > 0 && !share(a.Certificate, b.Certificate) {
+		return false
+	}
+	return share(x.words(), y.words()) || x.IsZero() && y.IsZero()
 }
 
 func share(a, b []string) bool {
@@ -211,14 +218,14 @@ func share(a, b []string) bool {
 
 func (v *validator) localIdentity(i *Identity, path string) {
 	n := 0
-	for _, set := range []bool{i.Address.IsValid(), i.FQDN != "", i.Email != "", i.KeyID != ""} {
+	for _, set := range []bool{i.Address.IsValid(), i.FQDN != "", i.Email != "", i.KeyID != "", i.Certificate} {
 		if set {
 			n++
 		}
 	}
 	switch {
 	case n > 1:
-		v.errorf(path, "a router has one identity: keep one of address, fqdn, email and key-id")
+		v.errorf(path, "a router has one identity: keep one of address, fqdn, email, key-id and certificate")
 	case i.FQDN != "" && !isDomain(i.FQDN):
 		v.errorf(path+".fqdn", "%q is not a name such as \"spoke1.example.com\"", i.FQDN)
 	case i.Email != "" && !isEmail(i.Email):

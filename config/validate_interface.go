@@ -15,6 +15,10 @@ func (v *validator) interfaces() {
 		if kind == 0 {
 			continue // its name is wrong, and reported
 		}
+		if kind == VirtualAccess {
+			v.errorf(path, "virtual-access interfaces are made of a virtual template while a peer is there: configure [interface.Virtual-Template1]")
+			continue
+		}
 		v.onlyKeys(i, path, kind)
 		if mac := i.MAC.String(); mac != "" {
 			if other := macs[mac]; other != "" {
@@ -26,6 +30,7 @@ func (v *validator) interfaces() {
 			}
 		}
 		v.addresses(i, path)
+		v.unnumbered(i, path)
 		if i.IPMTU > i.MTU && i.MTU > 0 {
 			v.errorf(at("interface", name, "ip-mtu"), "%d is more than the link's mtu of %d", i.IPMTU, i.MTU)
 		}
@@ -132,18 +137,7 @@ func (v *validator) tunnels() {
 	for _, t := range v.c.InterfacesOf(Tunnel) {
 		path := at("interface", t.Name)
 		v.tunnelEnds(t, path)
-		if t.Mode.VTI() {
-			if t.Protection == "" {
-				v.errorf(path, "mode %q needs protection: name an ipsec profile", t.Mode)
-			}
-			if t.Key != nil {
-				v.errorf(path+".key", "only GRE has a key; mode is %q", t.Mode)
-			}
-			if t.NHRP != nil {
-				v.errorf(path+".nhrp", "NHRP needs GRE; mode is %q", t.Mode)
-			}
-			v.tunnelModeOnly(t)
-		}
+		v.vti(t, path)
 		if t.NHRP != nil && t.Mode.GRE() {
 			v.nhrp(t, path+".nhrp")
 		}
@@ -153,6 +147,73 @@ func (v *validator) tunnels() {
 		v.ikeFits(t, path)
 	}
 	v.twins()
+}
+
+// vti checks what a route-based IPsec tunnel must have, and must not.
+func (v *validator) vti(t *Interface, path string) {
+	if !t.Mode.VTI() {
+		return
+	}
+	if t.Protection == "" && !v.bad[path+".protection"] {
+		v.errorf(path, "mode %q needs protection: name an ipsec profile", t.Mode)
+	}
+	if t.Key != nil {
+		v.errorf(path+".key", "only GRE has a key; mode is %q", t.Mode)
+	}
+	if t.NHRP != nil {
+		v.errorf(path+".nhrp", "NHRP needs GRE; mode is %q", t.Mode)
+	}
+	v.tunnelModeOnly(t)
+}
+
+// unnumbered checks whose addresses are used.
+func (v *validator) unnumbered(i *Interface, path string) {
+	o := v.c.Interface[i.Unnumbered]
+	if o == nil {
+		return
+	}
+	path += ".unnumbered"
+	switch {
+	case o == i:
+		v.errorf(path, "an interface cannot use its own addresses as another's")
+	case len(i.Address) > 0:
+		v.errorf(path, "the interface has addresses of its own: keep one of address and unnumbered")
+	case o.Unnumbered != "":
+		v.errorf(path, "%s has no address of its own either: name %s, as it does", o.Name, o.Unnumbered)
+	case len(o.Address) == 0 && !v.bad[at("interface", o.Name, "address")] && !v.badBelow(at("interface", o.Name, "address")):
+		v.errorf(path, "%s has no address", o.Name)
+	case o.VRF != i.VRF:
+		v.errorf(path, "%s is in the routing table %q, %s in %q", o.Name, o.VRF, i.Name, i.VRF)
+	}
+}
+
+// templates checks Virtual-Templates, and that somebody gets an interface of them.
+func (v *validator) templates() {
+	for _, t := range v.c.InterfacesOf(VirtualTemplate) {
+		path := at("interface", t.Name)
+		if t.Mode == GREMultipoint {
+			v.errorf(path+".mode", "the interfaces made of a template have one peer each: use %q or another mode", GREIP)
+		}
+		if !t.Source.IsZero() {
+			v.tunnelEnds(t, path)
+		}
+		v.vti(t, path)
+		if t.Mode.GRE() && t.Protection == "" && !v.bad[path+".protection"] {
+			v.errorf(path, "protection is missing: a template's peers come through IKE; name an ipsec profile")
+		}
+		name, _ := ParseInterfaceName(t.Name)
+		number := int(name.Number[0])
+		used := slices.ContainsFunc(Names(v.c.IKEv2.Profile), func(name string) bool {
+			return v.c.IKEv2.Profile[name].VirtualTemplate == number || v.bad[at("ikev2", "profile", name, "virtual-template")]
+		})
+		switch {
+		case number == 0:
+			v.errorf(path, "templates are numbered from 1")
+		case !used:
+			v.warnf(path, "no ikev2 profile has virtual-template = %d: nobody gets an interface of it", number)
+		}
+		v.ikeFits(t, path)
+	}
 }
 
 // tunnelEnds checks the two outer addresses.
@@ -176,7 +237,7 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 		if want, one := t.modeFamily(); one && a.Is4() != want {
 			v.errorf(path+".source", "mode %q needs an %s address, got %s", t.Mode, familyName(want), a)
 		}
-		if o := v.owner(a); o != nil && o.VRF != t.TunnelVRF {
+		if o := v.owner(a); o != nil && v.ownerIn(t.TunnelVRF, a) == nil {
 			v.errorf(path+".source", "%s has %s, in the routing table %q, but tunnel-vrf is %q", o.Name, a, o.VRF, t.TunnelVRF)
 		}
 	}
@@ -185,14 +246,14 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 	case t.Mode == GREMultipoint && d.IsValid():
 		v.errorf(path+".destination", "mode %q has no one destination: NHRP finds them; for a point-to-point tunnel set mode = \"gre ip\"", t.Mode)
 	case t.Mode == GREMultipoint:
-	case !d.IsValid() && t.Protection == "" && t.Mode.GRE() && !v.bad[path+".destination"] && !v.bad[path+".mode"] && !v.bad[path+".protection"]:
+	case !d.IsValid() && t.Protection == "" && t.Mode.GRE() && t.Kind() == Tunnel && !v.bad[path+".destination"] && !v.bad[path+".mode"] && !v.bad[path+".protection"]:
 		v.errorf(path, "destination is missing: an unprotected point-to-point tunnel cannot know its far end otherwise")
 	case d.IsValid():
 		if want, one := t.modeFamily(); one && d.Is4() != want {
 			v.errorf(path+".destination", "mode %q needs an %s address, got %s", t.Mode, familyName(want), d)
 		} else if d.IsUnspecified() || d.IsMulticast() {
 			v.errorf(path+".destination", "%s is not the address of a router", d)
-		} else if d == t.Source.Address || v.owner(d) != nil && v.owner(d).VRF == t.TunnelVRF {
+		} else if d == t.Source.Address || v.ownerIn(t.TunnelVRF, d) != nil {
 			v.errorf(path+".destination", "%s is an address of this router", d)
 		}
 		for _, p := range t.Address {
@@ -206,9 +267,9 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 // modeFamily is the family that the mode asks for, if it asks for one: true is IPv4.
 func (t *Interface) modeFamily() (v4, one bool) {
 	switch t.Mode {
-	case GREIP, IPsecIPv4:
+	case GREIP, IPsecIPv4, IPsecIPv4OverlayV6:
 		return true, true
-	case GREIPv6, IPsecIPv6:
+	case GREIPv6, IPsecIPv6, IPsecIPv6OverlayV4:
 		return false, true
 	}
 	return false, false
@@ -307,7 +368,7 @@ func (v *validator) nhrp(t *Interface, path string) {
 			v.errorf(key+".nbma", "the transport address of %s cannot be the tunnel address itself", address)
 		case t.VRF == t.TunnelVRF && slices.ContainsFunc(t.Address, func(p netip.Prefix) bool { return p.Contains(nbma) }):
 			v.errorf(key+".nbma", "%s lies in the tunnel's own subnet: it would be reached through itself", nbma)
-		case v.owner(nbma) != nil && v.owner(nbma).VRF == t.TunnelVRF:
+		case v.ownerIn(t.TunnelVRF, nbma) != nil:
 			v.errorf(key+".nbma", "%s is an address of this router", nbma)
 		case nbma.Is4() != t.families()[0]:
 			v.errorf(key+".nbma", "%s is of another family than the tunnel's outer addresses (%s)", nbma, t.familyName())

@@ -28,6 +28,8 @@ func (v *validator) routes() {
 			v.errorf(path+".interface", "%s is in the routing table %q, but the route in %q", r.Interface, i.VRF, r.VRF)
 		case i != nil && !r.Via.IsValid() && i.Kind() == Ethernet:
 			v.errorf(path+".interface", "%s has many neighbours: give via as well", r.Interface)
+		case i != nil && i.Kind() == VirtualTemplate:
+			v.errorf(path+".interface", "%s is a template: routes to its peers come with their sessions", r.Interface)
 		case i != nil && i.Kind() == Loopback:
 			v.errorf(path+".interface", "nothing is behind a loopback: give via, or discard = true")
 		}
@@ -58,8 +60,8 @@ func (v *validator) nextHop(r *Route, path string) {
 		v.errorf(path, "%s is of another family than %s", via, r.Prefix)
 	case via.IsUnspecified() || via.IsMulticast() || via.IsLoopback():
 		v.errorf(path, "%s is not the address of a router", via)
-	case v.owner(via) != nil && v.owner(via).VRF == r.VRF:
-		v.errorf(path, "%s is an address of this router (%s)", via, v.owner(via).Name)
+	case v.ownerIn(r.VRF, via) != nil:
+		v.errorf(path, "%s is an address of this router (%s)", via, v.ownerIn(r.VRF, via).Name)
 	case via.Is6() && via.IsLinkLocalUnicast() && r.Interface == "":
 		v.errorf(path, "%s is link-local: give interface as well", via)
 	case r.Interface == "" && !v.reachable(via, r):
@@ -84,48 +86,82 @@ func (v *validator) bgp() {
 	if b == nil {
 		return
 	}
-	if !b.RouterID.IsValid() && !v.bad["bgp.router-id"] && !v.anyAddress(is4) {
-		v.errorf("bgp", "router-id is missing, and no interface has an IPv4 address to take")
+	for _, name := range Names(b.VRF) {
+		path := at("bgp", "vrf", name)
+		switch {
+		case name == DefaultVRF:
+			v.errorf(path, "the routing table %q is what [bgp] itself speaks for: leave this out", name)
+		case v.c.VRF[name] == nil:
+			v.errorf(path, "no vrf %q%s", name, didYouMean(name, Names(v.c.VRF)))
+		}
+	}
+	for _, i := range b.Instances() {
+		v.bgpInstance(i, bgpPath(i))
+	}
+}
+
+// talks reports whether anybody is spoken to.
+func (b *BGPInstance) talks() bool { return len(b.Neighbor)+len(b.Listen) > 0 }
+
+func (v *validator) bgpInstance(b *BGPInstance, path string) {
+	vrf := b.VRFName()
+	own := b.RouterID.IsValid() || v.c.BGP.RouterID.IsValid()
+	if !own && !v.bad[path+".router-id"] && !v.bad["bgp.router-id"] && !v.anyAddress(vrf, is4) && (b.talks() || len(v.c.BGP.VRF) == 0) {
+		v.errorf(path, "router-id is missing, and no interface has an IPv4 address to take")
 	}
 	if b.RouterID.IsValid() && b.RouterID.IsUnspecified() {
-		v.errorf("bgp.router-id", "%s is not a router ID", b.RouterID)
+		v.errorf(path+".router-id", "%s is not a router ID", b.RouterID)
 	}
 	if b.Timers.Hold > 0 && b.Timers.Keepalive >= b.Timers.Hold {
-		v.errorf("bgp.timers", "keepalive (%s) must be below hold (%s)", formatDuration(b.Timers.Keepalive), formatDuration(b.Timers.Hold))
+		v.errorf(path+".timers", "keepalive (%s) must be below hold (%s)", formatDuration(b.Timers.Keepalive), formatDuration(b.Timers.Hold))
 	}
 	for n, p := range b.Network {
-		path := v.item("bgp.network", n)
+		key := v.item(path+".network", n)
 		if !p.IsValid() {
 			continue // reported
 		}
 		if slices.Contains(b.Network[:n], p) {
-			v.warnf(path, "%s is listed twice", p)
-		} else if !v.hasRoute(p) {
-			v.warnf(path, "no interface and no static route has exactly %s: it is announced only while the routing table has it%s", p, v.nearRoute(p))
+			v.warnf(key, "%s is listed twice", p)
+		} else if !v.hasRoute(p, vrf) {
+			v.warnf(key, "no interface and no static route has exactly %s: it is announced only while the routing table has it%s", p, v.nearRoute(p, vrf))
 		}
+	}
+	for n, a := range b.Aggregate {
+		key := v.item(path+".aggregate", n)
+		if slices.ContainsFunc(b.Aggregate[:n], func(o *Aggregate) bool { return o.Prefix == a.Prefix && a.Prefix.IsValid() }) {
+			v.errorf(key+".prefix", "%s is listed twice", a.Prefix)
+		} else if a.Prefix.IsValid() && a.Prefix.IsSingleIP() {
+			v.warnf(key+".prefix", "%s is one address: nothing lies within it", a.Prefix)
+		}
+	}
+	if r := b.Redistribute; b.DefaultInformationOriginate && !r.Connected.Enabled && !r.Static.Enabled && !v.badBelow(path+".redistribute") {
+		v.warnf(path+".default-information-originate", "has no effect: nothing is redistributed")
 	}
 	for _, name := range Names(b.PeerGroup) {
-		v.peer(&b.PeerGroup[name].PeerSettings, at("bgp", "peer-group", name), b.GroupPeer(name), false)
+		v.peer(b, &b.PeerGroup[name].PeerSettings, at2Path(path, "peer-group", name), b.GroupPeer(name), false)
 	}
 	for _, n := range b.Neighbors() {
-		path := at("bgp", "neighbor", n.Address)
+		key := at2Path(path, "neighbor", n.Address.String())
 		p := b.Peer(n)
-		switch {
+		switch o := v.ownerIn(vrf, n.Address); {
 		case n.Address.IsUnspecified() || n.Address.IsMulticast():
-			v.errorf(path, "%s is not the address of a router", n.Address)
-		case v.owner(n.Address) != nil:
-			v.errorf(path, "%s is an address of this router (%s)", n.Address, v.owner(n.Address).Name)
-		case p.RemoteAS == 0 && !v.bad[path+".remote-as"] && (n.PeerGroup == "" || b.PeerGroup[n.PeerGroup] != nil && !v.bad[at("bgp", "peer-group", n.PeerGroup, "remote-as")]):
-			v.errorf(path, "remote-as is missing; for example remote-as = 65010")
+			v.errorf(key, "%s is not the address of a router", n.Address)
+		case o != nil:
+			v.errorf(key, "%s is an address of this router (%s)", n.Address, o.Name)
+		case p.RemoteAS == 0 && !v.bad[key+".remote-as"] && (n.PeerGroup == "" || b.PeerGroup[n.PeerGroup] != nil && !v.bad[at2Path(path, "peer-group", n.PeerGroup)+".remote-as"]):
+			v.errorf(key, "remote-as is missing; for example remote-as = 65010")
 		}
-		v.peer(&n.PeerSettings, path, p, true)
+		v.peer(b, &n.PeerSettings, key, p, true)
 	}
-	v.listen(b)
+	v.listen(b, path)
 }
 
-func (v *validator) anyAddress(f func(netip.Prefix) bool) bool {
+// at2Path goes two steps on from a path.
+func at2Path(path, table, name string) string { return joinPath(joinPath(path, table), name) }
+
+func (v *validator) anyAddress(vrf string, f func(netip.Prefix) bool) bool {
 	for _, i := range v.c.Interface {
-		if slices.ContainsFunc(i.Address, f) {
+		if i.VRF == vrf && slices.ContainsFunc(i.Address, f) {
 			return true
 		}
 	}
@@ -133,22 +169,22 @@ func (v *validator) anyAddress(f func(netip.Prefix) bool) bool {
 }
 
 // hasRoute reports whether the configuration itself makes a route for exactly this prefix: connected, local or static.
-func (v *validator) hasRoute(p netip.Prefix) bool {
+func (v *validator) hasRoute(p netip.Prefix, vrf string) bool {
 	for _, i := range v.c.Interface {
 		for _, a := range i.Address {
-			if i.VRF == DefaultVRF && (a.Masked() == p || p.IsSingleIP() && a.Addr() == p.Addr()) {
+			if i.VRF == vrf && (a.Masked() == p || p.IsSingleIP() && a.Addr() == p.Addr()) {
 				return true
 			}
 		}
 	}
-	return slices.ContainsFunc(v.c.Route, func(r *Route) bool { return r.VRF == DefaultVRF && r.Prefix == p })
+	return slices.ContainsFunc(v.c.Route, func(r *Route) bool { return r.VRF == vrf && r.Prefix == p })
 }
 
 // nearRoute names a connected prefix that was perhaps meant.
-func (v *validator) nearRoute(p netip.Prefix) string {
+func (v *validator) nearRoute(p netip.Prefix, vrf string) string {
 	for _, name := range v.c.InterfaceNames() {
 		for _, a := range v.c.Interface[name].Address {
-			if a.Overlaps(p) && v.c.Interface[name].VRF == DefaultVRF {
+			if a.Overlaps(p) && v.c.Interface[name].VRF == vrf {
 				return " (" + name + " has " + a.Masked().String() + ")"
 			}
 		}
@@ -157,7 +193,7 @@ func (v *validator) nearRoute(p netip.Prefix) string {
 }
 
 // peer checks what a neighbour or group says (s) and what comes of it (p).
-func (v *validator) peer(s *PeerSettings, path string, p Peer, whole bool) {
+func (v *validator) peer(b *BGPInstance, s *PeerSettings, path string, p Peer, whole bool) {
 	internal := p.RemoteAS != 0 && p.RemoteAS == v.c.BGP.AS
 	external := p.RemoteAS != 0 && !internal
 	hops := "ttl-security"
@@ -170,6 +206,20 @@ func (v *validator) peer(s *PeerSettings, path string, p Peer, whole bool) {
 	if s.EBGPMultihop != 0 && internal {
 		v.warnf(path+".ebgp-multihop", "has no effect: AS %d is this router's own", p.RemoteAS)
 	}
+	if isTrue(s.RemovePrivateAS) && internal {
+		v.errorf(path+".remove-private-as", "only for an external neighbour: AS %d is this router's own", p.RemoteAS)
+	}
+	if isTrue(s.DisableConnectedCheck) && (internal || p.EBGPMultihop > 1) {
+		v.warnf(path+".disable-connected-check", "has no effect: only an external neighbour with ebgp-multihop = 1 must be connected")
+	}
+	if p.NextHopSelfAll && p.NextHopUnchanged && (s.NextHopSelfAll != nil || s.NextHopUnchanged != nil) {
+		v.errorf(path+".next-hop-unchanged", "next-hop-self-all and next-hop-unchanged exclude each other: keep one")
+	}
+	if m := s.MaximumPrefix; m != nil && m.WarningOnly && m.Restart > 0 {
+		v.errorf(path+".maximum-prefix.restart", "a session that is not closed need not come back: keep one of restart and warning-only")
+	}
+	twice(v, path+".address-family", s.AddressFamily)
+	v.updateSource(b, s.UpdateSource, path+".update-source")
 	if isTrue(s.RouteReflectorClient) && external {
 		v.errorf(path+".route-reflector-client", "only an internal neighbour can be one: its remote-as is %d, this router's %d", p.RemoteAS, v.c.BGP.AS)
 	}
@@ -192,11 +242,25 @@ func (v *validator) peer(s *PeerSettings, path string, p Peer, whole bool) {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-func (v *validator) listen(b *BGP) {
+// updateSource finds a source in another routing table.
+func (v *validator) updateSource(b *BGPInstance, l Local, path string) {
+	i := v.c.Interface[l.Interface]
+	if l.Address.IsValid() && v.ownerIn(b.VRFName(), l.Address) == nil {
+		i = v.owner(l.Address)
+	}
+	if i != nil && i.VRF != b.VRFName() {
+		v.errorf(path, "%s is in the routing table %q, but the neighbour in %q", i.Name, i.VRF, b.VRFName())
+	}
+}
+
+func (v *validator) listen(b *BGPInstance, table string) {
 	for n, l := range b.Listen {
-		path := v.item("bgp.listen", n)
-		if g := b.PeerGroup[l.PeerGroup]; g != nil && g.RemoteAS == 0 && !v.bad[at("bgp", "peer-group", l.PeerGroup, "remote-as")] {
+		path := v.item(table+".listen", n)
+		if g := b.PeerGroup[l.PeerGroup]; g != nil && g.RemoteAS == 0 && !v.bad[at2Path(table, "peer-group", l.PeerGroup)+".remote-as"] {
 			v.errorf(path+".peer-group", "peer group %q has no remote-as, which neighbours that are not listed need", l.PeerGroup)
+		}
+		if _, written := v.c.src.at[path+".limit"]; written && l.Limit > v.c.BGP.ListenLimit {
+			v.warnf(path+".limit", "[bgp] listen-limit lets no more than %d in", v.c.BGP.ListenLimit)
 		}
 		if !l.Range.IsValid() {
 			continue
@@ -204,6 +268,8 @@ func (v *validator) listen(b *BGP) {
 		for _, o := range b.Listen[:n] {
 			if o.Range == l.Range {
 				v.errorf(path+".range", "%s is listed twice", l.Range)
+			} else if o.Range.IsValid() && o.Range.Overlaps(l.Range) {
+				v.errorf(path+".range", "%s overlaps with %s: which group a neighbour gets could not be told", l.Range, o.Range)
 			}
 		}
 	}
