@@ -134,8 +134,9 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 }
 
 // authMethod is a proof of identity in the machine's terms.
-func authMethod(m config.AuthMethod) ikev2.AuthMethod {
-	return map[config.AuthMethod]ikev2.AuthMethod{config.PreShare: message.AuthSharedKey}[m]
+func authMethod(m config.AuthMethod) ikev2.AuthKind {
+	return map[config.AuthMethod]ikev2.AuthKind{config.PreShare: ikev2.PreShare, config.RSASig: ikev2.RSASignature,
+		config.ECDSASig: ikev2.ECDSASignature, config.Ed25519Sig: ikev2.Ed25519Signature}[m]
 }
 
 func anyVRF(name string) string {

@@ -1,10 +1,12 @@
 package ikev2
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 
 	"felloe/vpn/ikev2/message"
+	"felloe/vpn/pki"
 
 	"github.com/rs/zerolog"
 )
@@ -24,23 +26,15 @@ func identityOf(p *message.ID) Identity { return Identity{p.IDType, string(p.Dat
 // sendAuth makes the initiator's IKE_AUTH request.
 func (sa *ikeSA) sendAuth() {
 	s := sa.s
-	method, err := authenticatorFor(s.profile.localAuth())
+	payloads, err := sa.prove(false)
 	if err != nil {
-		s.fail(err.Error(), ErrConfig)
+		s.fail(err.Error(), sentinel(err, ErrNoKey))
 		return
 	}
-	id := s.localID.payload(false)
-	auth, certs, err := method.sign(sa, id)
-	if err != nil {
-		s.fail(err.Error(), ErrNoKey)
-		return
-	}
-	s.signed = auth.Method
-	payloads := append([]message.Payload{id}, certs...)
+	payloads = append(payloads, sa.e.certRequest(s.profile)...)
 	if s.firstContact() {
 		payloads = append(payloads, &message.Notify{Message: message.INITIAL_CONTACT})
 	}
-	payloads = append(payloads, auth)
 	rest, err := sa.firstOffer()
 	if err != nil {
 		s.fail(err.Error(), ErrConfig)
@@ -64,42 +58,28 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 	if p.idr != nil {
 		wanted = identityOf(p.idr)
 	}
-	profile, ok := e.profileFor(s.vrf, s.local.Addr(), s.remoteID, wanted)
+	leaf := e.leafOf(p)
+	profile, ok := e.profileFor(s.vrf, s.local.Addr(), s.remoteID, wanted, leaf)
 	if !ok {
-		refuse(fmt.Errorf("%w: none has a match rule for this identity, local address %v and vrf %s", ErrNoProfile, s.local.Addr(), s.vrf))
+		refuse(noProfile("none has a", leaf, fmt.Sprintf(", local address %v and vrf %s", s.local.Addr(), s.vrf)))
 		return
 	}
 	s.profile = profile
-	s.localID = profile.identity(s.local.Addr())
+	s.noteSignatures(p)
 	if p.auth == nil {
 		refuse(fmt.Errorf("%w: peer wants EAP, profile %q does not", ErrAuthentication, profile.Name))
 		return
 	}
-	if !profile.allows(p.auth.Method) {
-		refuse(fmt.Errorf("%w: peer uses %v, which profile %q does not accept", ErrAuthentication, p.auth.Method, profile.Name))
+	if err := sa.verifyPeer(p.idi, p.auth, p.others); err != nil {
+		refuse(err)
 		return
 	}
-	theirs, err := authenticatorFor(p.auth.Method)
-	if err == nil {
-		err = theirs.verify(sa, p.idi, p.auth, p.others)
-	}
+	proof, err := sa.prove(true)
 	if err != nil {
 		refuse(err)
 		return
 	}
-	ours, err := authenticatorFor(profile.localAuth())
-	var auth *message.AUTH
-	var certs []message.Payload
-	id := s.localID.payload(true)
-	if err == nil {
-		auth, certs, err = ours.sign(sa, id)
-	}
-	if err != nil {
-		refuse(err)
-		return
-	}
-	s.signed, s.verified = auth.Method, p.auth.Method
-	sa.establish(d, h, p, append(append([]message.Payload{id}, certs...), auth))
+	sa.establish(d, h, p, proof)
 }
 
 // refuseAuth ends an attempt whose initiator is not who it should be, or may not have what it wants.
@@ -140,16 +120,11 @@ func (sa *ikeSA) authResponse(p *parts) {
 	}
 	s.remoteID = identityOf(p.idr)
 	var err error
-	if _, ok := s.profile.matchRemote(s.remoteID); !ok {
-		err = fmt.Errorf("%w: profile %q has no match rule for this identity", ErrNoProfile, s.profile.Name)
-	} else if !s.profile.allows(p.auth.Method) {
-		err = fmt.Errorf("%w: peer uses %v, which profile %q does not accept", ErrAuthentication, p.auth.Method, s.profile.Name)
-	}
-	if err == nil {
-		var theirs authenticator
-		if theirs, err = authenticatorFor(p.auth.Method); err == nil {
-			err = theirs.verify(sa, p.idr, p.auth, p.others)
-		}
+	leaf := e.leafOf(p)
+	if _, ok := s.profile.match(s.remoteID, leaf); !ok {
+		err = noProfile(fmt.Sprintf("profile %q has no", s.profile.Name), leaf, "")
+	} else {
+		err = sa.verifyPeer(p.idr, p.auth, p.others)
 	}
 	if err != nil {
 		s.authFailed(s.remoteID, err.Error())
@@ -160,7 +135,6 @@ func (sa *ikeSA) authResponse(p *parts) {
 		sa.queue(&tellFailure{})
 		return
 	}
-	s.verified = p.auth.Method
 	s.confirmed = true
 	sa.established(p)
 }
@@ -170,6 +144,15 @@ func (s *session) authFailed(id Identity, reason string) {
 	s.said = true
 	s.log(zerolog.WarnLevel, "authentication failed", Field{"event", "auth-failed"}, Field{"identity", id.String()},
 		Field{"id_type", id.Type.String()}, Field{"profile", s.profile.Name}, Field{"reason", reason})
+}
+
+// noProfile says what no match rule fits.
+func noProfile(who string, leaf *x509.Certificate, where string) error {
+	certificate := ""
+	if leaf != nil {
+		certificate = fmt.Sprintf(", the certificate of %q", pki.Subject(leaf))
+	}
+	return fmt.Errorf("%w: %s match rule for this identity%s%s", ErrNoProfile, who, certificate, where)
 }
 
 // tellFailure says that the responder did not authenticate itself.

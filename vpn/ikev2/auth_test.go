@@ -127,7 +127,7 @@ func TestWhoIsNotMatchedIsRefused(t *testing.T) {
 			wantA: ErrAuthentication, wantB: ErrNoProfile, log: "no profile matches",
 		},
 		"method not accepted": {
-			b:     func(c *Config) { c.Profiles[0].RemoteAuth = []AuthMethod{message.AuthDigitalSignature} },
+			b:     func(c *Config) { c.Profiles[0].RemoteAuth = []AuthKind{RSASignature} },
 			wantA: ErrAuthentication, wantB: ErrAuthentication, log: "does not accept",
 		},
 	} {
@@ -231,7 +231,7 @@ func TestTheClosestProfileWins(t *testing.T) {
 		{"default", EmailIdentity("me@badexample.com"), Identity{}, "any"}, {"red", AddressIdentity(addrA), Identity{}, "red"},
 		{"blue", KeyIdentity("x"), Identity{}, "everywhere"}, {"blue", KeyIdentity("y"), Identity{}, ""},
 	} {
-		if p, _ := e.profileFor(c.vrf, addrB, c.id, c.wanted); p.Name != c.want {
+		if p, _ := e.profileFor(c.vrf, addrB, c.id, c.wanted, nil); p.Name != c.want {
 			t.Errorf("%+v: %s", c, p.Name)
 		}
 	}

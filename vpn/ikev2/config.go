@@ -7,6 +7,7 @@ import (
 	"felloe/netstack/esp"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
+	"felloe/vpn/pki"
 )
 
 // Config is what an Engine may do and with whom. Zero values of limits and timers mean the defaults.
@@ -16,6 +17,8 @@ type Config struct {
 	Keyrings  []Keyring
 	Profiles  []Profile     // the closest match decides, then the first
 	Children  []ChildPolicy // in the responder's order of preference
+	// Trustpoints are for profiles with signatures; a profile may name some of them.
+	Trustpoints []*pki.Trustpoint
 
 	CookieThreshold int // half-open SAs from which on cookies are asked for; negative: always; default 64
 	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 2048
@@ -105,9 +108,17 @@ type Profile struct {
 	MatchLocal  []netip.Prefix  // local address; empty: any
 	MatchVRF    string          // front VRF; empty: "default"; "*": any
 	Identity    Identity        // ours; zero: our address
-	LocalAuth   AuthMethod      // default AuthSharedKey
-	RemoteAuth  []AuthMethod    // default AuthSharedKey
-	Keyring     string
+	LocalAuth   AuthKind        // also says with which kind of key we sign
+	RemoteAuth  []AuthKind      // any of these; default PreShare
+	// Trustpoints hold our certificates and the authorities of the peers'; empty: all of Config.Trustpoints.
+	Trustpoints []string
+	// MatchCertificate: besides what is matched above, the peer's certificate must meet one of these.
+	MatchCertificate []*pki.Map
+	// CertificateIdentity has our certificate's subject (ID_DER_ASN1_DN) for Identity.
+	CertificateIdentity bool
+	// RSAPSS signs by RSASSA-PSS instead of PKCS #1 v1.5. Of peers both are accepted.
+	RSAPSS  bool
+	Keyring string
 	// Key is the profile's own pre-shared key, for peers that the keyring has none for.
 	Key      ProfileKey
 	Lifetime time.Duration // of the IKE SA; default 24 h

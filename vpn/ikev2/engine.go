@@ -62,6 +62,8 @@ type Engine struct {
 
 	tracing func() bool
 
+	warned map[string]bool // about certificates of ours
+
 	panics bool // tests: do not contain
 }
 

@@ -88,7 +88,7 @@ func (e *Engine) Initiate(now time.Time, r InitiateRequest) (SAID, []Action) {
 	e.sas[sa.spiI] = sa
 	sa.ni = e.random(nonceSize)
 	sa.hs = &handshake{proposals: proposals, offer: offer, profile: profile, child: &createChild{policy: child, tag: r.Tag}}
-	if _, err := s.signingKey(); err != nil {
+	if err := s.canProve(); err != nil {
 		s.fail(err.Error(), ErrNoKey)
 		return 0, e.finish()
 	}
@@ -114,6 +114,7 @@ func (sa *ikeSA) sendInit() {
 	if !e.cfg.Fragmentation.Disabled {
 		payloads = append(payloads, &message.Notify{Message: message.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
+	payloads = append(payloads, s.signatureOffer(false)...)
 	m := message.Message{Header: sa.header(message.IKE_SA_INIT, 0, false), Payloads: payloads}
 	hs.request = m.Encode()
 	sa.sendID, sa.pending = 0, nil
@@ -219,6 +220,8 @@ func (e *Engine) initRequest(d Datagram, h message.Header, key initKey) {
 	if s.fragments {
 		payloads = append(payloads, &message.Notify{Message: message.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
+	s.noteSignatures(p)
+	payloads = append(payloads, s.signatureOffer(true)...)
 	resp := message.Message{Header: sa.header(message.IKE_SA_INIT, 0, true), Payloads: payloads}
 	sa.hs.response = resp.Encode()
 	e.send(d.VRF, d.Local, d.Remote, sa.hs.response)
@@ -333,6 +336,7 @@ func (sa *ikeSA) initResponse(d Datagram, h message.Header) {
 		}
 	}
 	s.fragments = !e.cfg.Fragmentation.Disabled && p.notify(message.IKEV2_FRAGMENTATION_SUPPORTED) != nil
+	s.noteSignatures(p)
 	sa.pending = nil
 	sa.state = stAuth
 	sa.sendAuth()

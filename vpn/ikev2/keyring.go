@@ -1,11 +1,11 @@
 package ikev2
 
 import (
+	"crypto/x509"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
 )
 
@@ -29,13 +29,13 @@ func (e *Engine) childPolicy(name string) (ChildPolicy, bool) {
 
 // profileFor is the responder's choice: the profile for the front VRF and local address whose rules over the remote
 // identity fit closest; among equals one that has the identity the peer asks for, then the first.
-func (e *Engine) profileFor(vrf string, local netip.Addr, remote, wanted Identity) (Profile, bool) {
+func (e *Engine) profileFor(vrf string, local netip.Addr, remote, wanted Identity, leaf *x509.Certificate) (Profile, bool) {
 	best, found, bestScore := Profile{}, false, -1
 	for _, p := range e.cfg.Profiles {
-		if p.MatchVRF != "*" && vrfName(p.MatchVRF) != vrf || len(p.MatchLocal) > 0 && !contains(p.MatchLocal, local) {
+		if !p.here(vrf, local) {
 			continue
 		}
-		score, ok := p.matchRemote(remote)
+		score, ok := p.match(remote, leaf)
 		if !ok {
 			continue
 		}
@@ -66,20 +66,6 @@ func (p Profile) identity(local netip.Addr) Identity {
 		return AddressIdentity(local)
 	}
 	return p.Identity
-}
-
-func (p Profile) localAuth() AuthMethod {
-	if p.LocalAuth == 0 {
-		return message.AuthSharedKey
-	}
-	return p.LocalAuth
-}
-
-func (p Profile) allows(m AuthMethod) bool {
-	if len(p.RemoteAuth) == 0 {
-		return m == message.AuthSharedKey
-	}
-	return slices.Contains(p.RemoteAuth, m)
 }
 
 // keys finds a peer's entry in a keyring: by identity, the closest rule; or by address, the longest prefix.

@@ -1,11 +1,13 @@
 package ikev2
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"time"
 
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
+	"felloe/vpn/pki"
 
 	"github.com/rs/zerolog"
 )
@@ -53,6 +55,13 @@ type session struct {
 	remoteID  Identity
 	signed    AuthMethod
 	verified  AuthMethod
+
+	signScheme, verifyScheme Scheme
+	peerHashes               []message.HashAlgorithm  // SIGNATURE_HASH_ALGORITHMS
+	requested                map[message.KeyHash]bool // the peer's CERTREQ
+	trustpoint               *pki.Trustpoint          // what we prove ourselves with
+	peerCert                 *x509.Certificate        // what the peer proved itself with; nil with a key
+	peerTrustpoint           string
 
 	cur         *ikeSA
 	sas         []*ikeSA // cur and those on their way out

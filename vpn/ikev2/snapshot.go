@@ -21,32 +21,36 @@ type SAInfo struct {
 	Suite         suite.IKE
 	AuthSign      AuthMethod
 	AuthVerify    AuthMethod
-	LocalID       Identity
-	RemoteID      Identity
-	SPIi, SPIr    uint64
-	Lifetime      time.Duration
-	Created       time.Time // of these keys
-	Established   time.Time // of the SAID
-	Active        time.Duration
-	RekeyAt       time.Time
-	SendMessageID uint32 // next request of ours
-	RecvMessageID uint32 // next request of the peer's
-	Window        int
-	Queued        int // requests waiting for the window
-	DPD           DPD
-	NAT           NAT
-	Fragmentation bool
-	LastHeard     time.Time
-	Children      []ChildInfo
-	Tag           any
-	MOBIKE        bool          // both sides do RFC 4555
-	UDPEncap      bool          // children's ESP travels in UDP
-	PeerAddresses []netip.Addr  // more addresses of the peer's (MOBIKE)
-	Vendors       []string      // vendor IDs of the peer's that we know
-	Authorization string        // name of the authorization policy
-	Assigned      Configuration // what the peer was given and told
-	Received      Configuration // what the peer gave and told us
-	SupersededBy  SAID          // another SA, when both routers began one at once; 0 when not
+	SignScheme    Scheme // what AuthSign is in full: "PSK", "RSA", "RSA-PSS", "ECDSA-256", "Ed25519", and its hash
+	VerifyScheme  Scheme
+	// PeerCertificate and LocalCertificate are nil where a side proved itself with a key.
+	PeerCertificate, LocalCertificate *CertificateInfo
+	LocalID                           Identity
+	RemoteID                          Identity
+	SPIi, SPIr                        uint64
+	Lifetime                          time.Duration
+	Created                           time.Time // of these keys
+	Established                       time.Time // of the SAID
+	Active                            time.Duration
+	RekeyAt                           time.Time
+	SendMessageID                     uint32 // next request of ours
+	RecvMessageID                     uint32 // next request of the peer's
+	Window                            int
+	Queued                            int // requests waiting for the window
+	DPD                               DPD
+	NAT                               NAT
+	Fragmentation                     bool
+	LastHeard                         time.Time
+	Children                          []ChildInfo
+	Tag                               any
+	MOBIKE                            bool          // both sides do RFC 4555
+	UDPEncap                          bool          // children's ESP travels in UDP
+	PeerAddresses                     []netip.Addr  // more addresses of the peer's (MOBIKE)
+	Vendors                           []string      // vendor IDs of the peer's that we know
+	Authorization                     string        // name of the authorization policy
+	Assigned                          Configuration // what the peer was given and told
+	Received                          Configuration // what the peer gave and told us
+	SupersededBy                      SAID          // another SA, when both routers began one at once; 0 when not
 }
 
 // ChildInfo is one pair of Child SAs for show commands.
@@ -104,13 +108,17 @@ func (s *session) info(now time.Time) SAInfo {
 	}
 	i := SAInfo{
 		ID: s.id, VRF: s.vrf, IVRF: s.profile.IVRF, Local: s.local, Remote: s.remote, Initiator: s.initiator, State: sa.state.String(),
-		Profile: s.profile.Name, Policy: s.policy, Suite: sa.suite, AuthSign: s.signed, AuthVerify: s.verified, LocalID: s.localID,
+		Profile: s.profile.Name, Policy: s.policy, Suite: sa.suite, AuthSign: s.signed, AuthVerify: s.verified,
+		SignScheme: s.signScheme, VerifyScheme: s.verifyScheme, PeerCertificate: certificateInfo(s.peerCert, s.peerTrustpoint), LocalID: s.localID,
 		RemoteID: s.remoteID, SPIi: sa.spiI, SPIr: sa.spiR, Lifetime: life, Created: sa.created, Established: s.established,
 		RekeyAt: sa.rekeyAt, SendMessageID: sa.sendID, RecvMessageID: sa.recvID, Window: 1, Queued: len(sa.tasks) + len(sa.delayed),
 		DPD: s.profile.DPD, NAT: s.nat, Fragmentation: s.fragments, LastHeard: s.lastHeard, Tag: s.tag,
 	}
 	if !s.established.IsZero() {
 		i.Active = max(0, now.Sub(sa.created))
+	}
+	if t := s.trustpoint; t != nil {
+		i.LocalCertificate = certificateInfo(t.Chain[0], t.Name)
 	}
 	if s.supersededBy != nil {
 		i.SupersededBy = s.supersededBy.id
