@@ -77,6 +77,16 @@ func (f *field) allows(kind Kind) bool {
 	return only == "" || containsWord(only, kind.String())
 }
 
+// onlyText is an only tag in words: "ethernet, loopback and tunnel".
+func onlyText(f *field) string {
+	words := strings.Split(f.tag.Get("only"), ",")
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
 func containsWord(list, word string) bool {
 	for w := range strings.SplitSeq(list, ",") {
 		if w == word {

@@ -169,8 +169,8 @@ func about(f *field) string {
 	default:
 		parts = append(parts, "default *none*")
 	}
-	if only := f.tag.Get("only"); only != "" {
-		parts = append(parts, "only "+strings.ReplaceAll(only, ",", " and "))
+	if f.tag.Get("only") != "" {
+		parts = append(parts, "only "+onlyText(f))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 )
 
 func (v *validator) interfaces() {
@@ -60,7 +59,7 @@ func (v *validator) onlyKeys(i *Interface, path string, kind Kind) {
 		}
 		key := joinPath(path, f.name)
 		if _, written := v.c.src.at[key]; written {
-			v.errorf(key, "%s interfaces have no such key (it is for %s)", kind, strings.ReplaceAll(f.tag.Get("only"), ",", " and "))
+			v.errorf(key, "%s interfaces have no such key (it is for %s)", kind, onlyText(f))
 		}
 	}
 }
@@ -169,7 +168,7 @@ func (v *validator) vti(t *Interface, path string) {
 // unnumbered checks whose addresses are used.
 func (v *validator) unnumbered(i *Interface, path string) {
 	o := v.c.Interface[i.Unnumbered]
-	if o == nil {
+	if o == nil || i.Kind() != Tunnel && i.Kind() != VirtualTemplate {
 		return
 	}
 	path += ".unnumbered"
@@ -179,7 +178,7 @@ func (v *validator) unnumbered(i *Interface, path string) {
 	case len(i.Address) > 0:
 		v.errorf(path, "the interface has addresses of its own: keep one of address and unnumbered")
 	case o.Unnumbered != "":
-		v.errorf(path, "%s has no address of its own either: name %s, as it does", o.Name, o.Unnumbered)
+		v.errorf(path, "%s has no address of its own either: name an interface that has one", o.Name)
 	case len(o.Address) == 0 && !v.bad[at("interface", o.Name, "address")] && !v.badBelow(at("interface", o.Name, "address")):
 		v.errorf(path, "%s has no address", o.Name)
 	case o.VRF != i.VRF:
