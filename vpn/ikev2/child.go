@@ -60,6 +60,9 @@ type createChild struct {
 	policy ChildPolicy
 	tag    any
 	old    *child
+	// trigger is the packet that it is for; alone: the peer takes one pair of addresses only.
+	trigger *Packet
+	alone   bool
 
 	group    suite.Group // the peer wants this one
 	again    int

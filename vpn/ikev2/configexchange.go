@@ -1,11 +1,241 @@
 package ikev2
 
-import "felloe/vpn/ikev2/message"
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"felloe/vpn/ikev2/message"
+
+	"github.com/rs/zerolog"
+)
+
+func isRequest(cp *message.CP) bool { return cp != nil && cp.CFG == message.CFG_REQUEST }
+
+// asks says whether we, the initiator, send a CFG_REQUEST.
+func (s *session) asks(hs *handshake) bool {
+	return len(hs.wanted) > 0 || s.profile.Request && !s.profile.Authorization.IsZero()
+}
+
+// configRequest asks for addresses, and for all else that we understand.
+func (s *session) configRequest(addresses []netip.Addr) *message.CP {
+	c := Configuration{}
+	for _, a := range addresses {
+		c.Addresses = append(c.Addresses, netip.PrefixFrom(a, a.BitLen()))
+		if a.Is4() {
+			c.Asks = append(c.Asks, message.INTERNAL_IP4_DNS)
+		} else {
+			c.Asks = append(c.Asks, message.INTERNAL_IP6_DNS)
+		}
+	}
+	c.Asks = append(c.Asks, message.INTERNAL_IP4_SUBNET, message.INTERNAL_IP6_SUBNET, message.APPLICATION_VERSION, message.UNITY_DEF_DOMAIN, message.UNITY_PFS)
+	if len(addresses) > 0 {
+		c.Asks = append(c.Asks, message.INTERNAL_DNS_DOMAIN)
+	}
+	return c.payload(message.CFG_REQUEST, nil)
+}
+
+// authorize asks the Authorizer what the peer may have. Without one, or a profile that says nothing of it, that is nothing.
+func (s *session) authorize(p *parts) (Configuration, error) {
+	e := s.e
+	if e.cfg.Authorize == nil || s.profile.Authorization.IsZero() {
+		return Configuration{}, nil
+	}
+	r := AuthorizeRequest{SA: s.id, Initiator: s.initiator, Profile: s.profile.Name, Authorization: s.profile.Authorization, Peer: s.remoteID,
+		VRF: s.vrf, Local: s.local, Remote: s.remote}
+	if isRequest(p.cp) && !s.initiator {
+		r.HasRequest, r.Wanted = true, e.parse(p.cp)
+	}
+	if p.notify(message.INITIAL_CONTACT) != nil && !s.initiator {
+		// Who begins anew gets what it had.
+		for _, o := range s.older() {
+			if o.remote.Addr() == s.remote.Addr() {
+				o.release()
+			}
+		}
+	}
+	c, err := e.cfg.Authorize.Authorize(e.now, r)
+	if err != nil {
+		if !errors.Is(err, ErrNoAddress) && !errors.Is(err, ErrUnauthorized) {
+			err = errors.Join(ErrUnauthorized, err)
+		}
+		return Configuration{}, err
+	}
+	s.leased = e.cfg.Authorize
+	return c, nil
+}
+
+// release gives back what the Authorizer granted.
+func (s *session) release() {
+	if a := s.leased; a != nil {
+		s.leased = nil
+		a.Release(s.id)
+	}
+}
+
+// parse reads a configuration payload and counts what is ignored.
+func (e *Engine) parse(cp *message.CP) Configuration {
+	c := parseConfiguration(cp)
+	e.counters.UnknownAttributes += uint64(c.Unknown)
+	return c
+}
+
+// configReply answers a CFG_REQUEST; nil when there is none, or when our profile does not deal in configurations.
+func (s *session) configReply(cp *message.CP) message.Payload {
+	if !isRequest(cp) || s.leased == nil {
+		return nil
+	}
+	asked := parseConfiguration(cp)
+	c := s.assigned
+	if c.Version == "" && asked.Wants(message.APPLICATION_VERSION) {
+		c.Version = s.e.cfg.Version
+	}
+	s.logConfig("configuration sent", message.CFG_REPLY, c)
+	return c.payload(message.CFG_REPLY, asked.Asks)
+}
+
+// tellConfig sends what the peer shall use by CFG_SET, unless it has asked and so has it already.
+func (s *session) tellConfig(asked bool) {
+	if asked || !s.profile.SetSend || s.ended {
+		return
+	}
+	c := s.assigned.withoutAddresses() // were not asked for
+	if c.IsZero() {
+		return
+	}
+	if c.Version == "" {
+		c.Version = s.e.cfg.Version
+	}
+	s.cur.queue(&setConfig{c: c})
+}
 
 // setConfig is our CFG_SET.
 type setConfig struct{ c Configuration }
 
-func (*setConfig) exchange() message.ExchangeType         { return message.INFORMATIONAL }
-func (*setConfig) movable() bool                          { return true }
-func (*setConfig) begin(*ikeSA) ([]message.Payload, bool) { return nil, true }
-func (*setConfig) done(*ikeSA, *parts)                    {}
+func (*setConfig) exchange() message.ExchangeType { return message.INFORMATIONAL }
+func (*setConfig) movable() bool                  { return true }
+
+func (t *setConfig) begin(sa *ikeSA) ([]message.Payload, bool) {
+	if sa.s.ended {
+		return nil, false
+	}
+	sa.e.counters.ConfigsSent++
+	sa.s.logConfig("configuration sent", message.CFG_SET, t.c)
+	return []message.Payload{t.c.payload(message.CFG_SET, nil)}, true
+}
+
+// done: any response completes it. Many a client answers with an empty one.
+func (t *setConfig) done(sa *ikeSA, p *parts) {
+	s := sa.s
+	if s.ended {
+		return
+	}
+	a := ConfigAcknowledged{SA: s.id}
+	if n := p.failure(); n != nil {
+		a.Err = ErrRefused
+		s.log(zerolog.WarnLevel, "peer refuses its configuration", Field{"event", "config-refused"}, Field{"notify", n.Message.String()})
+	} else {
+		if p.cp != nil && p.cp.CFG == message.CFG_ACK {
+			a.HasACK, a.Accepted = true, sa.e.parse(p.cp)
+		}
+		s.log(zerolog.InfoLevel, "configuration is acknowledged", Field{"event", "config-acknowledged"}, Field{"cfg_ack", a.HasACK})
+	}
+	sa.e.emit(a)
+}
+
+// configured takes the CFG_REPLY to our CFG_REQUEST.
+func (s *session) configured(p *parts) {
+	if p.cp == nil || p.cp.CFG != message.CFG_REPLY {
+		return
+	}
+	s.received = s.e.parse(p.cp)
+	s.logConfig("configuration received", message.CFG_REPLY, s.received)
+	s.e.emit(s.configReceived(message.CFG_REPLY, s.received))
+}
+
+func (s *session) configReceived(kind CFGType, c Configuration) ConfigReceived {
+	return ConfigReceived{SA: s.id, Kind: kind, VRF: s.vrf, Local: s.local, Remote: s.remote, Profile: s.profile.Name, Peer: s.remoteID, Tag: s.tag,
+		Configuration: c, Accept: s.assigned.Accept}
+}
+
+// configAnswer answers a configuration payload in an INFORMATIONAL request.
+func (sa *ikeSA) configAnswer(p *parts) []message.Payload {
+	s := sa.s
+	if p.cp == nil || s.ended {
+		return nil
+	}
+	switch p.cp.CFG {
+	case message.CFG_SET:
+		c := s.e.parse(p.cp)
+		if !s.profile.SetAccept {
+			s.e.counters.ConfigsIgnored++
+			s.logConfig("configuration ignored: the profile takes none", message.CFG_SET, c)
+			return []message.Payload{&message.CP{CFG: message.CFG_ACK}}
+		}
+		// What a peer sets replaces what it has set, or replied, before.
+		s.received = c
+		s.e.counters.ConfigsReceived++
+		s.logConfig("configuration received", message.CFG_SET, c)
+		s.e.emit(s.configReceived(message.CFG_SET, c))
+		return []message.Payload{acknowledge(p.cp)}
+	case message.CFG_REQUEST:
+		c := s.e.parse(p.cp)
+		s.e.emit(s.configReceived(message.CFG_REQUEST, c))
+		if reply := s.configReply(p.cp); reply != nil {
+			return []message.Payload{reply}
+		}
+	}
+	return nil
+}
+
+func (s *session) logConfig(msg string, kind CFGType, c Configuration) {
+	fields := []Field{{"event", "config"}, {"cfg", kind.String()}, {"attributes", c.String()}}
+	if c.Policy != "" {
+		fields = append(fields, Field{"authorization_policy", c.Policy})
+	}
+	if c.Unknown > 0 {
+		fields = append(fields, Field{"ignored_attributes", c.Unknown})
+	}
+	s.log(zerolog.InfoLevel, msg, fields...)
+}
+
+// Refresher is an Authorizer that can tell what an SA would be granted now, after a change of policies or routes.
+type Refresher interface {
+	Refresh(sa SAID) (Configuration, bool)
+}
+
+// Reauthorize has every peer told by CFG_SET what has changed for it. Addresses stay as they are.
+func (e *Engine) Reauthorize(now time.Time) []Action {
+	e.begin(now)
+	r, ok := e.cfg.Authorize.(Refresher)
+	if !ok {
+		return e.finish()
+	}
+	for _, id := range sortedKeys(e.sessions) {
+		s := e.sessions[id]
+		if s == nil || s.leased == nil || s.established.IsZero() {
+			continue
+		}
+		c, ok := r.Refresh(id)
+		if !ok || c.equal(s.assigned) {
+			continue
+		}
+		s.assigned = c
+		if s.profile.SetSend {
+			e.touch(s.cur)
+			e.guard(s.cur, func() { s.cur.queue(&setConfig{c: c.withoutAddresses()}) })
+		}
+	}
+	return e.finish()
+}
+
+func (c Configuration) withoutAddresses() Configuration {
+	c.Addresses = nil
+	return c
+}
+
+func (c Configuration) equal(o Configuration) bool {
+	return slices.Equal(c.Addresses, o.Addresses) && slices.Equal(c.DNS, o.DNS) && slices.Equal(c.Domains, o.Domains) && slices.Equal(c.Subnets, o.Subnets) &&
+		c.Version == o.Version && (c.PFS == nil) == (o.PFS == nil) && (c.PFS == nil || *c.PFS == *o.PFS) && c.Accept == o.Accept && c.Policy == o.Policy
+}

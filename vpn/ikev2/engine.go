@@ -33,7 +33,9 @@ type InitiateRequest struct {
 	// Addresses has us ask for addresses of our own (CFG_REQUEST): the unspecified address of a family is any, another one
 	// a wish. Needs no Profile.Request.
 	Addresses []netip.Addr
-	Tag       any // comes back in the actions
+	MOBIKE    bool    // offer it (RFC 4555): Roam may move our end later
+	Trigger   *Packet // what the SA is begun for; see CreateChildFor
+	Tag       any     // comes back in the actions
 }
 
 // Engine is all IKE SAs of one router. It is not safe for concurrent use: it runs on the control loop.
@@ -46,10 +48,16 @@ type Engine struct {
 	nextSA    SAID
 	nextChild ChildID
 	sessions  map[SAID]*session
-	sas       map[uint64]*ikeSA // by the SPI that is ours
-	inits     map[initKey]*ikeSA
-	children  map[ChildID]*child
-	spis      map[uint32]*child // by inbound SPI
+	// profiles and policies are the configuration's by name.
+	profiles map[string]int
+	policies map[string]int
+
+	byAddress  index[addressKey]
+	byIdentity index[identityKey]
+	sas        map[uint64]*ikeSA // by the SPI that is ours
+	inits      map[initKey]*ikeSA
+	children   map[ChildID]*child
+	spis       map[uint32]*child // by inbound SPI
 
 	halfOpen     int
 	halfOpenFrom map[netip.Addr]int
@@ -69,8 +77,9 @@ type Engine struct {
 
 // NewEngine makes an engine; rand is its only source of randomness.
 func NewEngine(cfg Config, rand io.Reader) *Engine {
-	return &Engine{
-		cfg:          cfg.withDefaults(),
+	e := &Engine{
+		byAddress:    index[addressKey]{},
+		byIdentity:   index[identityKey]{},
 		rand:         rand,
 		sessions:     map[SAID]*session{},
 		sas:          map[uint64]*ikeSA{},
@@ -82,10 +91,21 @@ func NewEngine(cfg Config, rand io.Reader) *Engine {
 		quiet:        bucket{rate: 5, size: 20},
 		hints:        bucket{rate: 10, size: 20},
 	}
+	e.SetConfig(cfg)
+	return e
 }
 
 // SetConfig changes what new exchanges may do. Running SAs stay; they take the new configuration when they rekey.
-func (e *Engine) SetConfig(cfg Config) { e.cfg = cfg.withDefaults() }
+func (e *Engine) SetConfig(cfg Config) {
+	e.cfg = cfg.withDefaults()
+	e.profiles, e.policies = make(map[string]int, len(cfg.Profiles)), make(map[string]int, len(cfg.Children))
+	for i, p := range slices.Backward(cfg.Profiles) {
+		e.profiles[p.Name] = i
+	}
+	for i, p := range slices.Backward(cfg.Children) {
+		e.policies[p.Name] = i
+	}
+}
 
 // Receive takes a datagram. Data may be reused by the caller afterwards.
 func (e *Engine) Receive(now time.Time, d Datagram) []Action {
@@ -126,6 +146,22 @@ func (e *Engine) CreateChild(now time.Time, id SAID, policy string, tag any) []A
 			return
 		}
 		s.cur.queue(&createChild{policy: p, tag: tag})
+	})
+}
+
+// Packet is the two ends of a packet that needs a Child SA, as selectors of one address and port.
+type Packet struct{ Local, Remote TrafficSelector }
+
+// CreateChildFor is CreateChild for a packet: its selectors go first in the offer, so that a peer that narrows includes
+// them, and alone if it takes one pair of addresses only (RFC 7296 §2.9).
+func (e *Engine) CreateChildFor(now time.Time, id SAID, policy string, tag any, packet Packet) []Action {
+	return e.with(now, id, func(s *session) {
+		p, ok := e.childPolicy(policy)
+		if !ok {
+			e.emit(ChildFailed{s.id, policy, tag, fmt.Sprintf("there is no child policy %q", policy), ErrConfig})
+			return
+		}
+		s.cur.queue(&createChild{policy: p, tag: tag, trigger: &packet})
 	})
 }
 

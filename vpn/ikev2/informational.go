@@ -72,7 +72,13 @@ func (sa *ikeSA) informationalRequest(d Datagram, h message.Header, p *parts) {
 	if len(ours) > 0 {
 		answer = append(answer, &message.Delete{Protocol: message.ProtoESP, SPISize: 4, SPIs: ours})
 	}
+	answer = append(answer, sa.mobikeAnswer(p)...)
+	answer = append(answer, sa.configAnswer(p)...)
 	sa.respond(d, h, answer)
+	for _, c := range s.checks {
+		s.cur.queue(c)
+	}
+	s.checks = nil
 	for _, n := range p.notifies {
 		switch n.Message {
 		case message.AUTHENTICATION_FAILED:

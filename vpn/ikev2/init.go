@@ -32,8 +32,11 @@ type handshake struct {
 	offer     []message.Proposal
 	cookie    []byte
 	again     int
-	child     *createChild
+	child     *createChild // nil: none is wanted
 	profile   Profile
+	wanted    []netip.Addr // addresses that we ask for
+	mobike    bool         // we offer it
+	childless bool         // the responder can do without a child (RFC 6023)
 }
 
 const (
@@ -60,9 +63,13 @@ func (e *Engine) Initiate(now time.Time, r InitiateRequest) (SAID, []Action) {
 	if !ok {
 		return refuse(ErrConfig, "there is no IKEv2 profile %q", r.Profile)
 	}
-	child, ok := e.childPolicy(r.Child)
-	if !ok {
-		return refuse(ErrConfig, "there is no child policy %q", r.Child)
+	var first *createChild
+	if r.Child != "" {
+		child, ok := e.childPolicy(r.Child)
+		if !ok {
+			return refuse(ErrConfig, "there is no child policy %q", r.Child)
+		}
+		first = &createChild{policy: child, tag: r.Tag, trigger: r.Trigger}
 	}
 	if !r.Local.IsValid() || !r.Remote.IsValid() || r.Local.Unmap().Is4() != r.Remote.Unmap().Is4() || r.Local.Unmap() == r.Remote.Unmap() {
 		return refuse(ErrConfig, "no usable addresses: from %v to %v", r.Local, r.Remote)
@@ -80,14 +87,14 @@ func (e *Engine) Initiate(now time.Time, r InitiateRequest) (SAID, []Action) {
 		return refuse(ErrConfig, "policy %q names no proposal with a group", policy)
 	}
 	s := e.newSession(d, true)
-	s.tag, s.profile, s.policy, s.childName = r.Tag, profile, policy, child.Name
+	s.tag, s.profile, s.policy, s.childName = r.Tag, profile, policy, r.Child
 	s.localID = profile.identity(d.Local.Addr())
 	sa := s.newSA(true, stInit)
 	s.cur = sa
 	sa.spiI = e.newIKESPI()
 	e.sas[sa.spiI] = sa
 	sa.ni = e.random(nonceSize)
-	sa.hs = &handshake{proposals: proposals, offer: offer, profile: profile, child: &createChild{policy: child, tag: r.Tag}}
+	sa.hs = &handshake{proposals: proposals, offer: offer, profile: profile, child: first, wanted: r.Addresses, mobike: r.MOBIKE}
 	if err := s.canProve(); err != nil {
 		s.fail(err.Error(), ErrNoKey)
 		return 0, e.finish()
@@ -115,6 +122,9 @@ func (sa *ikeSA) sendInit() {
 		payloads = append(payloads, &message.Notify{Message: message.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
 	payloads = append(payloads, s.signatureOffer(false)...)
+	if s.asks(hs) || !s.profile.Authorization.IsZero() {
+		payloads = append(payloads, (vendorFlexVPN | vendorDynamicRoute).payloads()...)
+	}
 	m := message.Message{Header: sa.header(message.IKE_SA_INIT, 0, false), Payloads: payloads}
 	hs.request = m.Encode()
 	sa.sendID, sa.pending = 0, nil
@@ -173,6 +183,10 @@ func (e *Engine) initRequest(d Datagram, h message.Header, key initKey) {
 		}
 		return
 	}
+	if n := p.notify(message.NO_NATS_ALLOWED); n != nil && !bytes.Equal(n.Data, noNATs(d.Remote, d.Local)) {
+		e.answerInit(d, h, &message.Notify{Message: message.UNEXPECTED_NAT_DETECTED}) // RFC 4555 §3.9
+		return
+	}
 	policy, proposals := e.policyFor(d.VRF, d.Local.Addr())
 	own := ikeOffer(proposals, true, 0)
 	answer, _, ok := choose(own, p.sa.Proposals)
@@ -222,6 +236,9 @@ func (e *Engine) initRequest(d Datagram, h message.Header, key initKey) {
 	}
 	s.noteSignatures(p)
 	payloads = append(payloads, s.signatureOffer(true)...)
+	s.vendors = knownVendors(p.vendors)
+	payloads = append(payloads, &message.Notify{Message: message.CHILDLESS_IKEV2_SUPPORTED})
+	payloads = append(payloads, s.vendors.payloads()...)
 	resp := message.Message{Header: sa.header(message.IKE_SA_INIT, 0, true), Payloads: payloads}
 	sa.hs.response = resp.Encode()
 	e.send(d.VRF, d.Local, d.Remote, sa.hs.response)
@@ -328,12 +345,11 @@ func (sa *ikeSA) initResponse(d Datagram, h message.Header) {
 	}
 	hs.response = bytes.Clone(d.Data)
 	s.setNAT(detectNAT(p, sa.spiI, sa.spiR, d))
-	if s.natted() && s.local.Port() == portIKE {
-		// RFC 7296 §2.23: float as soon as a NAT is seen.
-		s.local = netip.AddrPortFrom(s.local.Addr(), portNATT)
-		if s.remote.Port() == portIKE {
-			s.remote = netip.AddrPortFrom(s.remote.Addr(), portNATT)
-		}
+	s.vendors = knownVendors(p.vendors)
+	hs.childless = p.notify(message.CHILDLESS_IKEV2_SUPPORTED) != nil
+	if (s.natted() || hs.mobike) && s.local.Port() == portIKE {
+		// RFC 7296 §2.23: float as soon as a NAT is seen. RFC 4555 §3.3: who can do MOBIKE floats in any case.
+		s.float()
 	}
 	s.fragments = !e.cfg.Fragmentation.Disabled && p.notify(message.IKEV2_FRAGMENTATION_SUPPORTED) != nil
 	s.noteSignatures(p)

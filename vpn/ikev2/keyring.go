@@ -10,19 +10,15 @@ import (
 )
 
 func (e *Engine) profile(name string) (Profile, bool) {
-	for _, p := range e.cfg.Profiles {
-		if p.Name == name {
-			return p, true
-		}
+	if i, ok := e.profiles[name]; ok {
+		return e.cfg.Profiles[i], true
 	}
 	return Profile{}, false
 }
 
 func (e *Engine) childPolicy(name string) (ChildPolicy, bool) {
-	for _, p := range e.cfg.Children {
-		if p.Name == name {
-			return p, true
-		}
+	if i, ok := e.policies[name]; ok {
+		return e.cfg.Children[i], true
 	}
 	return ChildPolicy{}, false
 }
@@ -101,6 +97,9 @@ func (s *session) signingKey() (suite.Key, error) {
 		id = s.profile.MatchRemote[0].Exact
 	}
 	p, err := s.e.keys(s.profile.Keyring, id, s.remote.Addr())
+	if key := s.profile.Key.Local; len(key) > 0 && (err != nil || len(p.Local) == 0) {
+		return key, nil // the profile's own key is for those that the keyring has none for
+	}
 	if err == nil && len(p.Local) == 0 {
 		err = fmt.Errorf("%w: peer %q of keyring %q has no local pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
 	}
@@ -110,6 +109,9 @@ func (s *session) signingKey() (suite.Key, error) {
 // verifyingKey is the pre-shared key that the peer must prove itself with.
 func (s *session) verifyingKey() (suite.Key, error) {
 	p, err := s.e.keys(s.profile.Keyring, s.remoteID, s.remote.Addr())
+	if key := s.profile.Key.Remote; len(key) > 0 && (err != nil || len(p.Remote) == 0) {
+		return key, nil
+	}
 	if err == nil && len(p.Remote) == 0 {
 		err = fmt.Errorf("%w: peer %q of keyring %q has no remote pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
 	}

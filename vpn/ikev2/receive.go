@@ -22,7 +22,10 @@ type parts struct {
 	eap      *message.EAP
 	notifies []*message.Notify
 	deletes  []*message.Delete
+	cp       *message.CP
+	vendors  []*message.VendorID
 	others   []message.Payload
+	at       Datagram // without data: where the message came from, and to
 }
 
 // errCritical is an unknown payload that must not be ignored.
@@ -60,6 +63,10 @@ func sortPayloads(x message.ExchangeType, payloads []message.Payload) (*parts, e
 			}
 		case *message.EAP:
 			twice, p.eap = p.eap != nil, v
+		case *message.CP:
+			twice, p.cp = p.cp != nil, v
+		case *message.VendorID:
+			p.vendors = append(p.vendors, v)
 		case *message.Notify:
 			p.notifies = append(p.notifies, v)
 		case *message.Delete:
@@ -68,7 +75,7 @@ func sortPayloads(x message.ExchangeType, payloads []message.Payload) (*parts, e
 			if v.Critical {
 				return p, errCritical(v.PayloadType)
 			}
-		default: // CERT, CERTREQ, CP, vendor IDs
+		default: // CERT, CERTREQ
 			p.others = append(p.others, v)
 		}
 		if twice {
@@ -167,6 +174,9 @@ func (sa *ikeSA) receive(d Datagram, h message.Header) {
 	if err == nil {
 		p, err = sortPayloads(h.Exchange, payloads)
 	}
+	if p != nil {
+		p.at = Datagram{VRF: d.VRF, Local: d.Local, Remote: d.Remote}
+	}
 	if h.Response() {
 		sa.receiveResponse(p, err)
 	} else {
@@ -195,8 +205,8 @@ func (sa *ikeSA) authentic(d Datagram) {
 	switch {
 	case sa.state == stHalf:
 		// From here on the peer is where its IKE_AUTH came from: port 4500 behind NAT.
-		s.local, s.remote = d.Local, d.Remote
-	case s.follows() && !s.ended:
+		s.setPath(d.Local, d.Remote)
+	case s.follows() && !s.ended && !s.mobike: // RFC 4555 §3.8: with MOBIKE only ESP may move a peer by itself
 		s.move(d.Local, d.Remote)
 	}
 	if sa.state == stReady && !s.confirmed {

@@ -63,6 +63,15 @@ type session struct {
 	peerCert                 *x509.Certificate        // what the peer proved itself with; nil with a key
 	peerTrustpoint           string
 
+	vendors   vendor        // the peer's
+	leased    Authorizer    // has granted, and was not told yet that we are gone
+	assigned  Configuration // what the Authorizer granted
+	received  Configuration // what the peer gave us
+	mobike    bool          // both sides do RFC 4555
+	addresses []netip.Addr  // more of the peer's (MOBIKE)
+	path      path          // what the children's ESP goes by
+	checks    []*routeCheck // to send after the response
+
 	cur         *ikeSA
 	sas         []*ikeSA // cur and those on their way out
 	kids        []*child
@@ -125,7 +134,9 @@ func (e *Engine) newSession(d Datagram, initiator bool) *session {
 	e.nextSA++
 	s := &session{e: e, id: e.nextSA, initiator: initiator, vrf: d.VRF, local: d.Local, remote: d.Remote,
 		started: e.now, lastHeard: e.now, lastSent: e.now}
+	s.path = path{s.local, s.remote, false}
 	e.sessions[s.id] = s
+	e.byAddress.add(s.addressKey(), s)
 	return s
 }
 
@@ -205,15 +216,18 @@ func (sa *ikeSA) setLifetime() {
 }
 
 // up is called once, when both sides are authenticated.
-func (s *session) up() {
+func (s *session) up(childless bool) {
 	e := s.e
 	e.counters.Established++
 	s.established, s.childless = e.now, e.now
+	s.path = path{s.local, s.remote, s.natted()}
+	e.byIdentity.add(s.identityKey(), s)
 	s.heard()
 	e.emit(IKEUp{SA: s.id, Initiator: s.initiator, Tag: s.tag, VRF: s.vrf, Local: s.local, Remote: s.remote, Profile: s.profile.Name,
-		PeerID: s.remoteID, LocalID: s.localID, Suite: s.cur.suite, NAT: s.nat})
+		PeerID: s.remoteID, LocalID: s.localID, Suite: s.cur.suite, NAT: s.nat, Assigned: s.assigned, Childless: childless})
 	s.log(zerolog.InfoLevel, "IKEv2 SA is up", Field{"event", "ike-up"}, Field{"identity", s.remoteID.String()},
-		Field{"suite", s.cur.suite.String()}, Field{"nat_local", s.nat.Local}, Field{"nat_remote", s.nat.Remote})
+		Field{"suite", s.cur.suite.String()}, Field{"nat_local", s.nat.Local}, Field{"nat_remote", s.nat.Remote},
+		Field{"mobike", s.mobike}, Field{"childless", childless})
 }
 
 func (s *session) heard() { s.lastHeard = s.e.now }
@@ -266,7 +280,8 @@ func (s *session) end(reason string, err error) {
 	default: // anybody can send a first message and no second one
 		e.logPlain(zerolog.DebugLevel, Datagram{VRF: s.vrf, Local: s.local, Remote: s.remote}, "IKEv2 SA did not come up", line...)
 	}
-	delete(e.sessions, s.id)
+	s.unlist()
+	s.release()
 	for _, sa := range s.sas {
 		if sa.until.IsZero() {
 			sa.until = e.now.Add(lingerReplaced)
@@ -306,7 +321,8 @@ func (s *session) forget() {
 		c.free()
 	}
 	s.kids = nil
-	delete(s.e.sessions, s.id)
+	s.unlist()
+	s.release()
 	for len(s.sas) > 0 {
 		s.e.remove(s.sas[len(s.sas)-1])
 	}
@@ -396,9 +412,8 @@ func (s *session) move(local, remote netip.AddrPort) {
 		return
 	}
 	s.log(zerolog.InfoLevel, "peer behind NAT has moved", Field{"event", "moved"}, Field{"to", remote.String()})
-	old := s.remote
-	s.local, s.remote = local, remote
-	s.e.emit(PeerMoved{SA: s.id, Local: local, Old: old, New: remote})
+	s.setPath(local, remote)
+	s.moved()
 }
 
 func (st state) String() string {

@@ -88,7 +88,9 @@ type Counters struct {
 	Established      uint64
 	Failed           uint64
 	Panics           uint64
-	HalfOpen         int // now
+	// Configuration payloads: CFG_SETs sent, taken and not taken, and attributes ignored.
+	ConfigsSent, ConfigsReceived, ConfigsIgnored, UnknownAttributes uint64
+	HalfOpen                                                        int // now
 }
 
 // Snapshot is all IKE SAs, in the order of their SAID.

@@ -2,9 +2,6 @@ package ikev2
 
 import (
 	"bytes"
-	"cmp"
-	"net/netip"
-	"slices"
 
 	"felloe/vpn/ikev2/message"
 
@@ -33,7 +30,7 @@ func (s *session) settleTwins() {
 	if s.ended {
 		return
 	}
-	for _, o := range s.e.withPeer(s.vrf, s.remote.Addr()) {
+	for _, o := range s.e.byIdentity.sorted(s.identityKey()) {
 		if o == s || !s.twin(o) || o.supersededBy != nil || s.supersededBy != nil {
 			continue
 		}
@@ -90,35 +87,12 @@ func (s *session) firstContact() bool {
 	if s.profile.NoInitialContact {
 		return false
 	}
-	for _, o := range s.e.withPeer(s.vrf, s.remote.Addr()) {
+	for o := range s.e.byAddress[s.addressKey()] {
 		if o != s && (o.initiator || !o.established.IsZero()) {
 			return false
 		}
 	}
 	return true
-}
-
-// withPeer are the sessions with an address, in the order of their SAID.
-func (e *Engine) withPeer(vrf string, remote netip.Addr) []*session {
-	return e.which(func(s *session) bool { return s.vrf == vrf && s.remote.Addr() == remote })
-}
-
-func (e *Engine) which(f func(*session) bool) []*session {
-	var out []*session
-	for _, s := range e.sessions {
-		if f(s) {
-			out = append(out, s)
-		}
-	}
-	slices.SortFunc(out, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
-	return out
-}
-
-// older are the established SAs of the same identities from before this one's first message.
-func (s *session) older() []*session {
-	return s.e.which(func(o *session) bool {
-		return o != s && o.vrf == s.vrf && o.remoteID == s.remoteID && o.localID == s.localID && !o.established.IsZero() && o.established.Before(s.started)
-	})
 }
 
 // initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address

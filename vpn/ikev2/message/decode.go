@@ -25,6 +25,7 @@ const (
 	MaxTransforms = 255
 	MaxSelectors  = 64
 	MaxSPIs       = 256
+	MaxAttributes = 2048 // of a configuration: a hub may push many subnets
 	MaxFragments  = 256
 )
 
@@ -399,7 +400,7 @@ func decodeCP(b []byte) (Payload, error) {
 		if n > len(b) {
 			return nil, fmt.Errorf("attribute: %w", ErrLength)
 		}
-		if len(cp.Attributes) == MaxPayloads {
+		if len(cp.Attributes) == MaxAttributes {
 			return nil, fmt.Errorf("attributes: %w", ErrCount)
 		}
 		cp.Attributes = append(cp.Attributes, CFGAttribute{CFGAttributeType(binary.BigEndian.Uint16(b) & 0x7fff), b[4:n:n]})

@@ -142,6 +142,13 @@ const (
 	UNITY_DDNS_HOSTNAME  CFGAttributeType = 28682
 )
 
+func (t CFGType) String() string {
+	if s, ok := map[CFGType]string{CFG_REQUEST: "CFG_REQUEST", CFG_REPLY: "CFG_REPLY", CFG_SET: "CFG_SET", CFG_ACK: "CFG_ACK"}[t]; ok {
+		return s
+	}
+	return "CFG_" + strconv.Itoa(int(t))
+}
+
 // NotifyType is the message of a Notify payload. Below 16384 it is an error (RFC 7296 §3.10.1).
 type NotifyType uint16
 
