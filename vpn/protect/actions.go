@@ -3,9 +3,10 @@ package protect
 import (
 	"cmp"
 	"errors"
-	"net/netip"
+	"slices"
 
 	"felloe/netstack"
+	"felloe/netstack/esp"
 	"felloe/vpn/ikev2"
 )
 
@@ -35,6 +36,8 @@ func (m *Manager) apply(a ikev2.Action) {
 		m.childFailed(a)
 	case ikev2.PeerMoved:
 		m.moved(a)
+	case ikev2.ConfigReceived, ikev2.ConfigAcknowledged:
+		m.exchanged(a)
 	case ikev2.Log:
 		m.logEngine(a)
 	case ikev2.KeyLog:
@@ -59,6 +62,10 @@ func saOf(a ikev2.Action) ikev2.SAID {
 		return a.SA
 	case ikev2.PeerMoved:
 		return a.SA
+	case ikev2.ConfigReceived:
+		return a.SA
+	case ikev2.ConfigAcknowledged:
+		return a.SA
 	}
 	return 0
 }
@@ -67,10 +74,12 @@ func (m *Manager) ikeUp(a ikev2.IKEUp) {
 	ike := m.ikes[a.SA]
 	if ike == nil {
 		ike = &ikeSA{id: a.SA, pairs: map[ikev2.ChildID]*pair{}}
-		m.ikes[a.SA] = ike
+		m.addIKE(ike)
 	}
 	ike.vrf, ike.profile, ike.initiator = cmp.Or(a.VRF, "default"), a.Profile, a.Initiator
-	ike.local, ike.remote, ike.peer, ike.self, ike.established = a.Local, a.Remote, a.PeerID, a.LocalID, true
+	ike.local, ike.peer, ike.self, ike.established = a.Local, a.PeerID, a.LocalID, true
+	m.indexIKE(ike, a.Remote)
+	m.exchanged(a)
 	m.counters.IKEUps++
 	m.quiet.forget(a.Remote.Addr())
 	m.logIKEUp(a)
@@ -92,7 +101,7 @@ func (m *Manager) ikeDown(a ikev2.IKEDown) {
 	}
 	for _, s := range waiting {
 		if errors.Is(a.Err, ikev2.ErrSuperseded) || s.tx != nil {
-			s.attempt = 0
+			m.trying(s, 0)
 			m.mark(s)
 			continue
 		}
@@ -102,7 +111,8 @@ func (m *Manager) ikeDown(a ikev2.IKEDown) {
 		for _, p := range ike.pairs {
 			m.dropPair(p, a.Reason)
 		}
-		delete(m.ikes, a.SA)
+		m.dropIKE(ike)
+		m.afterSettling(a)
 	}
 	switch {
 	case a.Established:
@@ -120,10 +130,10 @@ func (m *Manager) superseded(a ikev2.IKESuperseded) {
 		return
 	}
 	for _, p := range ike.pairs {
-		if p.s.tx == nil || p.s.tx.up.SA == a.Old {
+		if cur := p.slot.tx; cur == nil || cur.up.SA == a.Old {
 			p.ready = true
-			m.sendOn(p.s, p)
-			m.mark(p.s)
+			m.sendOn(p.s, p.slot, p)
+			m.markAll(p.s)
 		}
 	}
 }
@@ -144,11 +154,11 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 		return
 	}
 	if s.attempt == up.SA {
-		s.attempt = 0
+		m.trying(s, 0)
 	}
 	if m.ikes[up.SA] == nil {
-		m.ikes[up.SA] = &ikeSA{id: up.SA, vrf: cmp.Or(up.VRF, "default"), profile: up.Profile, local: up.Local, remote: up.Remote,
-			peer: up.Peer, self: up.LocalID, established: true, pairs: map[ikev2.ChildID]*pair{}}
+		m.addIKE(&ikeSA{id: up.SA, vrf: cmp.Or(up.VRF, "default"), profile: up.Profile, local: up.Local, remote: up.Remote,
+			peer: up.Peer, self: up.LocalID, established: true, pairs: map[ikev2.ChildID]*pair{}})
 	}
 	p, err := m.install(s, up)
 	if err != nil {
@@ -160,9 +170,9 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 	s.failures = 0
 	m.counters.ChildUps++
 	m.logChildUp(p)
-	if !p.ready && (s.tx == nil || up.Replaces == 0) {
+	if !p.ready && (p.slot.tx == nil || up.Replaces == 0) {
 		wait := patience
-		if s.tx == nil {
+		if p.slot.tx == nil {
 			wait = headStart
 		}
 		m.loop.After("wait for the peer's sa", wait, func() {
@@ -171,7 +181,7 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 			}
 		})
 	}
-	m.choose(s, p)
+	m.choose(p)
 	m.mark(s)
 }
 
@@ -180,21 +190,20 @@ func (m *Manager) childUp(up ikev2.ChildUp) {
 func (m *Manager) adopt(up ikev2.ChildUp) *session {
 	t := m.tunnelFor(up)
 	if t == nil {
-		return nil
+		return m.cloneFor(up)
 	}
 	addr := up.Remote.Addr()
 	var here, same, open *session
-	for _, s := range t.sessions {
-		if s.closed {
-			continue
-		}
-		for _, p := range s.pairs {
-			if p.up.SA == up.SA {
-				return s
+	if ike := m.ikes[up.SA]; ike != nil {
+		for _, p := range ike.pairs {
+			if p.s.t == t && !p.s.closed {
+				return p.s
 			}
 		}
+	}
+	for _, s := range t.byNBMA[addr] {
 		switch {
-		case s.nbma != addr:
+		case s.closed:
 		case s.permanent:
 			// The configured destination of a point-to-point tunnel: there is but one.
 			same = s
@@ -226,7 +235,7 @@ func (m *Manager) adopt(up ikev2.ChildUp) *session {
 
 // stale tells whether no session of a tunnel has an SA.
 func (m *Manager) stale(t *tunnel) bool {
-	for _, s := range t.sessions {
+	for s := range t.sessions {
 		if s.tx != nil {
 			return false
 		}
@@ -242,10 +251,10 @@ func (m *Manager) childRekeyed(a ikev2.ChildRekeyed) {
 	}
 	p.s.total.Rekeys++
 	p.ready = true
-	if old := p.s.tx; old == nil || old.up.Child == a.Old || m.replaced(old) {
-		m.sendOn(p.s, p)
+	if old := p.slot.tx; old == nil || old.up.Child == a.Old || m.replaced(old) {
+		m.sendOn(p.s, p.slot, p)
 	}
-	m.mark(p.s)
+	m.markAll(p.s)
 	m.logRekeyed(p, a)
 }
 
@@ -274,43 +283,51 @@ func (m *Manager) childFailed(a ikev2.ChildFailed) {
 	m.logChildFailed(s, a)
 }
 
-// moved follows a peer behind a NAT to its new address.
+// moved follows a peer to its new address, or into and out of UDP: behind a NAT, or by MOBIKE.
 func (m *Manager) moved(a ikev2.PeerMoved) {
 	ike := m.ikes[a.SA]
 	if ike == nil {
 		return
 	}
-	ike.remote = a.New
+	m.indexIKE(ike, a.New)
 	if a.Local.IsValid() {
 		ike.local = a.Local
 	}
-	told := map[*session]bool{}
+	var sessions []*session
 	for _, p := range ike.pairs {
-		p.up.Remote = a.New
-		p.in.SetRemote(a.New)
-		p.out.SetRemote(a.New)
-		s := p.s
-		if s.tx != p || told[s] {
-			continue
+		p.up.Remote, p.up.UDPEncap, p.up.NAT = a.New, a.UDPEncap, a.NAT
+		if a.Local.IsValid() {
+			p.up.Local = a.Local
 		}
-		told[s] = true
+		ends := esp.Ends{Local: p.up.Local, Remote: p.up.Remote, UDPEncap: p.up.UDPEncap}
+		p.in.SetEnds(ends)
+		p.out.SetEnds(ends)
+		if s := p.s; p.slot.tx == p && s.tx.up.SA == a.SA && !slices.Contains(sessions, s) {
+			sessions = append(sessions, s)
+		}
+	}
+	for _, s := range sessions {
 		s.total.Moves++
 		m.counters.Moves++
 		for _, x := range append(m.followers(s), s) {
-			m.follow(x, a.SA, a.New)
+			m.follow(x, a)
 		}
+		// The data plane finds sessions by the outer address too, for path MTU: have it look again.
+		m.setOutbound(s)
 	}
 }
 
-func (m *Manager) follow(s *session, id ikev2.SAID, remote netip.AddrPort) {
-	s.remote = remote
-	if s.nbma != remote.Addr() {
-		s.nbma = remote.Addr()
-		s.net.SetNBMA(s.nbma)
-	}
-	// The data plane finds sessions by the outer address too, for path MTU: have it look again.
-	p := s.live()
-	s.setInner(p)
-	s.net.SetOutbound(p.out)
-	m.event(s, Event{Kind: Moved, IKE: id})
+func (m *Manager) follow(s *session, a ikev2.PeerMoved) {
+	s.remote, s.nat = a.New, a.NAT
+	s.setNBMA(a.New.Addr())
+	s.setInner(s.live())
+	m.event(s, Event{Kind: Moved, IKE: a.SA})
 }
+
+// exchanged tells of an IKE SA as a whole, in the order of events.
+func (m *Manager) exchanged(a ikev2.Action) {
+	m.events = append(m.events, Event{exchanged: a})
+}
+
+// afterSettling tells it behind what the sessions of this moment come to.
+func (m *Manager) afterSettling(a ikev2.Action) { m.late = append(m.late, Event{exchanged: a}) }

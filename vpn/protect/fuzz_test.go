@@ -73,6 +73,9 @@ func (e *script) NoteMoved(_ time.Time, id ikev2.SAID, _ netip.AddrPort) []ikev2
 func (e *script) UnknownSPI(time.Time, string, netip.Addr, netip.Addr, uint32) []ikev2.Action {
 	return e.on("unknown-spi", 0, 0, nil)
 }
+func (e *script) SendConfiguration(_ time.Time, id ikev2.SAID, _ ikev2.Configuration) []ikev2.Action {
+	return e.on("configure", id, 0, nil)
+}
 func (e *script) DropSA(id ikev2.SAID)              { e.dropped = append(e.dropped, id) }
 func (e *script) Snapshot(time.Time) []ikev2.SAInfo { return e.sas }
 
@@ -147,8 +150,8 @@ func (s *stage) check(t testing.TB) {
 	_ = s.do(func() {
 		m := s.m
 		installed := map[uint32]bool{}
-		for _, tun := range m.tunnels {
-			for _, x := range tun.sessions {
+		for _, tun := range m.ordered() {
+			for _, x := range tun.ordered() {
 				out := x.net.Outbound()
 				if p := x.live(); (p == nil) != (out == nil) || p != nil && p.out != out {
 					t.Errorf("%s: the data plane does not send on what the session says", tun.name)
@@ -213,8 +216,8 @@ func FuzzManager(f *testing.F) {
 			var acts []ikev2.Action
 			_ = s.do(func() {
 				var any1 *session
-				for _, tn := range s.m.tunnels {
-					for _, x := range tn.sessions {
+				for _, tn := range s.m.ordered() {
+					for _, x := range tn.ordered() {
 						any1 = x
 					}
 				}

@@ -36,6 +36,7 @@ func (s State) String() string {
 // Info is a session as it stands, for show commands and for who must know whom it talks to.
 type Info struct {
 	Tunnel     string
+	Template   string // that the tunnel was cloned from
 	VRF        string // front
 	Profile    string // IKE
 	Policy     string // child
@@ -90,8 +91,8 @@ type PairInfo struct {
 // Sessions are all sessions, by tunnel and in the order of their beginning.
 func (m *Manager) Sessions() []Info {
 	var out []Info
-	for _, t := range m.tunnels {
-		for _, s := range t.sessions {
+	for _, t := range m.ordered() {
+		for _, s := range t.ordered() {
 			out = append(out, m.info(s))
 		}
 	}
@@ -129,6 +130,9 @@ func (m *Manager) info(s *session) Info {
 		State: s.state(), Since: s.since, Wanted: s.wanted, Failures: s.failures, LastError: s.lastErr, LastReason: s.lastWhy,
 		LastFailed: s.lastAt, RetryAt: s.retryAt, Totals: s.total,
 	}
+	if s.t.template != nil {
+		i.Template = s.t.template.Name
+	}
 	if p := s.live(); p != nil {
 		i.Local, i.UDPEncap, i.AuthMethod = p.up.Local, p.up.UDPEncap, p.up.AuthMethod
 	}
@@ -144,7 +148,7 @@ func (m *Manager) info(s *session) Info {
 		path := s.net.PathMTU()
 		i.Pairs = append(i.Pairs, PairInfo{
 			Child: p.up.Child, IKE: p.up.SA, SPIIn: p.up.SPIIn, SPIOut: p.up.SPIOut, Mode: p.up.Mode, Suite: p.up.Suite, ESN: p.up.ESN,
-			PFS: p.up.PFS, UDPEncap: p.up.UDPEncap, Sending: p == s.live(), Initiator: p.up.Initiator, Local: p.up.Local, Remote: p.up.Remote,
+			PFS: p.up.PFS, UDPEncap: p.up.UDPEncap, Sending: p.slot.tx == p, Initiator: p.up.Initiator, Local: p.up.Local, Remote: p.up.Remote,
 			TSLocal: p.up.TSLocal, TSRemote: p.up.TSRemote, Made: p.made, Expires: p.up.Expires, VolumeBytes: p.s.t.cfg.VolumeBytes,
 			PathMTU: path, PlainMTU: p.out.MaxPayload(path - outer),
 			ReplayWindow: p.in.Window(), In: p.in.Counters(), Out: p.out.Counters(), SequenceIn: p.in.Sequence(), SequenceOut: p.out.Sequence(),
@@ -173,6 +177,7 @@ type Counters struct {
 	Superseded, Moves, Failures              uint64
 	NoSA, UnknownSPI                         uint64
 	Homeless                                 uint64 // child SAs of peers that no tunnel is for
+	CloneFailures                            uint64 // of those, when a template could not make a tunnel
 	Unsent                                   uint64 // datagrams that no route or interface took
 	Contained                                uint64 // SAs dropped after a panic
 	Refused                                  uint64 // datagrams and punts that the loop had no room for

@@ -33,41 +33,33 @@ const quietFor = 5 * time.Minute
 
 // quiet holds back what was said a moment ago. It is bounded, since the peers it is about may be anybody.
 type quiet struct {
-	said map[quietKey]time.Time
-}
-
-type quietKey struct {
-	peer netip.Addr
-	what string
+	said map[netip.Addr]map[string]time.Time
 }
 
 const maxQuiet = 1024
 
-func newQuiet() *quiet { return &quiet{said: map[quietKey]time.Time{}} }
+func newQuiet() *quiet { return &quiet{said: map[netip.Addr]map[string]time.Time{}} }
 
 // allow tells whether what has not been said about the peer for d; if so, it counts as said now.
 func (q *quiet) allow(peer netip.Addr, what string, now time.Time, d time.Duration) bool {
-	k := quietKey{peer, what}
-	if at, ok := q.said[k]; ok && now.Sub(at) < d {
+	if at, ok := q.said[peer][what]; ok && now.Sub(at) < d {
 		return false
 	}
-	if len(q.said) >= maxQuiet {
-		for k, at := range q.said {
-			if now.Sub(at) >= quietFor || len(q.said) >= maxQuiet {
-				delete(q.said, k)
+	if q.said[peer] == nil {
+		for other := range q.said {
+			if len(q.said) < maxQuiet {
+				break
 			}
+			delete(q.said, other) // any: who is told of twice does no harm
 		}
+		q.said[peer] = map[string]time.Time{}
 	}
-	q.said[k] = now
+	q.said[peer][what] = now
 	return true
 }
 
 func (q *quiet) forget(peer netip.Addr) {
-	for k := range q.said {
-		if k.peer == peer {
-			delete(q.said, k)
-		}
-	}
+	delete(q.said, peer)
 }
 
 func spi(v uint32) string { return fmt.Sprintf("0x%08x", v) }

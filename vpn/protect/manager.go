@@ -35,13 +35,14 @@ type Engine interface {
 	NoteMoved(now time.Time, id ikev2.SAID, remote netip.AddrPort) []ikev2.Action
 	UnknownSPI(now time.Time, vrf string, local, remote netip.Addr, spi uint32) []ikev2.Action
 	DropSA(id ikev2.SAID)
+	SendConfiguration(now time.Time, id ikev2.SAID, c ikev2.Configuration) []ikev2.Action
 	Snapshot(now time.Time) []ikev2.SAInfo
 }
 
 // Dataplane is where SAs go and datagrams come from. *netstack.Dataplane is one.
 type Dataplane interface {
 	VRF(name string) (*netstack.VRF, bool)
-	AddInbound(in *esp.Inbound, s *netstack.Session) error
+	AddInboundFor(in *esp.Inbound, s *netstack.Session, sel *netstack.Selectors) error
 	RemoveInbound(spi uint32)
 }
 
@@ -54,6 +55,9 @@ type Options struct {
 	// Events hears of sessions, on the loop, after the actions of the same moment were carried out. It may call the
 	// Manager.
 	Events func(Event)
+	// Exchanged hears of what concerns an IKE SA as a whole: ikev2.IKEUp, IKEDown, ConfigReceived and ConfigAcknowledged,
+	// on the loop, in their order with the events of sessions: an IKEUp before its sessions' Up, an IKEDown after their Down.
+	Exchanged func(ikev2.Action)
 	// KeyLog gets key material when the engine is configured to emit it: only ever in a lab.
 	KeyLog KeyLog
 	// Rand makes back-off jitter and CBC's IVs; nil means crypto/rand.
@@ -106,6 +110,9 @@ type Event struct {
 	OldIKE  ikev2.SAID // Replaced: the one that goes
 	Remote  netip.AddrPort
 	Reason  string // Down
+
+	released  *tunnel
+	exchanged ikev2.Action
 }
 
 // TunnelProtection says how a tunnel is protected.
@@ -130,20 +137,27 @@ type Manager struct {
 	loop  *loop.Loop
 	clock clock.Clock
 
-	tunnels   []*tunnel
-	byNet     map[*netstack.Session]*session
-	byTunnel  map[*netstack.Tunnel]*tunnel
-	ikes      map[ikev2.SAID]*ikeSA
-	pairs     map[ikev2.ChildID]*pair
-	bySPI     map[uint32]*pair
-	linger    map[uint32]clock.Timer
-	lingering map[uint32]*pair
-	sockets   map[string]*sockets
+	seq        uint64 // of tunnels and sessions
+	tunnels    map[*tunnel]struct{}
+	byNet      map[*netstack.Session]*session
+	byTunnel   map[*netstack.Tunnel]*tunnel
+	byPolicy   map[string][]*tunnel // configured ones
+	templates  map[string]*template
+	templateOf map[string]*template // by child policy
+	attempts   map[ikev2.SAID]map[*session]struct{}
+	ikes       map[ikev2.SAID]*ikeSA
+	ikesAt     map[netip.Addr]map[*ikeSA]struct{}
+	pairs      map[ikev2.ChildID]*pair
+	bySPI      map[uint32]*pair
+	linger     map[uint32]clock.Timer
+	lingering  map[uint32]*pair
+	sockets    map[string]*sockets
 	// idleSockets: some VRF has no tunnel any more, its ports are to be closed.
 	idleSockets bool
 
 	queue  []ikev2.Action
 	events []Event
+	late   []Event // told when no session has anything left to settle
 	dirty  []*session
 	busy   bool
 
@@ -174,10 +188,12 @@ func New(o Options) (*Manager, error) {
 	}
 	return &Manager{
 		o: o, loop: o.Loop, clock: o.Loop.Clock(),
-		byNet: map[*netstack.Session]*session{}, byTunnel: map[*netstack.Tunnel]*tunnel{},
+		byNet: map[*netstack.Session]*session{}, byTunnel: map[*netstack.Tunnel]*tunnel{}, byPolicy: map[string][]*tunnel{},
+		tunnels: map[*tunnel]struct{}{}, templates: map[string]*template{}, templateOf: map[string]*template{},
+		attempts: map[ikev2.SAID]map[*session]struct{}{}, ikesAt: map[netip.Addr]map[*ikeSA]struct{}{},
 		ikes: map[ikev2.SAID]*ikeSA{}, pairs: map[ikev2.ChildID]*pair{}, bySPI: map[uint32]*pair{},
 		linger: map[uint32]clock.Timer{}, lingering: map[uint32]*pair{}, sockets: map[string]*sockets{},
-		quiet: newQuiet(), asked: asked{},
+		quiet: newQuiet(), asked: asked{open: map[[16]byte]question{}},
 	}, nil
 }
 
@@ -199,7 +215,7 @@ func (m *Manager) run(acts []ikev2.Action) {
 			m.loop.Post("ike actions after a panic", func() { m.run(nil) })
 		}
 	}()
-	for len(m.queue) > 0 || len(m.dirty) > 0 || len(m.events) > 0 {
+	for len(m.queue) > 0 || len(m.dirty) > 0 || len(m.events) > 0 || len(m.late) > 0 {
 		switch {
 		case len(m.queue) > 0:
 			a := m.queue[0]
@@ -211,12 +227,22 @@ func (m *Manager) run(acts []ikev2.Action) {
 			m.dirty = m.dirty[1:]
 			s.dirty = false
 			m.settle(s)
+		case len(m.events) == 0:
+			m.events, m.late = m.late, nil
 		default:
 			e := m.events[0]
 			m.events = m.events[1:]
-			if e.Kind == gone {
+			switch {
+			case e.Kind == gone:
 				e.Session.Close()
-			} else if m.o.Events != nil {
+				if e.released != nil {
+					m.release(e.released)
+				}
+			case e.exchanged != nil:
+				if m.o.Exchanged != nil {
+					m.o.Exchanged(e.exchanged)
+				}
+			case m.o.Events != nil:
 				m.o.Events(e)
 			}
 		}
@@ -258,7 +284,7 @@ func (m *Manager) contain(id ikev2.SAID) {
 	for _, s := range m.sessionsOf(id) {
 		m.failed(s, errContained, "contained a panic")
 	}
-	delete(m.ikes, id)
+	m.dropIKE(ike)
 }
 
 var errContained = errors.New("contained a panic")
@@ -285,6 +311,13 @@ func (m *Manager) rearm() {
 func (m *Manager) tick() {
 	m.timer = nil
 	m.run(m.o.Engine.Tick(m.now()))
+}
+
+// markAll marks a session and those that share its SAs.
+func (m *Manager) markAll(s *session) {
+	for _, x := range append(m.followers(s), s) {
+		m.mark(x)
+	}
 }
 
 // mark puts a session on the list of those whose state is looked at when the actions of this moment are done.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"felloe/netstack"
 	"felloe/netstack/esp"
 	"felloe/vpn/ikev2"
 )
@@ -14,6 +15,7 @@ type ikeSA struct {
 	id            ikev2.SAID
 	vrf, profile  string
 	local, remote netip.AddrPort
+	indexed       netip.Addr // where it is in ikesAt
 	peer, self    ikev2.Identity
 	established   bool
 	initiator     bool
@@ -24,10 +26,12 @@ type ikeSA struct {
 
 // pair is a pair of Child SAs as it is installed in the data plane.
 type pair struct {
-	up  ikev2.ChildUp
-	s   *session
-	in  *esp.Inbound
-	out *esp.Outbound
+	up   ikev2.ChildUp
+	s    *session
+	slot *slot
+	sel  *netstack.Selectors
+	in   *esp.Inbound
+	out  *esp.Outbound
 	// ready: the peer can open what we send on it.
 	ready bool
 	made  time.Time
@@ -44,8 +48,8 @@ const (
 	patience = 3 * time.Second
 	// headStart is how long such a responder waits to say that its session is up when it has no other pair. What
 	// answers the peer's packets is sent at once; but what we begin to send right behind our response would find a peer
-	// that is still busy with it.
-	headStart = 50 * time.Millisecond
+	// that is still busy with it: strongSwan takes a quarter of a second to have its SAs in the kernel.
+	headStart = 300 * time.Millisecond
 	// inFlight is how long at least an inbound SA lingers that is not its session's last.
 	inFlight = 5 * time.Second
 )
@@ -67,7 +71,7 @@ func (m *Manager) install(s *session, up ikev2.ChildUp) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pair{up: up, s: s, in: in, out: out, ready: up.OutboundReady, made: m.now(), lastSeen: m.now()}
+	p := &pair{up: up, s: s, slot: m.slotFor(s, up), sel: selectorsOf(s.t, up), in: in, out: out, ready: up.OutboundReady, made: m.now(), lastSeen: m.now()}
 	// The keys are in the cipher states now.
 	p.up.KeysIn, p.up.KeysOut = ikev2.ChildKey{}, ikev2.ChildKey{}
 	if !p.ready {
@@ -78,7 +82,7 @@ func (m *Manager) install(s *session, up ikev2.ChildUp) (*pair, error) {
 	}
 	m.setVolume(p, false, true)
 	m.purge(up.SPIIn)
-	if err := m.o.Dataplane.AddInbound(in, s.net); err != nil {
+	if err := m.o.Dataplane.AddInboundFor(in, s.net, p.sel); err != nil {
 		return nil, err
 	}
 	m.pairs[up.Child], m.bySPI[up.SPIIn] = p, p
@@ -134,41 +138,48 @@ func (m *Manager) used(p *pair) {
 	}
 	m.setVolume(p, true, false)
 	p.ready = true
-	m.choose(p.s, p)
-	for _, s := range append(m.followers(p.s), p.s) {
-		m.mark(s)
-	}
+	m.choose(p)
+	m.markAll(p.s)
 	m.run(nil)
 }
 
-// choose decides what a session sends on, now that p is new, has become ready, or is gone (nil).
+// choose decides what a session sends on for p's packets, now that p is new or has become ready.
 //
 //   - Without anything to send on: p.
 //   - A pair that replaces the present one takes over when the peer is ready for it.
 //   - Two pairs under one IKE SA, each side having made one: both decide for the lower SPIs, and the other idles out.
 //   - A pair of another IKE SA: the newer one, when the peer is ready for it; IKESuperseded says it otherwise.
-func (m *Manager) choose(s *session, p *pair) {
-	cur := s.tx
+func (m *Manager) choose(p *pair) {
+	cur := p.slot.tx
 	switch {
-	case p == nil:
-		for _, x := range s.pairs {
-			if cur == nil || better(x, cur) {
-				cur = x
-			}
-		}
-		m.sendOn(s, cur)
 	case cur == nil:
-		m.sendOn(s, p)
+		m.sendOn(p.s, p.slot, p)
 	case cur == p || !p.ready || m.replaced(p):
 	case p.up.Replaces == cur.up.Child, m.replaced(cur):
-		m.sendOn(s, p)
+		m.sendOn(p.s, p.slot, p)
 	case p.up.SA == cur.up.SA:
 		if lowerSPIs(p, cur) {
-			m.sendOn(s, p)
+			m.sendOn(p.s, p.slot, p)
 		}
 	case p.up.SA > cur.up.SA:
-		m.sendOn(s, p)
+		m.sendOn(p.s, p.slot, p)
 	}
+}
+
+// chooseAgain decides what a slot sends on when its pair is gone.
+func (m *Manager) chooseAgain(s *session, x *slot) {
+	var best *pair
+	for _, p := range s.pairs {
+		if p.slot == x && (best == nil || better(p, best)) {
+			best = p
+		}
+	}
+	x.tx = nil
+	if best == nil {
+		m.sendOn(s, x, nil)
+		return
+	}
+	m.sendOn(s, x, best)
 }
 
 // better orders pairs to send on: ready ones first, then the newer IKE SA's, then the newer.
@@ -199,28 +210,21 @@ func lowerSPIs(a, b *pair) bool {
 	return al < bl || al == bl && ah < bh
 }
 
-// sendOn makes p what the session sends on; nil means that it must not send.
-func (m *Manager) sendOn(s *session, p *pair) {
-	if s.tx == p {
+// sendOn makes p what the session sends on for a slot's packets; nil means that it must not send those.
+func (m *Manager) sendOn(s *session, x *slot, p *pair) {
+	if x.tx == p && p != nil {
 		return
 	}
-	s.gap = s.gap || p == nil
-	s.tx = p
-	if p == nil {
-		m.setOutbound(s, nil)
-	} else {
-		s.shared = nil
+	x.tx = p
+	m.arrange(s)
+	if p := s.tx; p != nil {
+		s.setShared(nil)
 		s.ike, s.remote, s.peer, s.self, s.nat = p.up.SA, p.up.Remote, p.up.Peer, p.up.LocalID, p.up.NAT
-		if a := p.up.Remote.Addr(); a != s.nbma {
-			s.nbma = a
-			s.net.SetNBMA(a)
-		}
+		s.setNBMA(p.up.Remote.Addr())
 		s.setInner(p)
-		m.setOutbound(s, p.out)
 	}
-	for _, x := range append(m.followers(s), s) {
-		m.mark(x)
-	}
+	m.setOutbound(s)
+	m.markAll(s)
 }
 
 // setInner tells the data plane the addresses of the IP header inside a tunnel mode SA: those of the selectors, when they
@@ -272,15 +276,14 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 		m.o.Dataplane.RemoveInbound(spi)
 	} else {
 		m.lingering[spi] = p
+		if s.lingering == nil {
+			s.lingering = map[uint32]struct{}{}
+		}
+		s.lingering[spi] = struct{}{}
 		m.linger[spi] = m.loop.After("old sa", linger, func() { m.purge(spi) })
 	}
-	if s.tx == p {
-		s.tx = nil
-		m.choose(s, nil)
-		if s.tx == nil {
-			s.gap = true
-			m.setOutbound(s, nil)
-		}
+	if p.slot.tx == p {
+		m.chooseAgain(s, p.slot)
 	}
 	m.mark(s)
 }
@@ -289,6 +292,7 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 func (m *Manager) purge(spi uint32) {
 	if t := m.linger[spi]; t != nil {
 		t.Stop()
+		delete(m.lingering[spi].s.lingering, spi)
 		delete(m.linger, spi)
 		delete(m.lingering, spi)
 		m.o.Dataplane.RemoveInbound(spi)
@@ -297,10 +301,8 @@ func (m *Manager) purge(spi uint32) {
 
 // purgeSession removes all inbound SAs of a session that linger.
 func (m *Manager) purgeSession(s *session) {
-	for spi, p := range m.lingering {
-		if p.s == s {
-			m.purge(spi)
-		}
+	for spi := range s.lingering {
+		m.purge(spi)
 	}
 }
 

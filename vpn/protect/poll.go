@@ -45,8 +45,8 @@ func (m *Manager) pollNow() {
 		}
 	}
 	m.run(acts)
-	for _, t := range m.tunnels {
-		for _, s := range t.sessions {
+	for t := range m.tunnels {
+		for s := range t.sessions {
 			m.look(s, now)
 		}
 	}
@@ -69,8 +69,9 @@ func (m *Manager) look(s *session, now time.Time) {
 		return
 	}
 	for _, p := range s.pairs {
-		if p != s.tx && p.up.Initiator && s.tx != nil && p.up.SA == s.tx.up.SA && p.up.Replaces != s.tx.up.Child &&
-			s.tx.up.Replaces != p.up.Child && now.Sub(p.lastSeen) >= redundantFor && now.Sub(p.made) >= redundantFor {
+		cur := p.slot.tx
+		if p != cur && p.up.Initiator && cur != nil && p.up.SA == cur.up.SA && p.up.Replaces != cur.up.Child &&
+			cur.up.Replaces != p.up.Child && now.Sub(p.lastSeen) >= redundantFor && now.Sub(p.made) >= redundantFor {
 			m.run(m.o.Engine.DeleteChild(now, p.up.Child, "redundant"))
 			return
 		}

@@ -2,6 +2,7 @@ package protect
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"felloe/netstack"
@@ -71,9 +72,12 @@ func (m *Manager) unknownSPI(vrf string, local, remote netip.Addr, spi uint32) {
 	}
 	m.logUnknownSPI(vrf, remote, spi)
 	m.run(m.o.Engine.UnknownSPI(now, vrf, local, remote, spi))
-	for _, t := range m.tunnels {
-		for _, s := range t.sessions {
-			if s.nbma == remote && s.wanted && s.live() == nil && t.cfg.VRF == vrf {
+	for t := range m.tunnels {
+		if t.template != nil || t.cfg.VRF != vrf {
+			continue // nobody calls a template's peers
+		}
+		for _, s := range slices.Clone(t.byNBMA[remote]) {
+			if s.wanted && s.live() == nil {
 				s.stopRetry()
 				m.connect(s)
 			}

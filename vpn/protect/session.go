@@ -3,7 +3,6 @@ package protect
 import (
 	"errors"
 	"net/netip"
-	"slices"
 	"time"
 
 	"felloe/netstack"
@@ -20,6 +19,7 @@ import (
 //	  ▲                                                                                        │
 //	  └───────────────── not wanted: forgotten ◄── wanted: begins anew ◄────────────────────────┘
 type session struct {
+	seq  uint64
 	t    *tunnel
 	net  *netstack.Session
 	nbma netip.Addr
@@ -37,9 +37,12 @@ type session struct {
 	ike        ikev2.SAID     // the SA that tx hangs on
 	nat        ikev2.NAT
 
-	pairs  []*pair  // installed, oldest first
-	tx     *pair    // what we send on
-	shared *session // another tunnel's session whose SAs this one sends on
+	pairs     []*pair  // installed, oldest first
+	slots     []*slot  // the pairs by what they are for
+	tx        *pair    // what we send on: the first slot's
+	shared    *session // another tunnel's session whose SAs this one sends on
+	following map[*session]struct{}
+	lingering map[uint32]struct{} // SPIs of inbound SAs that are no pair's any more
 
 	attempt ikev2.SAID // the IKE SA that a child is being negotiated under, 0 when none
 	retry   clock.Timer
@@ -66,8 +69,9 @@ type Totals struct {
 }
 
 func (m *Manager) newSession(t *tunnel, nbma netip.Addr) *session {
-	s := &session{t: t, nbma: nbma, net: t.net.NewSession(nbma), since: m.now(), lastData: m.now()}
-	t.sessions = append(t.sessions, s)
+	m.seq++
+	s := &session{seq: m.seq, t: t, nbma: nbma, net: t.net.NewSession(nbma), since: m.now(), lastData: m.now()}
+	t.addSession(s)
 	m.byNet[s.net] = s
 	return s
 }
@@ -82,9 +86,9 @@ func (m *Manager) Open(t *netstack.Tunnel, nbma netip.Addr) *netstack.Session {
 	}
 	nbma = nbma.Unmap()
 	var s *session
-	for _, x := range rec.sessions {
+	for _, x := range rec.byNBMA[nbma] {
 		// Behind one NAT there may be several: the one that is up is the better guess.
-		if x.nbma == nbma && !x.closed && (s == nil || s.tx == nil && x.tx != nil) {
+		if !x.closed && (s == nil || s.tx == nil && x.tx != nil) {
 			s = x
 		}
 	}
@@ -135,7 +139,7 @@ func (m *Manager) connect(s *session) {
 	s.total.Attempts++
 	// Two tunnels to one peer need one IKE SA.
 	if ike := m.ikeFor(s, local); ike != nil {
-		s.attempt = ike.id
+		m.trying(s, ike.id)
 		if ike.established {
 			m.run(m.o.Engine.CreateChild(m.now(), ike.id, s.t.cfg.ChildPolicy, s))
 		}
@@ -143,12 +147,14 @@ func (m *Manager) connect(s *session) {
 	}
 	var acts []ikev2.Action
 	req := ikev2.InitiateRequest{VRF: s.t.cfg.VRF, Local: local, Remote: s.nbma, Profile: s.t.cfg.IKEProfile, Child: s.t.cfg.ChildPolicy, Tag: s}
-	s.attempt, acts = m.o.Engine.Initiate(m.now(), req)
-	if s.attempt != 0 {
-		m.ikes[s.attempt] = &ikeSA{
-			id: s.attempt, vrf: s.t.cfg.VRF, profile: s.t.cfg.IKEProfile, initiator: true,
+	var id ikev2.SAID
+	id, acts = m.o.Engine.Initiate(m.now(), req)
+	m.trying(s, id)
+	if id != 0 {
+		m.addIKE(&ikeSA{
+			id: id, vrf: s.t.cfg.VRF, profile: s.t.cfg.IKEProfile, initiator: true,
 			local: netip.AddrPortFrom(local, portIKE), remote: netip.AddrPortFrom(s.nbma, portIKE), pairs: map[ikev2.ChildID]*pair{},
-		}
+		})
 	}
 	m.run(acts)
 }
@@ -156,8 +162,8 @@ func (m *Manager) connect(s *session) {
 // ikeFor finds an IKE SA, established or on its way, that the session's child can hang on.
 func (m *Manager) ikeFor(s *session, local netip.Addr) *ikeSA {
 	var found *ikeSA
-	for _, ike := range m.ikes {
-		if ike.profile != s.t.cfg.IKEProfile || ike.vrf != s.t.cfg.VRF || ike.local.Addr() != local || ike.remote.Addr() != s.nbma || ike.going {
+	for ike := range m.ikesAt[s.nbma] {
+		if ike.profile != s.t.cfg.IKEProfile || ike.vrf != s.t.cfg.VRF || ike.local.Addr() != local || ike.going {
 			continue
 		}
 		if !s.peer.IsZero() && ike.established && ike.peer != s.peer {
@@ -174,7 +180,7 @@ func (m *Manager) ikeFor(s *session, local netip.Addr) *ikeSA {
 
 // failed notes that an attempt failed and sets the time of the next.
 func (m *Manager) failed(s *session, err error, why string) {
-	s.attempt = 0
+	m.trying(s, 0)
 	if s.closed {
 		return
 	}
@@ -264,7 +270,7 @@ func (m *Manager) disconnect(s *session, reason string) {
 		}
 	}
 	if id := s.attempt; id != 0 {
-		s.attempt = 0
+		m.trying(s, 0)
 		if !m.needed(id, s) {
 			end(id)
 		}
@@ -282,25 +288,12 @@ func (m *Manager) needed(id ikev2.SAID, s *session) bool {
 			}
 		}
 	}
-	for _, t := range m.tunnels {
-		for _, x := range t.sessions {
-			if x != s && x.attempt == id {
-				return true
-			}
+	for x := range m.attempts[id] {
+		if x != s {
+			return true
 		}
 	}
 	return false
-}
-
-func (m *Manager) sessionsOf(id ikev2.SAID) (out []*session) {
-	for _, t := range m.tunnels {
-		for _, s := range t.sessions {
-			if s.attempt == id {
-				out = append(out, s)
-			}
-		}
-	}
-	return out
 }
 
 // settle looks at what the actions of this moment made of a session, tells it, and decides what comes next.
@@ -356,11 +349,17 @@ const stable = 30 * time.Second
 func (m *Manager) remove(s *session) {
 	s.closed = true
 	s.stopRetry()
-	s.t.sessions = slices.DeleteFunc(s.t.sessions, func(x *session) bool { return x == s })
+	m.trying(s, 0)
+	s.setShared(nil)
+	s.t.dropSession(s)
 	delete(m.byNet, s.net)
 	m.purgeSession(s)
 	s.net.SetOutbound(nil)
-	m.events = append(m.events, Event{Kind: gone, Session: s.net})
+	e := Event{Kind: gone, Session: s.net}
+	if s.t.template != nil && len(s.t.sessions) == 0 {
+		e.released = s.t
+	}
+	m.events = append(m.events, e)
 }
 
 // gone is an event of our own: the netstack session can be closed.

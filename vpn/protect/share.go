@@ -1,8 +1,9 @@
 package protect
 
 import (
+	"slices"
+
 	"felloe/netstack"
-	"felloe/netstack/esp"
 )
 
 // Tunnels with the same ChildPolicy share SAs, as IOS's "tunnel protection … shared" does: the SA is made for one of
@@ -20,9 +21,9 @@ func (s *session) live() *pair {
 // share has s use the SAs of a session that another tunnel has with the same far end.
 func (m *Manager) share(s *session) bool {
 	for _, t := range m.siblings(s.t) {
-		for _, x := range t.sessions {
-			if x.tx != nil && x.nbma == s.nbma && !x.closed {
-				s.shared = x
+		for _, x := range t.byNBMA[s.nbma] {
+			if x.tx != nil && !x.closed {
+				s.setShared(x)
 				s.ike, s.remote, s.peer, s.self, s.nat = x.ike, x.remote, x.peer, x.self, x.nat
 				s.setInner(x.tx)
 				s.net.SetOutbound(x.tx.out)
@@ -40,13 +41,15 @@ func (m *Manager) share(s *session) bool {
 func (m *Manager) unshare(s *session, why string) {
 	if s.shared != nil {
 		owner := s.shared
-		s.shared, s.gap = nil, true
+		s.setShared(nil)
+		s.gap = true
 		s.net.SetOutbound(nil)
 		m.tellSharers(owner)
 		m.mark(s)
 	}
 	for _, f := range m.followers(s) {
-		f.shared, f.gap, f.downWhy, f.atOnce = nil, true, why, true
+		f.setShared(nil)
+		f.gap, f.downWhy, f.atOnce = true, why, true
 		f.net.SetOutbound(nil)
 		m.mark(f)
 	}
@@ -58,9 +61,9 @@ func (m *Manager) unshare(s *session, why string) {
 func (m *Manager) join(s *session) {
 	for _, t := range m.siblings(s.t) {
 		known := false
-		for _, x := range t.sessions {
-			known = known || x.nbma == s.nbma && !x.closed
-			if x.nbma == s.nbma && x.live() == nil && x.wanted && !x.closed {
+		for _, x := range slices.Clone(t.byNBMA[s.nbma]) {
+			known = known || !x.closed
+			if x.live() == nil && x.wanted && !x.closed {
 				x.stopRetry()
 				m.share(x)
 			}
@@ -86,23 +89,14 @@ func (m *Manager) tellSharers(s *session) {
 	n.SetSharers(list)
 }
 
-func (m *Manager) followers(s *session) (out []*session) {
-	for _, t := range m.siblings(s.t) {
-		for _, x := range t.sessions {
-			if x.shared == s {
-				out = append(out, x)
-			}
-		}
-	}
-	return out
-}
-
-// setOutbound sets what a session, and those that share its SAs, send on.
-func (m *Manager) setOutbound(s *session, out *esp.Outbound) {
-	s.net.SetOutbound(out)
+// setOutbound tells the data plane what a session, and those that share its SAs, send on.
+func (m *Manager) setOutbound(s *session) {
+	s.net.SetOutbounds(s.outbounds())
+	out := s.net.Outbound()
 	for _, f := range m.followers(s) {
 		if out == nil {
-			f.shared, f.gap, f.downWhy = nil, true, s.downWhy
+			f.setShared(nil)
+			f.gap, f.downWhy = true, s.downWhy
 		} else {
 			f.ike, f.remote, f.peer, f.self, f.nat = s.ike, s.remote, s.peer, s.self, s.nat
 		}

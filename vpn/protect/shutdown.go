@@ -27,10 +27,11 @@ func (m *Manager) DeleteAll(reason string, timeout time.Duration, done func(clea
 	}
 	m.closing = &shutdown{done: done}
 	m.closing.timer = m.loop.After("end of the orderly shutdown", timeout, func() { m.finish(false) })
-	for _, t := range m.tunnels {
-		for _, s := range t.sessions {
+	for t := range m.tunnels {
+		for s := range t.sessions {
 			s.stopRetry()
-			s.wanted, s.attempt, s.downWhy = false, 0, reason
+			m.trying(s, 0)
+			s.wanted, s.downWhy = false, reason
 		}
 	}
 	m.run(m.o.Engine.DeleteAll(m.now(), reason))
@@ -53,7 +54,10 @@ func (m *Manager) watchShutdown() {
 // asked remembers the INFORMATIONAL requests that nobody has answered yet, by the SPIs of their IKE SA. The engine
 // forgets a deleted SA at once for all to see and goes on asking behind the scenes; an orderly end wants to know when
 // the last peer has acknowledged. That an answer may be forged only ends the wait sooner.
-type asked map[[16]byte]question
+type asked struct {
+	open  map[[16]byte]question
+	swept time.Time
+}
 
 type question struct {
 	id uint32
@@ -67,41 +71,44 @@ const (
 	unansweredFor = 20 * time.Second
 )
 
-func (q asked) sent(data []byte, now time.Time) {
+func (q *asked) sent(data []byte, now time.Time) {
 	if len(data) < 28 || data[18] != informational || data[19]&flagResponse != 0 {
 		return
 	}
-	if len(q) >= 1024 {
+	if len(q.open) >= 1024 {
 		q.pending(now)
 	}
-	q[[16]byte(data)] = question{binary.BigEndian.Uint32(data[20:]), now}
+	q.open[[16]byte(data)] = question{binary.BigEndian.Uint32(data[20:]), now}
 }
 
 // received takes an answer off. At an orderly end a question of the peer's does too: it is ending the same SA, and may not
 // be there any more to answer ours.
-func (q asked) received(data []byte, ending bool) {
+func (q *asked) received(data []byte, ending bool) {
 	if len(data) < 28 || data[18] != informational {
 		return
 	}
 	if data[19]&flagResponse == 0 {
 		if ending {
-			delete(q, [16]byte(data))
+			delete(q.open, [16]byte(data))
 		}
 		return
 	}
-	if x, ok := q[[16]byte(data)]; ok && x.id == binary.BigEndian.Uint32(data[20:]) {
-		delete(q, [16]byte(data))
+	if x, ok := q.open[[16]byte(data)]; ok && x.id == binary.BigEndian.Uint32(data[20:]) {
+		delete(q.open, [16]byte(data))
 	}
 }
 
 // pending counts the open ones and forgets those that are asked no more.
-func (q asked) pending(now time.Time) int {
-	for k, x := range q {
-		if now.Sub(x.at) > unansweredFor {
-			delete(q, k)
+func (q *asked) pending(now time.Time) int {
+	if now.Sub(q.swept) >= time.Second {
+		q.swept = now
+		for k, x := range q.open {
+			if now.Sub(x.at) > unansweredFor {
+				delete(q.open, k)
+			}
 		}
 	}
-	return len(q)
+	return len(q.open)
 }
 
 func (m *Manager) finish(clean bool) {

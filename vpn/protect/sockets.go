@@ -117,7 +117,7 @@ func (m *Manager) send(d ikev2.Datagram) {
 		data = append(bytes.Clone(marker), data...)
 	}
 	if !m.sendUDP(d.VRF, d.Local, d.Remote, data) && m.closing != nil && len(d.Data) >= 16 {
-		delete(m.asked, [16]byte(d.Data)) // no way there any more: nobody will answer
+		delete(m.asked.open, [16]byte(d.Data)) // no way there any more: nobody will answer
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"felloe/netstack"
 	"felloe/vpn/ikev2"
@@ -14,7 +13,10 @@ type tunnel struct {
 	net      *netstack.Tunnel
 	cfg      TunnelProtection
 	name     string
-	sessions []*session // in the order of their beginning
+	seq      uint64
+	template *template // that it was cloned from, nil for a configured one
+	sessions map[*session]struct{}
+	byNBMA   map[netip.Addr][]*session
 	removed  bool
 }
 
@@ -33,8 +35,7 @@ func (m *Manager) AddTunnel(t *netstack.Tunnel, p TunnelProtection) error {
 		return fmt.Errorf("protect: tunnel %s: %w", c.Name, err)
 	}
 	rec := &tunnel{net: t, cfg: p, name: c.Name}
-	m.tunnels = append(m.tunnels, rec)
-	m.byTunnel[t] = rec
+	m.keepTunnel(rec)
 	if c.Destination.IsValid() {
 		s := m.newSession(rec, c.Destination)
 		s.wanted, s.permanent, s.dormant = !p.Passive, true, p.OnTraffic
@@ -47,15 +48,14 @@ func (m *Manager) AddTunnel(t *netstack.Tunnel, p TunnelProtection) error {
 // RemoveTunnel deletes the tunnel's SAs and sessions and forgets it.
 func (m *Manager) RemoveTunnel(t *netstack.Tunnel) {
 	rec := m.byTunnel[t]
-	if rec == nil {
+	if rec == nil || rec.template != nil {
 		return
 	}
 	rec.removed = true
-	for _, s := range slices.Clone(rec.sessions) {
+	for _, s := range rec.ordered() {
 		m.shut(s, "tunnel is removed")
 	}
-	delete(m.byTunnel, t)
-	m.tunnels = slices.DeleteFunc(m.tunnels, func(x *tunnel) bool { return x == rec })
+	m.dropTunnel(rec)
 	m.unlisten(rec.cfg.VRF)
 }
 
@@ -67,7 +67,7 @@ func (m *Manager) SetLocal(t *netstack.Tunnel, local netip.Addr) {
 		return
 	}
 	rec.cfg.Local = local
-	for _, s := range slices.Clone(rec.sessions) {
+	for _, s := range rec.ordered() {
 		m.Reset(s.net, "tunnel source has changed")
 	}
 }
@@ -96,8 +96,8 @@ func (m *Manager) local(t *tunnel, remote netip.Addr) (netip.Addr, error) {
 func (m *Manager) tunnelFor(up ikev2.ChildUp) *tunnel {
 	var best *tunnel
 	rank := 0
-	for _, t := range m.tunnels {
-		if t.removed || t.cfg.ChildPolicy != up.Policy || t.cfg.VRF != cmp.Or(up.VRF, "default") {
+	for _, t := range m.byPolicy[up.Policy] {
+		if t.removed || t.cfg.VRF != cmp.Or(up.VRF, "default") {
 			continue
 		}
 		if l := t.cfg.Local; l.IsValid() && l != up.Local.Addr() {
@@ -110,7 +110,7 @@ func (m *Manager) tunnelFor(up ikev2.ChildUp) *tunnel {
 			continue
 		case dst.IsValid():
 			r = 3
-		case slices.ContainsFunc(t.sessions, func(s *session) bool { return s.nbma == up.Remote.Addr() }):
+		case len(t.byNBMA[up.Remote.Addr()]) > 0:
 			r = 2
 		}
 		if r > rank {
@@ -118,14 +118,4 @@ func (m *Manager) tunnelFor(up ikev2.ChildUp) *tunnel {
 		}
 	}
 	return best
-}
-
-// siblings are the tunnels that share a tunnel's SAs.
-func (m *Manager) siblings(t *tunnel) (out []*tunnel) {
-	for _, x := range m.tunnels {
-		if x != t && x.cfg.ChildPolicy == t.cfg.ChildPolicy && x.cfg.VRF == t.cfg.VRF {
-			out = append(out, x)
-		}
-	}
-	return out
 }

@@ -1,0 +1,157 @@
+package protect
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"felloe/netstack"
+	"felloe/vpn/ikev2"
+)
+
+// Template is a virtual template: for each IKE SA of a peer that makes a child under one of its policies, a tunnel is
+// cloned, which lives as long as the peer has a child.
+type Template struct {
+	Name string
+	VRF  string // front; empty: "default"
+	// ChildPolicies are the policies in the engine's configuration that the template is for, and what a tunnel is then.
+	ChildPolicies map[string]netstack.TunnelMode
+	// Clone makes the tunnel. It must be a protected one, and point-to-point. An error refuses the child.
+	Clone func(CloneRequest) (*netstack.Tunnel, error)
+	// Release is called once with each tunnel that Clone made, when its session is gone.
+	Release     func(*netstack.Tunnel)
+	VolumeBytes uint64
+	IdleTime    time.Duration
+}
+
+// CloneRequest is whom a tunnel is for.
+type CloneRequest struct {
+	Template          string
+	Policy            string
+	Mode              netstack.TunnelMode
+	Profile           string
+	Peer              ikev2.Identity
+	IKE               ikev2.SAID
+	Local, Remote     netip.AddrPort
+	TSLocal, TSRemote []ikev2.TrafficSelector
+}
+
+type template struct {
+	Template
+	accesses map[*tunnel]struct{}
+	removed  bool
+}
+
+var errTemplate = errors.New("protect: template")
+
+// AddTemplate begins to let peers in under a template.
+func (m *Manager) AddTemplate(t Template) error {
+	t.VRF = cmp.Or(t.VRF, "default")
+	switch {
+	case m.templates[t.Name] != nil:
+		return fmt.Errorf("%w %s is there already", errTemplate, t.Name)
+	case t.Clone == nil || t.Release == nil:
+		return fmt.Errorf("%w %s: Clone and Release are needed", errTemplate, t.Name)
+	}
+	for p := range t.ChildPolicies {
+		if other := m.templateOf[p]; other != nil {
+			return fmt.Errorf("%w %s: the child policy %q is %s's", errTemplate, t.Name, p, other.Name)
+		}
+	}
+	if err := m.listen(t.VRF); err != nil {
+		return fmt.Errorf("%w %s: %w", errTemplate, t.Name, err)
+	}
+	rec := &template{Template: t, accesses: map[*tunnel]struct{}{}}
+	m.templates[t.Name] = rec
+	for p := range t.ChildPolicies {
+		m.templateOf[p] = rec
+	}
+	return nil
+}
+
+// RemoveTemplate ends the sessions of a template and forgets it.
+func (m *Manager) RemoveTemplate(name string) {
+	rec := m.templates[name]
+	if rec == nil {
+		return
+	}
+	rec.removed = true
+	delete(m.templates, name)
+	for p := range rec.ChildPolicies {
+		delete(m.templateOf, p)
+	}
+	for _, t := range slices.SortedFunc(maps.Keys(rec.accesses), func(a, b *tunnel) int { return cmp.Compare(a.seq, b.seq) }) {
+		for s := range t.sessions {
+			m.shut(s, "virtual template is removed")
+		}
+	}
+	m.unlisten(rec.VRF)
+	m.run(nil)
+}
+
+// cloneFor finds, or makes, the session on a template's tunnel that a peer's child is for.
+func (m *Manager) cloneFor(up ikev2.ChildUp) *session {
+	tmpl := m.templateOf[up.Policy]
+	if tmpl == nil || tmpl.VRF != cmp.Or(up.VRF, "default") {
+		return nil
+	}
+	mode := tmpl.ChildPolicies[up.Policy]
+	if ike := m.ikes[up.SA]; ike != nil {
+		for _, p := range ike.pairs {
+			if s := p.s; s.t.template == tmpl && !s.closed {
+				if s.t.net.Config().Mode != mode {
+					return nil // GRE and IPsec at once are not one interface
+				}
+				return s
+			}
+		}
+	}
+	net, err := tmpl.Clone(CloneRequest{Template: tmpl.Name, Policy: up.Policy, Mode: mode, Profile: up.Profile, Peer: up.Peer, IKE: up.SA,
+		Local: up.Local, Remote: up.Remote, TSLocal: up.TSLocal, TSRemote: up.TSRemote})
+	if err == nil && !net.Config().Protected {
+		tmpl.Release(net)
+		err = fmt.Errorf("%w %s: the clone is not protected", errTemplate, tmpl.Name)
+	}
+	if err != nil {
+		m.counters.CloneFailures++
+		m.o.Log.Warn().Str("event", "clone-failed").Str("template", tmpl.Name).Stringer("peer", up.Remote).Stringer("identity", up.Peer).Err(err).
+			Msg("no virtual access interface could be made for a peer")
+		return nil
+	}
+	t := &tunnel{net: net, name: net.Interface().Name(), template: tmpl, cfg: TunnelProtection{IKEProfile: up.Profile, ChildPolicy: up.Policy,
+		VRF: tmpl.VRF, Local: up.Local.Addr(), Passive: true, VolumeBytes: tmpl.VolumeBytes, IdleTime: tmpl.IdleTime}}
+	m.keepTunnel(t)
+	tmpl.accesses[t] = struct{}{}
+	s := m.newSession(t, up.Remote.Addr())
+	net.SetDefault(s.net)
+	return s
+}
+
+// release forgets a template's tunnel.
+func (m *Manager) release(t *tunnel) {
+	t.removed = true
+	m.dropTunnel(t)
+	delete(t.template.accesses, t)
+	t.template.Release(t.net)
+}
+
+// SetTemplateLimits changes what a template's sessions may carry and how long they may idle, those that are there too.
+func (m *Manager) SetTemplateLimits(name string, volumeBytes uint64, idle time.Duration) {
+	rec := m.templates[name]
+	if rec == nil {
+		return
+	}
+	rec.VolumeBytes, rec.IdleTime = volumeBytes, idle
+	for t := range rec.accesses {
+		t.cfg.VolumeBytes, t.cfg.IdleTime = volumeBytes, idle
+	}
+}
+
+// SendConfiguration tells the peer of an IKE SA by CFG_SET what it shall use from now on.
+func (m *Manager) SendConfiguration(id ikev2.SAID, c ikev2.Configuration) {
+	m.run(m.o.Engine.SendConfiguration(m.now(), id, c))
+}
