@@ -112,6 +112,11 @@ type ChildUp struct {
 	Replaces ChildID
 	// Expires is when the pair is deleted at the latest.
 	Expires time.Time
+	// VolumeBytes and IdleTime are the policy's, for the driver to watch: RekeyChild near the volume (unless
+	// ResponderOnly), DeleteChild at it, and DeleteChild after so long without a packet. 0: no limit.
+	VolumeBytes   uint64
+	IdleTime      time.Duration
+	ResponderOnly bool
 }
 
 // ChildKey is the key material of one direction.

@@ -134,7 +134,8 @@ func (s *session) noteSignatures(p *parts) {
 	}
 }
 
-func keyKind(k crypto.PublicKey) AuthKind {
+// KindOf is what a key signs; PreShare for one that does not.
+func KindOf(k crypto.PublicKey) AuthKind {
 	switch k.(type) {
 	case *rsa.PublicKey:
 		return RSASignature
@@ -152,7 +153,7 @@ func (s *session) chooseTrustpoint() error {
 	s.trustpoint = nil
 	kind := s.profile.LocalAuth
 	for _, t := range s.e.trustpoints(s.profile) {
-		if !t.HasKey() || keyKind(t.Key.Public()) != kind {
+		if !t.HasKey() || KindOf(t.Key.Public()) != kind {
 			continue
 		}
 		asked := t.IssuedBelow(s.requested)

@@ -47,6 +47,9 @@ type child struct {
 	created, rekeyAt, expires time.Time
 	until                     time.Time // childReplaced: the peer should have deleted it by then
 
+	refusals  int    // of new keys, in a row
+	peerOffer string // what the peer last offered for it, in words
+
 	rekey      *createChild // ours, queued or under way
 	peerRekey  *child       // what the peer's rekeying made while ours was under way
 	replacedBy *child
@@ -89,7 +92,7 @@ func (t *createChild) offerTo(sa *ikeSA, first bool) ([]message.Payload, bool) {
 		t.release(e)
 		return nil, false
 	}
-	t.tsLocal, t.tsRemote = t.policy.offered(sa.s)
+	t.tsLocal, t.tsRemote = t.selectors(sa.s)
 	var out []message.Payload
 	if t.old != nil {
 		out = append(out, &message.Notify{Protocol: message.ProtoESP, SPI: be32(t.old.spiIn), Message: message.REKEY_SA})
@@ -117,6 +120,22 @@ func (t *createChild) offerTo(sa *ikeSA, first bool) ([]message.Payload, bool) {
 		}
 	}
 	return append(out, &message.TS{Selectors: t.tsLocal}, &message.TS{Responder: true, Selectors: t.tsRemote}), true
+}
+
+// selectors are what is offered: of a rekeyed pair what it has, as long as the policy has that too (RFC 7296 §2.9.2), else
+// the policy's; what triggers the pair goes first.
+func (t *createChild) selectors(s *session) (local, remote []TrafficSelector) {
+	local, remote = t.policy.offered(s)
+	if o := t.old; o != nil && !t.policy.hostToHost() && within(o.tsLocal, local) && within(o.tsRemote, remote) {
+		local, remote = o.tsLocal, o.tsRemote
+	}
+	if p := t.trigger; p != nil && t.old == nil && within([]TrafficSelector{p.Local}, local) && within([]TrafficSelector{p.Remote}, remote) {
+		local, remote = append([]TrafficSelector{p.Local}, local...), append([]TrafficSelector{p.Remote}, remote...)
+	}
+	if t.alone {
+		local, remote = local[:1], remote[:1]
+	}
+	return local, remote
 }
 
 func (p ChildPolicy) proposals() []ESPProposal {
@@ -178,6 +197,9 @@ func (t *createChild) done(sa *ikeSA, p *parts) {
 			s.cur.queue(&deleteChild{spi: spi})
 		}
 		if !errors.Is(err, ErrLocal) {
+			if t.old != nil {
+				t.old.rekeyLater()
+			}
 			t.failed(sa, err.Error(), sentinel(err, ErrSyntax))
 		}
 		return
@@ -235,6 +257,13 @@ func (t *createChild) refused(sa *ikeSA, n *message.Notify) {
 				return
 			}
 		}
+	case message.SINGLE_PAIR_REQUIRED:
+		if !t.alone && t.old == nil {
+			t.alone = true
+			t.release(e)
+			s.cur.queue(t)
+			return
+		}
 	case message.CHILD_SA_NOT_FOUND:
 		old := t.old
 		t.abandon(sa)
@@ -253,16 +282,59 @@ func (t *createChild) refused(sa *ikeSA, n *message.Notify) {
 		cause = ErrNoProposal
 		s.log(zerolog.WarnLevel, "NO_PROPOSAL_CHOSEN: peer accepts no ESP proposal of ours", Field{"event", "no-proposal"},
 			Field{"policy", t.policy.Name}, Field{"offered", describe(t.offer)})
+		s.logOffers(t.policy.Name, describe(t.offer), t.peerOffer())
+	case message.INVALID_KE_PAYLOAD:
+		cause = ErrNoProposal
+		wants := "a group that it does not name"
+		if len(n.Data) == 2 {
+			wants = "group-" + suite.Group(binary.BigEndian.Uint16(n.Data)).Word()
+		}
+		s.log(zerolog.WarnLevel, "INVALID_KE_PAYLOAD: peer wants a group that we do not offer", Field{"event", "no-proposal"},
+			Field{"policy", t.policy.Name}, Field{"offered", describe(t.offer)}, Field{"wanted", wants})
+		s.logOffers(t.policy.Name, describe(t.offer), wants)
+	case message.INTERNAL_ADDRESS_FAILURE, message.FAILED_CP_REQUIRED:
+		cause = ErrNoAddress
 	case message.TS_UNACCEPTABLE, message.SINGLE_PAIR_REQUIRED:
 		cause = ErrSelectors
 		s.log(zerolog.WarnLevel, "TS_UNACCEPTABLE: peer accepts no traffic selectors of ours", Field{"event", "no-selectors"},
 			Field{"policy", t.policy.Name}, Field{"local", fmt.Sprint(t.tsLocal)}, Field{"remote", fmt.Sprint(t.tsRemote)})
 	}
-	if old != nil && !old.gone && old.state == childReady {
-		old.rekeyAt = e.now.Add(30*time.Second + e.jitter(10*time.Second))
+	if old != nil {
+		old.rekeyLater()
 	}
 	t.failed(sa, "peer refuses: "+n.Message.String(), cause)
 }
+
+// peerOffer is what the peer last offered for the pair, as far as we know.
+func (t *createChild) peerOffer() string {
+	if t.old != nil && t.old.peerOffer != "" {
+		return t.old.peerOffer
+	}
+	return "not known: it has only said no"
+}
+
+// logOffers says in words what each side wants: one line each.
+func (s *session) logOffers(policy, ours, theirs string) {
+	s.log(zerolog.WarnLevel, "our offer: "+ours, Field{"event", "offer"}, Field{"side", "local"}, Field{"policy", policy})
+	s.log(zerolog.WarnLevel, "peer's offer: "+theirs, Field{"event", "offer"}, Field{"side", "peer"}, Field{"policy", policy})
+}
+
+// rekeyLater keeps a pair whose rekeying was refused and tries again, less and less often, until its lifetime is over.
+func (c *child) rekeyLater() {
+	if c.gone || c.state != childReady {
+		return
+	}
+	wait := backOff(c.refusals)
+	c.refusals++
+	c.rekeyAt = c.e.now.Add(wait + c.e.jitter(wait/3))
+	c.e.touch(c.s.cur)
+	c.s.log(zerolog.WarnLevel, "the old child SA is kept", Field{"event", "child-kept"}, Field{"policy", c.policy.Name}, Field{"spi_in", hexSPI(c.spiIn)},
+		Field{"spi_out", hexSPI(c.spiOut)}, Field{"retry_in", c.rekeyAt.Sub(c.e.now).Round(time.Second).String()},
+		Field{"expires_in", c.expires.Sub(c.e.now).Round(time.Second).String()})
+}
+
+// backOff is 30 s, 1 min, … up to 8 min.
+func backOff(refusals int) time.Duration { return 30 * time.Second << min(refusals, 4) }
 
 func (t *createChild) failed(sa *ikeSA, reason string, err error) {
 	sa.s.log(zerolog.WarnLevel, "no child SA", Field{"event", "child-failed"}, Field{"policy", t.policy.Name}, Field{"reason", reason})
@@ -347,8 +419,14 @@ func (sa *ikeSA) answerChild(p *parts, first bool, old *child) []message.Payload
 			}
 			continue
 		}
-		best = sel
-		break
+		if best == nil {
+			best = sel
+		}
+		// RFC 7296 §2.9: the first selectors may be the packet that it is all about; who has those goes first.
+		if within(p.tsi.Selectors[:1], sel.remote) && within(p.tsr.Selectors[:1], sel.local) {
+			best = sel
+			break
+		}
 	}
 	if best == nil {
 		n := &message.Notify{Message: message.NO_PROPOSAL_CHOSEN}
@@ -364,6 +442,14 @@ func (sa *ikeSA) answerChild(p *parts, first bool, old *child) []message.Payload
 		s.log(zerolog.WarnLevel, msg, Field{"event", "child-refused"}, Field{"exchange", p.exchange.String()},
 			Field{"identity", s.remoteID.String()}, Field{"offered", describe(p.sa.Proposals)},
 			Field{"remote", fmt.Sprint(p.tsi.Selectors)}, Field{"local", fmt.Sprint(p.tsr.Selectors)}, Field{"reason", why.Error()})
+		if errors.Is(why, ErrNoProposal) {
+			s.logOffers(candidates[0].Name, describe(espOffer(candidates[0].proposals(), 0, !first)), describe(p.sa.Proposals))
+		}
+		if old != nil {
+			old.peerOffer = describe(p.sa.Proposals)
+			s.log(zerolog.WarnLevel, "the old child SA is kept", Field{"event", "child-kept"}, Field{"policy", old.policy.Name},
+				Field{"spi_in", hexSPI(old.spiIn)}, Field{"spi_out", hexSPI(old.spiOut)}, Field{"expires_in", old.expires.Sub(e.now).Round(time.Second).String()})
+		}
 		return refuse(n)
 	}
 	c := &child{e: e, s: s, policy: best.policy, mode: best.mode, tsLocal: best.local, tsRemote: best.remote,
@@ -438,7 +524,7 @@ func (s *session) candidates(p *parts) []ChildPolicy {
 		if c.Profile != "" && c.Profile != s.profile.Name || vrfName(c.VRF) != s.vrf || c.LocalAddr.IsValid() && c.LocalAddr != s.local.Addr() {
 			continue
 		}
-		rank := -4 * c.keyFit(p.tsi.Selectors, p.tsr.Selectors)
+		rank := -4*c.keyFit(p.tsi.Selectors, p.tsr.Selectors) + 2*b2i(!c.speaks(p.tsi.Selectors, p.tsr.Selectors))
 		if s.serves(c.Name) {
 			rank++
 		}
@@ -450,6 +536,13 @@ func (s *session) candidates(p *parts) []ChildPolicy {
 		out[i] = list[i].p
 	}
 	return out
+}
+
+// speaks says whether an offer names the policy's protocol: between GRE and everything decides what the peer says, not
+// what is a subset of what.
+func (p ChildPolicy) speaks(tsi, tsr []TrafficSelector) bool {
+	other := func(t TrafficSelector) bool { return t.Protocol != p.Protocol }
+	return !slices.ContainsFunc(tsi, other) && !slices.ContainsFunc(tsr, other)
 }
 
 // serves says whether a policy has a pair under this IKE SA.

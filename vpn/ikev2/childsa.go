@@ -46,6 +46,7 @@ func (c *child) up(replaces ChildID, ready bool) {
 		Peer: s.remoteID, LocalID: s.localID, AuthMethod: s.verified, VRF: s.vrf, Local: s.local, Remote: s.remote, UDPEncap: s.natted(), NAT: s.nat,
 		Mode: c.mode, Suite: c.suite, ESN: c.esn, PFS: c.pfs, SPIIn: c.spiIn, SPIOut: c.spiOut, KeysIn: c.keys.in, KeysOut: c.keys.out,
 		TSLocal: c.tsLocal, TSRemote: c.tsRemote, ReplayWindow: c.policy.ReplayWindow, OutboundReady: ready, Replaces: replaces, Expires: c.expires,
+		VolumeBytes: c.policy.VolumeBytes, IdleTime: c.policy.IdleTime, ResponderOnly: c.policy.ResponderOnly,
 	})
 	c.logKeys()
 	c.keys = childKeys{}
@@ -99,7 +100,7 @@ func (c *child) free() {
 
 // startRekey replaces the pair unless that is happening already.
 func (c *child) startRekey() {
-	if c.gone || c.state != childReady || c.rekey != nil {
+	if c.policy.ResponderOnly || c.gone || c.state != childReady || c.rekey != nil {
 		return
 	}
 	c.rekey = &createChild{policy: c.currentPolicy(), tag: c.tag, old: c}

@@ -43,7 +43,7 @@ func (s *session) authorize(p *parts) (Configuration, error) {
 		return Configuration{}, nil
 	}
 	r := AuthorizeRequest{SA: s.id, Initiator: s.initiator, Profile: s.profile.Name, Authorization: s.profile.Authorization, Peer: s.remoteID,
-		VRF: s.vrf, Local: s.local, Remote: s.remote}
+		Certificate: s.peerCert, VRF: s.vrf, Local: s.local, Remote: s.remote}
 	if isRequest(p.cp) && !s.initiator {
 		r.HasRequest, r.Wanted = true, e.parse(p.cp)
 	}

@@ -126,6 +126,7 @@ func (sa *ikeSA) handOver(next *ikeSA) {
 	}
 	sa.retire()
 	next.ready()
+	s.refusals = 0
 	s.e.emit(IKERekeyed{s.id, next.spiI, next.spiR})
 	s.log(zerolog.InfoLevel, "IKEv2 SA has new keys", Field{"event", "ike-rekeyed"}, Field{"suite", next.suite.String()},
 		Field{"initiator", next.initiator})
@@ -167,7 +168,17 @@ func (t *rekeyIKE) refused(sa *ikeSA, n *message.Notify) {
 	default:
 		s.log(zerolog.WarnLevel, "peer refuses new keys for the IKE SA", Field{"event", "ike-rekey-failed"}, Field{"notify", n.Message.String()},
 			Field{"offered", describe(t.offer)})
-		sa.rekeyAt = e.now.Add(30*time.Second + e.jitter(10*time.Second))
+		ours, theirs := describe(t.offer), "not known: it has only said no"
+		if n.Message == message.INVALID_KE_PAYLOAD && len(n.Data) == 2 {
+			theirs = "group-" + suite.Group(binary.BigEndian.Uint16(n.Data)).Word()
+		}
+		if s.peerOffer != "" {
+			theirs = s.peerOffer
+		}
+		s.logOffers(s.policy, ours, theirs)
+		wait := backOff(s.refusals)
+		s.refusals++
+		sa.rekeyAt = e.now.Add(wait + e.jitter(wait/3))
 	}
 	e.touch(sa)
 }
@@ -270,6 +281,8 @@ func (sa *ikeSA) rekeyRequest(p *parts) []message.Payload {
 	if !ok || len(peer.SPI) != 8 || binary.BigEndian.Uint64(peer.SPI) == 0 {
 		s.log(zerolog.WarnLevel, "NO_PROPOSAL_CHOSEN: no IKE proposal of the peer's is acceptable", Field{"event", "no-proposal"},
 			Field{"exchange", "CREATE_CHILD_SA"}, Field{"offered", describe(p.sa.Proposals)}, Field{"accepted", describe(own)})
+		s.logOffers(s.policy, describe(own), describe(p.sa.Proposals))
+		s.peerOffer = describe(p.sa.Proposals)
 		return one(&message.Notify{Message: message.NO_PROPOSAL_CHOSEN})
 	}
 	chosen := ikeSuite(answer)

@@ -70,6 +70,8 @@ type session struct {
 	mobike    bool          // both sides do RFC 4555
 	addresses []netip.Addr  // more of the peer's (MOBIKE)
 	path      path          // what the children's ESP goes by
+	refusals  int           // of new keys for the IKE SA, in a row
+	peerOffer string        // what the peer last offered for that, in words
 	checks    []*routeCheck // to send after the response
 
 	cur         *ikeSA

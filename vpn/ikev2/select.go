@@ -106,8 +106,29 @@ func (p ChildPolicy) answer(s *session, mode esp.Mode, theirs, ours []TrafficSel
 			local = hosts(p.Protocol, ours)
 		}
 	}
+	if s.narrows(p, mode) {
+		// Who was given an address speaks for that; unless what it wants is something else altogether.
+		if own := intersect(s.givenSelectors(remote), theirs); len(own) > 0 {
+			theirs = own
+		}
+	}
 	local, remote = intersect(local, ours), intersect(remote, theirs)
 	return local, remote, len(local) > 0 && len(remote) > 0
+}
+
+// narrows says whether a peer's selectors are cut down to the address that it was given (RFC 7296 §2.19), as IOS does for
+// peers that are not FlexVPN.
+func (s *session) narrows(p ChildPolicy, mode esp.Mode) bool {
+	return mode == esp.Tunnel && !p.hostToHost() && !s.initiator && len(s.assigned.Addresses) > 0 && s.vendors&vendorFlexVPN == 0
+}
+
+// givenSelectors are the addresses that the peer was given, as far as a policy has them.
+func (s *session) givenSelectors(policy []TrafficSelector) []TrafficSelector {
+	var out []TrafficSelector
+	for _, a := range s.assigned.Addresses {
+		out = append(out, host(0, a.Addr()))
+	}
+	return intersect(policy, out)
 }
 
 // agreed checks the responder's narrowed selectors against what we offered.

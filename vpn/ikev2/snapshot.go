@@ -122,6 +122,8 @@ func (s *session) info(now time.Time) SAInfo {
 	if t := s.trustpoint; t != nil {
 		i.LocalCertificate = certificateInfo(t.Chain[0], t.Name)
 	}
+	i.MOBIKE, i.UDPEncap, i.PeerAddresses, i.Vendors = s.mobike, s.natted(), s.addresses, s.vendors.names()
+	i.Authorization, i.Assigned, i.Received = s.assigned.Policy, s.assigned, s.received
 	if s.supersededBy != nil {
 		i.SupersededBy = s.supersededBy.id
 	}
