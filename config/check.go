@@ -5,6 +5,10 @@ import (
 	"io"
 )
 
+// Further says what is wrong with a valid configuration beyond its words, such as the content of certificates; the program
+// sets it.
+var Further func(*Config) Diagnostics
+
 // Check reads each file as a configuration of its own, writes what is wrong with it and a line of summary, and returns the
 // exit status: 0, or 1 when a file has errors.
 func Check(w io.Writer, files ...string) int {
@@ -14,7 +18,10 @@ func Check(w io.Writer, files ...string) int {
 		return 1
 	}
 	for _, name := range files {
-		_, diags := Load(name)
+		c, diags := Load(name)
+		if Further != nil && !diags.HasErrors() {
+			diags = append(diags, Further(c)...)
+		}
 		io.WriteString(w, diags.String())
 		errors, warnings := len(diags.Errors()), len(diags.Warnings())
 		switch {

@@ -21,20 +21,24 @@
 //   - Parse and Load give a Config or errors, never both. Warnings come with either. Every Diagnostic has file, line and
 //     column, the key, and what would be right. After a syntax error nothing else is said: the rest would be guesses.
 //   - Defaults are values, not holes: a Config is read without asking what is set. Where the default depends on something
-//     else there is a method: NHRP.RegistrationInterval, Config.SourceAddress, BGP.Peer (after its group), IKEv2.ProfileDPD,
-//     Config.Proposals and Config.TransformSets (the smart defaults). A zero MTU of a tunnel, IPMTU or TCPAdjustMSS means
-//     "derive it". Structs made in Go start with New, NewInterface or Default, and are checked with Validate.
+//     else there is a method: NHRP.RegistrationInterval, Config.SourceAddress, BGPInstance.Peer (after its group),
+//     IKEv2.ProfileDPD, Config.Proposals, Config.TransformSets and IKEv2.Authorization (the smart defaults),
+//     Trustpoint.CheckRevocation, PrefixList.Ordered and RouteMap.Ordered (sequence numbers). A zero MTU of a tunnel, IPMTU
+//     or TCPAdjustMSS means "derive it". Structs made in Go start with New, NewInterface or Default, and are checked with Validate.
 //   - Marshal with WithSecrets is lossless: Parse gives an Equal Config. Without it secrets are ***, which Parse refuses.
-//   - A Secret prints *** whatever prints it; Reveal is the only way to its value.
+//   - A Secret prints *** whatever prints it; Reveal is the only way to its value. A private key is a Secret in a file.
+//   - A File is read with the configuration: who uses it needs no file system, and a changed file is a change (Diff).
+//   - A value that often says enough alone may stand for its table (redistribute.static = true): see shorthand.
 //   - A Config is not changed after loading; then it is safe for concurrent use.
 //
 // # References
 //
 // TOML 1.1 (through go-toml); JSON Schema draft 2020-12. Limits that are checked here come from RFC 2332 (NHRP), RFC 2385
-// (TCP MD5), RFC 4271 (BGP), RFC 5082 (GTSM), RFC 7296 (IKEv2) and RFC 8200 (IPv6).
+// (TCP MD5), RFC 4271 (BGP), RFC 1997 (communities), RFC 4364 (route distinguishers), RFC 5082 (GTSM), RFC 7296 (IKEv2) and
+// RFC 8200 (IPv6).
 //
 // # Left out, so far
 //
-// Certificates, EAP, authorization policies and virtual templates (FlexVPN), IKEv1, EIGRP, route maps, BGP in a VRF, DHCP
-// addresses. Comments in a file do not survive Marshal.
+// EAP, RADIUS, IKEv1, EIGRP, routes between VRFs, DHCP addresses, enrolment of certificates. Comments in a file do not
+// survive Marshal.
 package config

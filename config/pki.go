@@ -26,7 +26,7 @@ type Trustpoint struct {
 	// Revocation lists (PEM or DER).
 	CRL []File `toml:"crl" example:"[\"ca.crl\"]"`
 	// Whether a peer's certificate must be in none of them: `crl` when there is a list, else `none`.
-	RevocationCheck RevocationCheck `toml:"revocation-check" example:"\"crl\""`
+	RevocationCheck RevocationCheck `toml:"revocation-check" implied:"by crl" example:"\"crl\""`
 }
 
 // CheckRevocation reports whether peers' certificates are looked for in revocation lists.

@@ -29,6 +29,10 @@ twice). Tables are IOS's objects, keys are IOS's words in kebab-case. Unknown ke
 | list | ` + "`[\"a\", \"b\"]`" + `; one value alone is a list of one: ` + "`\"a\"`" + ` |
 | secret | text, or ` + "`{ file = \"psk.txt\" }`" + `: a file beside the configuration, whose last line break does not count. Secrets are shown as ` + "`***`" + ` everywhere, also in ` + "`show running-config`" + ` |
 | name | the name of another object; one that is not there is an error with a suggestion |
+| file | the name of a file beside the configuration, read with it |
+| addresses | ` + "`\"10.0.0.10-10.0.0.20\"`" + `, a prefix (without the subnet's own address and its broadcast address), or one address |
+| comparison | ` + "`\"co ou=spokes\"`: `eq` equal, `ne` not equal, `co` contains, `nc` does not contain" + `; case does not matter |
+| community | ` + "`\"65000:1\"`, or `\"no-export\"`, `\"no-advertise\"`, `\"local-as\"`, `\"graceful-shutdown\"`, `\"internet\"`" + ` |
 | group | the number of a Diffie-Hellman group: 2, 5, 14, 15, 16, 19, 20, 21, 31 |
 
 What is not written has its default. A default in *italics* is not a value but says what happens.
@@ -39,7 +43,7 @@ What is not written has its default. A default in *italics* is not a value but s
 func reference(t *testing.T) []byte {
 	var out bytes.Buffer
 	out.WriteString(referenceHead)
-	section(&out, reflect.TypeFor[Config](), "", "")
+	section(&out, reflect.TypeFor[Config](), "", "", map[reflect.Type]string{})
 	out.WriteString("## Smart defaults\n\nA policy is not needed, and an ipsec profile needs no transform set: these are used then, and where `\"default\"` is named.\n" +
 		"An object of your own with the name `default` replaces them.\n\n")
 	out.WriteString("IKE proposals, in order of preference:\n\n| encryption | integrity | prf | groups offered | groups accepted last |\n|---|---|---|---|---|\n")
@@ -65,39 +69,67 @@ func words[T any](list []T) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ", "), "[]")
 }
 
-// section writes a table's keys, then the tables under it.
-func section(out *bytes.Buffer, t reflect.Type, header, text string) {
+// section writes a table's keys, then the tables under it. What many tables have is written once: seen says where.
+func section(out *bytes.Buffer, t reflect.Type, header, text string, seen map[reflect.Type]string) {
 	if header == "" {
 		out.WriteString("## At the top\n\n")
 	} else {
 		fmt.Fprintf(out, "## `%s`\n\n%s\n\n", header, text)
 	}
+	path := strings.Trim(header, "[]")
+	if where := seen[t]; where != "" {
+		fmt.Fprintf(out, "The keys of `%s` from `%s` on, with tables of their own:", where, fieldsOf(t)[0].name)
+		for _, f := range fieldsOf(t) {
+			if h, _ := headerOf(path, f); h != "" {
+				fmt.Fprintf(out, " `%s`", h)
+			}
+		}
+		out.WriteString(".\n\n")
+		return
+	}
 	before := out.Len()
-	entries(out, t, "")
+	var again []string
+	skip := map[string]bool{}
+	for i := range t.NumField() {
+		e := t.Field(i)
+		if !e.Anonymous {
+			continue
+		}
+		if where := seen[e.Type]; where != "" {
+			again, skip[e.Type.Name()] = append(again, where), true
+		} else {
+			seen[e.Type] = header
+		}
+	}
+	entries(out, t, "", skip)
+	for _, where := range again {
+		fmt.Fprintf(out, "- and all keys of `%s`, whose values count where these are not set\n", where)
+	}
 	if out.Len() > before {
 		out.WriteString("\n")
 	}
-	w := &writer{}
-	path := strings.Trim(header, "[]")
 	for _, f := range fieldsOf(t) {
-		v := reflect.New(f.typ).Elem()
-		if !w.hasHeader(f, v) {
-			continue
+		if h, e := headerOf(path, f); h != "" {
+			section(out, e, h, descriptions[f.id], seen)
 		}
-		h, e := joinHeader(path, f.name), f.typ
-		switch {
-		case e.Kind() == reflect.Map:
-			h, e = h+"."+f.tag.Get("key"), e.Elem().Elem()
-			h = "[" + h + "]"
-		case e.Kind() == reflect.Slice:
-			h, e = "[["+h+"]]", e.Elem().Elem()
-		case e.Kind() == reflect.Pointer:
-			h, e = "["+h+"]", e.Elem()
-		default:
-			h = "[" + h + "]"
-		}
-		section(out, e, h, descriptions[f.id])
 	}
+}
+
+// headerOf is the header of a table under path, and the type with its keys; nothing when the key has no header of its own.
+func headerOf(path string, f *field) (string, reflect.Type) {
+	if !(&writer{}).hasHeader(f, reflect.New(f.typ).Elem()) {
+		return "", nil
+	}
+	h, e := joinHeader(path, f.name), f.typ
+	switch {
+	case e.Kind() == reflect.Map:
+		return "[" + h + "." + f.tag.Get("key") + "]", e.Elem().Elem()
+	case e.Kind() == reflect.Slice:
+		return "[[" + h + "]]", e.Elem().Elem()
+	case e.Kind() == reflect.Pointer:
+		e = e.Elem()
+	}
+	return "[" + h + "]", e
 }
 
 func joinHeader(path, name string) string {
@@ -108,10 +140,11 @@ func joinHeader(path, name string) string {
 }
 
 // entries writes the keys of a table; those of inline tables follow theirs.
-func entries(out *bytes.Buffer, t reflect.Type, prefix string) {
+func entries(out *bytes.Buffer, t reflect.Type, prefix string, skip map[string]bool) {
 	w := &writer{}
 	for _, f := range fieldsOf(t) {
-		if w.hasHeader(f, reflect.New(f.typ).Elem()) {
+		owner, _, _ := strings.Cut(f.id, ".")
+		if w.hasHeader(f, reflect.New(f.typ).Elem()) || skip[owner] {
 			continue
 		}
 		if isValue(f) {
@@ -126,11 +159,17 @@ func entries(out *bytes.Buffer, t reflect.Type, prefix string) {
 		if e.Kind() == reflect.Pointer {
 			e = e.Elem()
 		}
+		if short := shortOf(e); short != nil {
+			kind = typeOf(short) + ", or inline table"
+		}
+		if f.required {
+			kind += "; **required**"
+		}
 		fmt.Fprintf(out, "- **`%s`** (%s): %s\n", prefix+f.name, kind, descriptions[f.id])
 		if ex := f.tag.Get("example"); ex != "" {
 			fmt.Fprintf(out, "  Example: `%s = %s`\n", prefix0(prefix)+f.name, ex)
 		}
-		entries(out, e, p+".")
+		entries(out, e, p+".", nil)
 	}
 }
 
@@ -158,8 +197,8 @@ func about(f *field) string {
 		if setDefault(v, f.def) == nil {
 			parts = append(parts, "default `"+(&writer{}).value(f, v)+"`")
 		}
-	case implied == "by type":
-		parts = append(parts, "default *by type*")
+	case strings.HasPrefix(implied, "by "):
+		parts = append(parts, "default *"+implied+"*")
 	case implied != "":
 		parts = append(parts, "default `"+implied+"`, or the peer group's")
 	case f.typ.Kind() == reflect.Bool:
