@@ -1,22 +1,30 @@
 package show
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"flag"
+	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"felloe/config"
 	"felloe/manage/cli"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/routing/bgp"
+	"felloe/routing/policy"
 	"felloe/routing/rib"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
 	"felloe/vpn/nhrp"
+	"felloe/vpn/pki"
 	"felloe/vpn/protect"
 )
 
@@ -82,6 +90,9 @@ func serverSessions() ([]protect.Info, []ikev2.SAInfo, Around) {
 		Assigned: ikev2.Configuration{Subnets: []netip.Prefix{prefix("166.34.121.112/32")}, Version: "Felloe", PFS: &pfs, Domains: []string{"example.com"},
 			Addresses: []netip.Prefix{prefix("10.122.144.146/27")}},
 		Children: []ikev2.ChildInfo{{ID: 2, Policy: "Virtual-Template1", State: "READY", SPIIn: 0xA01, SPIOut: 0xA02, Suite: s, Mode: esp.Tunnel, TSLocal: any4, TSRemote: theirs}}}
+	sa.LocalCertificate = &ikev2.CertificateInfo{Subject: "CN=c8000v,O=Example", Issuer: "CN=Example CA", Serial: "0A", NotAfter: now, Key: "ECDSA P-256", Trustpoint: "CA"}
+	sa.PeerCertificate = &ikev2.CertificateInfo{Subject: "CN=spoke1,OU=spokes", Issuer: "CN=Example CA", Serial: "0B", NotAfter: now, Key: "RSA-2048", Trustpoint: "CA"}
+	sa.SignScheme, sa.VerifyScheme = ikev2.Scheme{Name: "ECDSA-256", Hash: "SHA256"}, ikev2.Scheme{Name: "RSA", Hash: "SHA256"}
 	idle := sa
 	idle.ID, idle.Remote, idle.RemoteID, idle.Children, idle.Assigned = 2, port("10.88.247.90:500"), ikev2.FQDNIdentity("idle.example"), nil, ikev2.Configuration{}
 	sessions := []protect.Info{{Tunnel: "Virtual-Access1", VRF: "public-vrf", Profile: "uCPE-profile", NBMA: addr("10.88.247.89"), Local: local, Remote: remote, Peer: client, IKE: 1,
@@ -112,30 +123,56 @@ func answers() map[string]cli.Result {
 		Hold: 6 * time.Second, Local: port("10.10.10.3:179"), Remote: port("10.10.10.1:26572"), Established: 1}, UpDown: 65 * time.Second, Prefixes: 2}
 	down := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.9"), RemoteAS: 65019, External: true, LastReset: "wrong AS", Dropped: 1}, UpDown: -1}
 	return map[string]cli.Result{
-		"dmvpn":                    NewDMVPN(spokeTunnel(), false, now),
-		"dmvpn-detail":             NewDMVPN(spokeTunnel(), true, now),
-		"nhrp":                     NewNHRPCache(spokeTunnel(), false, false, now),
-		"nhrp-shortcut":            NewNHRPCache(spokeTunnel(), false, true, now),
-		"nhrp-nhs":                 NewNHRPServers(spokeTunnel(), false),
-		"nhrp-multicast":           NewNHRPMulticast(spokeTunnel()),
-		"route":                    NewRoutes("default", routes, false, "", now),
-		"route-nhrp":               NewRoutes("default", routes, false, "nhrp", now),
-		"ikev2-sa":                 NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, false),
-		"ikev2-sa-detailed":        NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, true),
-		"ipsec-sa":                 NewIPsecSAs(sessions(), Only{}, Around{}, false, now),
-		"crypto-session":           NewCryptoSessions(sessions(), []ikev2.SAInfo{ike}, Only{}, Around{}, SessionPlain, now),
-		"crypto-session-detail":    NewCryptoSessions(sessions(), []ikev2.SAInfo{ike}, Only{}, Around{}, SessionDetail, now),
-		"server-ipsec-sa":          NewIPsecSAs(server, Only{IVRF: "private-vrf"}, around, true, now),
-		"server-session":           NewCryptoSessions(server, sas, Only{FVRF: "public-vrf"}, around, SessionPlain, now),
-		"server-session-detail":    NewCryptoSessions(server, sas, Only{}, around, SessionDetail, now),
-		"server-session-brief":     NewCryptoSessions(server, sas, Only{}, around, SessionBrief, now),
-		"server-session-of-nobody": NewCryptoSessions(server, sas, Only{Remote: addr("10.0.0.1")}, around, SessionPlain, now),
-		"server-session-summary":   SessionSummary{Active: 1000, Idle: 1, Retrying: 2, IKE: 1001, IPsec: 2000},
-		"server-ikev2-sa-detailed": NewIKEv2SAs(sas, Only{Remote: addr("10.88.247.89")}, inside, true),
-		"ikev2-stats":              statistics(sas),
-		"crypto-sockets":           NewCryptoSockets(sessions(), func(string) netip.Addr { return addr("172.16.3.3") }),
-		"bgp-neighbors":            BGPNeighbors{Neighbors: []bgp.NeighborInfo{up, down}, AS: 65012},
-		"bgp-summary":              BGPSummary{bgp.Summary{AS: 65012, RouterID: addr("192.168.33.3"), Neighbors: []bgp.NeighborInfo{up, down}}},
+		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
+		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
+		"nhrp":                       NewNHRPCache(spokeTunnel(), false, false, now),
+		"nhrp-shortcut":              NewNHRPCache(spokeTunnel(), false, true, now),
+		"nhrp-nhs":                   NewNHRPServers(spokeTunnel(), false),
+		"nhrp-multicast":             NewNHRPMulticast(spokeTunnel()),
+		"route":                      NewRoutes("default", routes, false, "", now),
+		"route-nhrp":                 NewRoutes("default", routes, false, "nhrp", now),
+		"ikev2-sa":                   NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, false),
+		"ikev2-sa-detailed":          NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, true),
+		"ipsec-sa":                   NewIPsecSAs(sessions(), Only{}, Around{}, false, now),
+		"crypto-session":             NewCryptoSessions(sessions(), []ikev2.SAInfo{ike}, Only{}, Around{}, SessionPlain, now),
+		"crypto-session-detail":      NewCryptoSessions(sessions(), []ikev2.SAInfo{ike}, Only{}, Around{}, SessionDetail, now),
+		"server-ipsec-sa":            NewIPsecSAs(server, Only{IVRF: "private-vrf"}, around, true, now),
+		"server-session":             NewCryptoSessions(server, sas, Only{FVRF: "public-vrf"}, around, SessionPlain, now),
+		"server-session-detail":      NewCryptoSessions(server, sas, Only{}, around, SessionDetail, now),
+		"server-session-brief":       NewCryptoSessions(server, sas, Only{}, around, SessionBrief, now),
+		"server-session-of-nobody":   NewCryptoSessions(server, sas, Only{Remote: addr("10.0.0.1")}, around, SessionPlain, now),
+		"server-session-summary":     SessionSummary{Active: 1000, Idle: 1, Retrying: 2, IKE: 1001, IPsec: 2000},
+		"server-ikev2-sa-detailed":   NewIKEv2SAs(sas, Only{Remote: addr("10.88.247.89")}, inside, true),
+		"ikev2-stats":                statistics(sas),
+		"crypto-sockets":             NewCryptoSockets(sessions(), func(string) netip.Addr { return addr("172.16.3.3") }),
+		"bgp-neighbors":              BGPNeighbors{Neighbors: []bgp.NeighborInfo{up, down}, AS: 65012},
+		"bgp-summary":                NewBGPSummary(BGPScope{}, bgp.Summary{AS: 65012, RouterID: addr("192.168.33.3"), Neighbors: []bgp.NeighborInfo{up, down}}),
+		"bgp-vpnv4-all":              BGPTables{[]BGPTable{overlay(true)}},
+		"bgp-table":                  overlay(false),
+		"bgp-prefix":                 BGPPrefix{BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: true}, 5, overlay(true).Entries[3]},
+		"bgp-vpnv4-summary":          BGPSummaries{[]BGPSummary{overlaySummary()}},
+		"bgp-summary-of-nobody":      NewBGPSummary(BGPScope{}, bgp.Summary{AS: 65000, RouterID: addr("166.34.121.112")}),
+		"bgp-vpnv4-neighbors":        BGPAllNeighbors{[]BGPNeighbors{overlayNeighbors()}},
+		"pki-certificates":           NewPKI(trustpoints(), "", now),
+		"pki-trustpoints":            NewTrustpoints(trustpoints(), "", now),
+		"pki-crls":                   NewCRLs(trustpoints(), now),
+		"prefix-list":                NewPrefixLists(policies(), false, "", false),
+		"prefix-list-detail":         NewPrefixLists(policies(), false, "TO-UCPES", true),
+		"ipv6-prefix-list":           NewPrefixLists(policies(), true, "", false),
+		"route-map":                  NewRouteMaps(policies(), ""),
+		"as-path-access-list":        NewASPathLists(policies(), ""),
+		"community-list":             NewCommunityLists(policies(), ""),
+		"vrf":                        vrfs(false, false),
+		"ip-vrf":                     vrfs(true, false),
+		"vrf-detail":                 vrfs(false, true),
+		"ip-local-pool":              pool(false),
+		"ip-local-pool-one":          pool(true),
+		"ikev2-proposal":             NewIKEv2Proposals(serverConfig(), ""),
+		"ikev2-policy":               NewIKEv2Policies(serverConfig(), ""),
+		"ikev2-profile":              NewIKEv2Profiles(serverConfig(), ""),
+		"ikev2-authorization-policy": NewAuthorizationPolicies(serverConfig(), ""),
+		"ipsec-transform-set":        NewTransformSets(serverConfig(), ""),
+		"ipsec-profile":              NewIPsecProfiles(serverConfig(), ""),
 		"interfaces": Interfaces{[]Interface{{Name: "Tunnel0", VRF: "default", Kind: "Tunnel", Status: "up", Protocol: "up", MTU: 1438, IPMTU: 1438, WantedIPMTU: 1600,
 			Addresses: []netip.Prefix{prefix("10.10.10.3/24")}, Tunnel: &TunnelDetail{Mode: "gre multipoint", Source: "172.16.3.3 (GigabitEthernet1)", Protection: "PROTECT", UnderlayVRF: "default", TTL: 255},
 			RxPackets: 3, TxPackets: 4, Drops: map[string]uint64{"no-sa": 2}}}},
@@ -183,4 +220,152 @@ func TestSelectorsThatAreNoPrefixStayRanges(t *testing.T) {
 			t.Errorf("%v is shown as %s, want %s", ts, got, want)
 		}
 	}
+}
+
+func overlay(vpn bool) BGPTable {
+	local := func(p string, med uint32) bgp.Entry {
+		return bgp.Entry{Prefix: prefix(p), Paths: []bgp.TablePath{{Valid: true, Best: true, Local: true, Weight: 32768, RouterID: addr("166.34.121.112"), Received: now,
+			Attributes: &bgp.Attributes{Origin: bgp.OriginIncomplete, MED: med, HasMED: true}}}}
+	}
+	far := bgp.Entry{Prefix: prefix("192.168.1.0/24"), Paths: []bgp.TablePath{
+		{Valid: true, Best: true, Peer: addr("10.122.144.146"), RouterID: addr("10.122.144.146"), Received: now,
+			Attributes: &bgp.Attributes{Origin: bgp.OriginIGP, NextHop: addr("10.122.144.146"), ASPath: []bgp.Segment{{Type: bgp.ASSequence, AS: []uint32{200, 300}}}, Communities: []uint32{65000<<16 | 1}}},
+		{Peer: addr("10.122.144.147"), RouterID: addr("10.122.144.147"), Received: now, Attributes: &bgp.Attributes{Origin: bgp.OriginIncomplete, NextHop: addr("10.122.144.150"),
+			ASPath: []bgp.Segment{{Type: bgp.ASSequence, AS: []uint32{200}}}, MED: 7, HasMED: true}}}}
+	return BGPTable{BGPScope: BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: vpn}, RouterID: addr("166.34.121.112"), Version: 5, Entries: []bgp.Entry{
+		local("10.122.144.128/27", 0), local("81.81.81.1/32", 0), local("166.34.121.112/32", 0), far}}
+}
+
+func overlayNeighbor() bgp.NeighborInfo {
+	return bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.122.144.146"), Group: "uCPEs", RemoteAS: 200, Dynamic: true, External: true, State: bgp.Established, RouterID: addr("10.122.144.146"),
+		Hold: 240 * time.Second, Local: port("166.34.121.112:179"), Remote: port("10.122.144.146:34567"), Established: 1, Families: []bgp.Family{bgp.IPv4},
+		Received: bgp.Messages{Opens: 1, Keepalives: 3, Updates: 1}, Sent: bgp.Messages{Opens: 1, Keepalives: 4, Updates: 3}}, UpDown: 165 * time.Second}
+}
+
+func overlayListen() []bgp.Listen {
+	return []bgp.Listen{{Range: prefix("10.122.144.0/24"), Template: bgp.Neighbor{Group: "uCPEs", RemoteAS: 200}}}
+}
+
+func overlaySummary() BGPSummary {
+	s := NewBGPSummary(BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: true}, bgp.Summary{RouterID: addr("166.34.121.112"), AS: 65000, Version: 5, Prefixes: 4, Paths: 4,
+		Neighbors: []bgp.NeighborInfo{overlayNeighbor()}, Dynamic: 1, Limit: 100, Ranges: overlayListen()})
+	s.TotalDynamic, s.TotalLimit, s.TotalRanges = 1, 255, 1
+	return s
+}
+
+func overlayNeighbors() BGPNeighbors {
+	return BGPNeighbors{BGPScope: BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: true}, Neighbors: []bgp.NeighborInfo{overlayNeighbor()}, AS: 65000, Ranges: overlayListen(),
+		Extra: map[netip.Addr][]string{addr("10.122.144.146"): {"Outgoing update prefix filter list is TO-UCPES"}}}
+}
+
+func policies() *policy.Policies {
+	p, err := policy.Compile(policy.Definitions{
+		PrefixLists: map[string][]policy.PrefixEntry{
+			"TO-UCPES": {{Permit: true, Prefix: prefix("10.0.0.0/8"), GE: 16, LE: 24}, {Prefix: prefix("0.0.0.0/0"), LE: 32}},
+			"SIX":      {{Permit: true, Prefix: prefix("2001:db8::/32"), LE: 64}}},
+		ASPathLists:    map[string][]policy.ASPathEntry{"FROM-US": {{Permit: true, Regexp: "^65000_"}}},
+		CommunityLists: map[string][]policy.CommunityEntry{"SPOKES": {{Permit: true, Communities: []uint32{65000<<16 | 1}}}},
+		RouteMaps:      map[string][]policy.MapEntry{"M": {{Seq: 10, Permit: true, PrefixLists: []string{"TO-UCPES"}, Set: policy.Set{Prepend: []uint32{65000, 65000}}}, {Seq: 20}}}}, nil)
+	if err != nil {
+		panic(err)
+	}
+	p.PrefixLists["TO-UCPES"].Permit(prefix("10.1.0.0/16"))
+	return p
+}
+
+func vrfs(ip, detail bool) VRFs {
+	return VRFs{IP: ip, Detail: detail, VRFs: []VRF{
+		{Name: "private-vrf", ID: 2, RD: "65000:7", Interfaces: []string{"Loopback80", "Loopback1001", "GigabitEthernet3", "Virtual-Access1"}, IPv4: 9, BGP: 65000},
+		{Name: "public-vrf", ID: 1, Interfaces: []string{"GigabitEthernet1"}, IPv4: 3, Outside: []string{"Virtual-Access1"}}}}
+}
+
+func pool(one bool) Pools {
+	p := Pools{[]Pool{{Name: "SPOKES", Ranges: []PoolRange{{Begin: addr("10.122.144.130"), End: addr("10.122.144.158"), Free: 27, InUse: 1, Blocked: 1}},
+		Leases: []PoolLease{{Address: addr("10.122.144.130"), Owner: "spoke1.example", SA: 1}, {Address: addr("10.122.144.131"), Owner: "spoke2.example", Kept: true}}}}}
+	if one {
+		p.One()
+	}
+	return p
+}
+
+// serverConfig is the FlexVPN server's configuration.
+func serverConfig() *config.Config {
+	c, diags := config.Parse("server.toml", []byte(serverTOML))
+	if diags.HasErrors() {
+		panic(diags)
+	}
+	return c
+}
+
+const serverTOML = `
+[vrf.private-vrf]
+rd = "65000:7"
+[vrf.public-vrf]
+[interface.GigabitEthernet1]
+vrf = "public-vrf"
+address = ["10.88.247.84/27"]
+[interface.Loopback1001]
+vrf = "private-vrf"
+address = ["166.34.121.112/32"]
+[interface.Virtual-Template1]
+vrf = "private-vrf"
+unnumbered = "Loopback1001"
+ip-mtu = 1400
+mode = "ipsec ipv4"
+source = "GigabitEthernet1"
+tunnel-vrf = "public-vrf"
+protection = "uCPE-ips-prof"
+[ikev2.proposal.uCPE-proposal]
+encryption = ["aes-cbc-256"]
+integrity = ["sha512"]
+group = [16, 14]
+[ikev2.policy.uCPE-policy]
+proposal = ["uCPE-proposal"]
+match = { fvrf = "public-vrf", address = { local = ["GigabitEthernet1"] } }
+[ikev2.profile.uCPE-profile]
+description = "uCPE profile"
+match = { fvrf = "public-vrf", identity = { remote = { any = true, fqdn-domain = ["example.com"], address = ["10.88.247.64/27"] } } }
+pre-shared-key = "ciscociscocisco123"
+dpd = { interval = 60, retry = 2, mode = "on-demand" }
+virtual-template = 1
+authorization = { policy = "uCPE-author-pol" }
+[ikev2.authorization-policy.uCPE-author-pol]
+pool = "P"
+netmask = "255.255.255.224"
+dns = ["10.0.0.1"]
+def-domain = "example.com"
+pfs = true
+route = { set-interface = ["Loopback1001", "self"], set-remote = ["10.9.0.0/16"], tag = 7 }
+[pool.P]
+addresses = ["10.122.144.130-10.122.144.158"]
+[ipsec.transform-set.tset_aes_256_sha512]
+esp = ["aes-cbc-256", "sha512"]
+[ipsec.transform-set.gcm]
+esp = "aes-gcm-128"
+mode = "transport"
+[ipsec.profile.uCPE-ips-prof]
+transform-set = ["tset_aes_256_sha512"]
+ikev2-profile = "uCPE-profile"
+pfs = 14
+idle-time = 1800
+lifetime = { seconds = 28800 }
+`
+
+func trustpoints() []*pki.Trustpoint {
+	dn := func(n pkix.Name) []byte {
+		b, err := asn1.Marshal(n.ToRDNSequence())
+		if err != nil {
+			panic(err)
+		}
+		return b
+	}
+	ca, own := dn(pkix.Name{CommonName: "Example CA", Organization: []string{"Example"}}), dn(pkix.Name{CommonName: "hub", OrganizationalUnit: []string{"hubs"}})
+	key := ed25519.PublicKey(make([]byte, ed25519.PublicKeySize))
+	root := &x509.Certificate{Raw: []byte{1}, RawSubject: ca, RawIssuer: ca, SerialNumber: big.NewInt(1), NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(9, 0, 0), IsCA: true, PublicKey: key,
+		SignatureAlgorithm: x509.PureEd25519}
+	leaf := &x509.Certificate{Raw: []byte{2}, RawSubject: own, RawIssuer: ca, SerialNumber: big.NewInt(0xabc), NotBefore: now.AddDate(-2, 0, 0), NotAfter: now.AddDate(-1, 0, 0), PublicKey: key,
+		SignatureAlgorithm: x509.PureEd25519, DNSNames: []string{"hub.example"}}
+	crl := &x509.RevocationList{RawIssuer: ca, ThisUpdate: now.AddDate(0, -2, 0), NextUpdate: now.AddDate(0, -1, 0), Number: big.NewInt(7), RevokedCertificateEntries: make([]x509.RevocationListEntry, 3)}
+	return []*pki.Trustpoint{{Name: "CA", Roots: []*x509.Certificate{root}, Chain: []*x509.Certificate{leaf}, CRLs: []*x509.RevocationList{crl}, CheckRevocation: true},
+		{Name: "SAME", Roots: []*x509.Certificate{root}}}
 }

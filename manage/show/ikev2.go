@@ -56,10 +56,41 @@ type IKEv2SA struct {
 	Authorization string         `json:"authorization_policy,omitempty"`
 	Pushed        IKEv2Config    `json:"pushed"`
 	Learned       IKEv2Config    `json:"learned"`
-	Certificate   *Certificate   `json:"peer_certificate,omitempty"`
+	AuthHashes    [2]string      `json:"auth_hashes"` // sign, verify
+	Certificate   *PeerCert      `json:"peer_certificate,omitempty"`
+	Own           *PeerCert      `json:"own_certificate,omitempty"`
 	Children      []IKEv2Child   `json:"children"`
 	RemoteSubnets []netip.Prefix `json:"remote_subnets"`
 	local, remote netip.AddrPort
+}
+
+// PeerCert is the certificate that a side proved itself with.
+type PeerCert struct {
+	Subject    string    `json:"subject"`
+	Issuer     string    `json:"issuer"`
+	Serial     string    `json:"serial"`
+	NotBefore  time.Time `json:"not_before"`
+	NotAfter   time.Time `json:"not_after"`
+	Key        string    `json:"key"`
+	Trustpoint string    `json:"trustpoint"`
+}
+
+func certOf(c *ikev2.CertificateInfo) *PeerCert {
+	if c == nil {
+		return nil
+	}
+	return &PeerCert{c.Subject, c.Issuer, c.Serial, c.NotBefore, c.NotAfter, c.Key, c.Trustpoint}
+}
+
+func (c *PeerCert) print(w *cli.Table, whose string) {
+	if c == nil {
+		return
+	}
+	w.Linef("      %s certificate:", whose)
+	w.Linef("          Subject: %s", c.Subject)
+	w.Linef("          Issuer: %s", c.Issuer)
+	w.Linef("          Serial Number (hex): %s, key: %s, trustpoint: %s", c.Serial, c.Key, c.Trustpoint)
+	w.Linef("          end   date: %s", date(c.NotAfter))
 }
 
 // IKEv2Config is what a configuration exchange said.
@@ -109,12 +140,13 @@ func NewIKEv2SAs(infos []ikev2.SAInfo, only Only, ivrf func(sa *ikev2.SAInfo) st
 		sa := IKEv2SA{
 			ID: uint64(s.ID), Local: s.Local.String(), Remote: s.Remote.String(), FVRF: vrfName(s.VRF), IVRF: vrfName(inside), Status: s.State,
 			Profile: s.Profile, Encryption: s.Suite.Encr.IOS(), KeyBits: s.Suite.KeyBits, PRF: s.Suite.PRF.IOS(), Hash: s.Suite.Integ.IOS(),
-			Group: int(s.Suite.Group), AuthSign: auth(s.AuthSign), AuthVerify: auth(s.AuthVerify), Lifetime: seconds(s.Lifetime), Active: seconds(s.Active),
+			Group: int(s.Suite.Group), AuthSign: or(s.SignScheme.Name, auth(s.AuthSign)), AuthVerify: or(s.VerifyScheme.Name, auth(s.AuthVerify)), Lifetime: seconds(s.Lifetime), Active: seconds(s.Active),
 			LocalSPI: fmt.Sprintf("%016X", s.SPIr), RemoteSPI: fmt.Sprintf("%016X", s.SPIi), LocalID: s.LocalID.String(), RemoteID: s.RemoteID.String(),
 			Initiator: s.Initiator, Sent: s.SendMessageID, Received: s.RecvMessageID, Queued: s.Queued, Window: s.Window,
 			DPD: seconds(s.DPD.Interval), DPDRetry: seconds(s.DPD.Retry), Fragments: s.Fragmentation, NATLocal: s.NAT.Local, NATRemote: s.NAT.Remote,
 			MOBIKE: s.MOBIKE, UDPEncap: s.UDPEncap, PeerType: vendorText(s.Vendors), Authorization: s.Authorization,
-			Pushed: configOf(s.Assigned), Learned: configOf(s.Received), Children: []IKEv2Child{}, RemoteSubnets: remoteSubnets(s), local: s.Local, remote: s.Remote,
+			Pushed: configOf(s.Assigned), Learned: configOf(s.Received), Children: []IKEv2Child{}, RemoteSubnets: remoteSubnets(s), Certificate: certOf(s.PeerCertificate), Own: certOf(s.LocalCertificate),
+			AuthHashes: [2]string{s.SignScheme.Hash, s.VerifyScheme.Hash}, local: s.Local, remote: s.Remote,
 		}
 		if s.Initiator {
 			sa.LocalSPI, sa.RemoteSPI = sa.RemoteSPI, sa.LocalSPI
@@ -236,12 +268,8 @@ func (s *IKEv2SA) print(w *cli.Table, detailed bool) {
 		}
 	}
 	w.Linef("      PEER TYPE: %s", s.PeerType)
-	if c := s.Certificate; c != nil {
-		w.Line("      Peer certificate:")
-		w.Linef("          Subject: %s", c.Subject)
-		w.Linef("          Issuer: %s", c.Issuer)
-		w.Linef("          Serial Number (hex): %s, end date: %s", c.Serial, date(c.NotAfter))
-	}
+	s.Own.print(w, "Local")
+	s.Certificate.print(w, "Peer")
 	for _, c := range s.Children {
 		w.Linef("      Child sa: %s %s %s %s, ESN: %s", c.Policy, c.State, c.Suite, c.Mode, yes(c.ESN))
 		w.Linef("          local selector  %s", strings.Join(c.Local, ", "))
@@ -316,18 +344,19 @@ func (s IKEv2Stats) Text(w *cli.Table) {
 	c := &s.Counters
 	w.Line("                          Crypto IKEv2 SA Statistics")
 	w.Line(strings.Repeat("-", 80))
-	w.Linef("System Resource Limit:   0        Max IKEv2 SAs: %-8d Max in nego(in/out): %d", s.MaxSAs, s.MaxHalfOpen)
+	w.Linef("Max IKEv2 SAs: %-8d Max in nego: %d", s.MaxSAs, s.MaxHalfOpen)
 	w.Linef("Total incoming IKEv2 SA Count:    %-7d active:        %-7d negotiating: %d", s.Incoming[0]+s.Incoming[1], s.Incoming[0], s.Incoming[1])
 	w.Linef("Total outgoing IKEv2 SA Count:    %-7d active:        %-7d negotiating: %d", s.Outgoing[0]+s.Outgoing[1], s.Outgoing[0], s.Outgoing[1])
 	w.Linef("IKEv2 messages: received %d, sent %d, retransmitted %d, answered again %d", c.Received, c.Sent, c.Retransmitted, c.Resent)
 	w.Linef("Established IKEv2 SAs: %d, failed: %d, authentication failed: %d", c.Established, c.Failed, c.AuthFailed)
-	w.Linef("Rejected IKEv2 Requests: %-9d rsrc low: %-8d SA limit: %d", c.HalfOpenRefused, 0, c.HalfOpenRefused)
+	w.Linef("Rejected IKEv2 Requests: %d (half open now: %d)", c.HalfOpenRefused, c.HalfOpen)
 	w.Linef("IKEv2 packets dropped: malformed %d, integrity %d, unknown SPI %d, outside the window %d, fragments %d", c.Malformed, c.DecryptFailed, c.UnknownSPI, c.WindowDropped, c.FragmentsDropped)
 	w.Linef("Incoming IKEv2 Cookie Challenged Requests: %d", c.CookiesSent)
 	w.Linef("    rejected: %d", c.CookiesBad)
 	w.Linef("IKEv2 SAs: up %d, down %d, rekeyed %d, failed %d", s.IKEUps, s.IKEDowns, s.IKERekeys, s.IKEFailures)
 	w.Linef("Child SAs: up %d, down %d, rekeyed %d, failed %d", s.ChildUps, s.ChildDowns, s.ChildRekeys, s.ChildFailures)
-	w.Linef("IKEv2 SAs with a configuration from us: %d", s.ConfigurationSent)
+	w.Linef("Configurations: CFG_SET sent %d, received %d, ignored %d, unknown attributes %d; IKEv2 SAs with one from us: %d", c.ConfigsSent, c.ConfigsReceived, c.ConfigsIgnored,
+		c.UnknownAttributes, s.ConfigurationSent)
 }
 
 // date is a moment as the certificate tables write it.

@@ -29,11 +29,8 @@ type Certificate struct {
 
 // NewCertificate makes the answer of one certificate.
 func NewCertificate(c *x509.Certificate, now time.Time) *Certificate {
-	out := &Certificate{Subject: pki.Subject(c), Issuer: pki.Issuer(c), Serial: fmt.Sprintf("%X", c.SerialNumber), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
+	out := &Certificate{Subject: pki.Subject(c), Issuer: pki.Issuer(c), Serial: pki.Serial(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter,
 		Names: []string{}, Key: pki.KeyName(c.PublicKey), Signature: c.SignatureAlgorithm.String(), Authority: c.IsCA, Valid: !now.Before(c.NotBefore) && !now.After(c.NotAfter)}
-	if len(out.Serial)%2 == 1 {
-		out.Serial = "0" + out.Serial
-	}
 	out.Names = append(out.Names, c.DNSNames...)
 	out.Names = append(out.Names, c.EmailAddresses...)
 	for _, ip := range c.IPAddresses {
