@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 
 	"felloe/config"
 	"felloe/manage/commands"
@@ -57,7 +58,9 @@ func (r *Router) apply(desired *config.Config) {
 	}
 	ike, err := ikeConfig(desired)
 	if err != nil {
-		r.problem("%v", err)
+		for line := range strings.Lines(err.Error()) {
+			r.problem("%s", strings.TrimSpace(line))
+		}
 	}
 	nics := r.assignNICs(desired)
 	want := r.interfaceSpecs(desired, nics, &ike)

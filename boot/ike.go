@@ -2,6 +2,7 @@ package boot
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -119,6 +120,7 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		}
 		out.Profiles = append(out.Profiles, prof)
 	}
+	problems := pkiConfig(c, &out).Err()
 	for _, n := range sorted(c.Interface) {
 		i := c.Interface[n]
 		if i.Protection == "" || i.Shutdown {
@@ -126,11 +128,11 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		}
 		child, err := childPolicy(c, i)
 		if err != nil {
-			return out, err
+			return out, errors.Join(problems, err)
 		}
 		out.Children = append(out.Children, child)
 	}
-	return out, nil
+	return out, problems
 }
 
 // authMethod is a proof of identity in the machine's terms.

@@ -140,6 +140,9 @@ func (r *Router) Replace(ctx context.Context, text string) (cli.Result, error) {
 	} else {
 		c, diags = config.Parse("configuration", []byte(text))
 	}
+	if !diags.HasErrors() {
+		diags = append(diags, CheckPKI(c)...)
+	}
 	if diags.HasErrors() {
 		return nil, fmt.Errorf("%% The configuration was not applied; the router is as it was:\n%s", diags)
 	}

@@ -4,7 +4,9 @@ package main
 import (
 	"fmt"
 	"os"
+	"time"
 
+	"felloe/boot"
 	"felloe/boot/machine"
 	"felloe/boot/pid1"
 	"felloe/config"
@@ -23,6 +25,7 @@ const usage = `usage: felloe COMMAND …
   lab run|up|down|status|console|exec|capture …              networks of routers
   apply -agent SOCKET FILE.toml                              change a running router's configuration
   exec -agent SOCKET COMMAND                                 run a console command on a running router
+  pki ca|issue|revoke …                                      certificates for a lab
   version
 `
 
@@ -46,6 +49,7 @@ func run(args []string) int {
 	case "exec":
 		return machine.ExecMain(args[1:])
 	case "check":
+		config.Further = boot.CheckPKI
 		return config.Check(os.Stdout, args[1:]...)
 	case "schema":
 		_, err := os.Stdout.Write(config.Schema())
@@ -57,6 +61,8 @@ func run(args []string) int {
 		return image.Main(args[1:])
 	case "lab":
 		return qemu.Main(args[1:])
+	case "pki":
+		return pkiMain(args[1:], time.Now(), os.Stdout, os.Stderr)
 	case "version":
 		fmt.Println("felloe", version)
 		return 0
