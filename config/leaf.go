@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math/bits"
 	"net"
@@ -309,23 +310,8 @@ func (d *decoder) secretValue(n *node, s scope, key *field) Secret {
 			return NewSecret(n.text)
 		}
 	case tableNode:
-		f := n.kids["file"]
-		if f == nil || len(n.names) != 1 {
-			d.errorf(n.pos, s, "expected text, or { file = \"NAME\" }")
-			return Secret{}
-		}
-		c := s.under("file", f)
-		name, ok := d.text(f, c, "the name of a file")
+		name, data, f, c, ok := d.fileOf(n, s)
 		if !ok {
-			return Secret{}
-		}
-		if name == "" {
-			d.errorf(f.pos, c, "the name of the file is empty")
-			return Secret{}
-		}
-		data, err := d.secret(n.pos.File, name)
-		if err != nil {
-			d.errorf(f.pos, c, "cannot read %q: %v", name, err)
 			return Secret{}
 		}
 		value := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
@@ -350,25 +336,45 @@ func (d *decoder) secretValue(n *node, s scope, key *field) Secret {
 // maxFileData bounds a file beside the configuration: long revocation lists fit.
 const maxFileData = 8 << 20
 
-// file reads the file that a text or { file = … } names.
-func (d *decoder) file(n *node, s scope, out *File) {
-	at, c := n, s
-	if n.kind == tableNode && n.kids["file"] != nil && len(n.names) == 1 {
+// fileOf reads the file that a text, { file = NAME } or { file = NAME, data = BASE64 } names; at is where its name is.
+func (d *decoder) fileOf(n *node, s scope) (name string, data []byte, at *node, c scope, ok bool) {
+	at, c = n, s
+	content := n.kids["data"]
+	if n.kind == tableNode {
 		at = n.kids["file"]
+		if want := 1 + map[bool]int{true: 1}[content != nil]; at == nil || len(n.names) != want {
+			d.errorf(n.pos, s, "expected { file = \"NAME\" }")
+			return
+		}
 		c = s.under("file", at)
 	}
-	name, ok := d.text(at, c, "the name of a file")
-	switch {
-	case !ok:
-		return
-	case name == "":
-		d.errorf(at.pos, c, "the name of the file is empty")
+	if name, ok = d.text(at, c, "the name of a file"); !ok {
 		return
 	}
-	data, err := d.secret(n.pos.File, name)
-	switch {
-	case err != nil:
+	if name == "" {
+		d.errorf(at.pos, c, "the name of the file is empty")
+		return name, nil, at, c, false
+	}
+	var err error
+	if content != nil {
+		if data, err = base64.StdEncoding.DecodeString(content.text); err != nil || content.kind != stringNode {
+			d.errorf(content.pos, s.under("data", content), "expected the contents of the file in base64") // not repeated: it may be a secret
+			return name, nil, at, c, false
+		}
+		return name, data, at, c, true
+	}
+	if data, err = d.secret(n.pos.File, name); err != nil {
 		d.errorf(at.pos, c, "cannot read %q: %v", name, err)
+		return name, nil, at, c, false
+	}
+	return name, data, at, c, true
+}
+
+// file reads the file that a text or { file = … } names.
+func (d *decoder) file(n *node, s scope, out *File) {
+	name, data, at, c, ok := d.fileOf(n, s)
+	switch {
+	case !ok:
 	case len(data) == 0:
 		d.errorf(at.pos, c, "the file %q is empty", name)
 	case len(data) > maxFileData:

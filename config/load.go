@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 )
 
 // Loader reads configurations from somewhere: a directory, a config disk, a map in a test.
@@ -36,7 +37,8 @@ func LoadFS(fsys fs.FS, files ...string) (*Config, Diagnostics) {
 	return l.Load(files...)
 }
 
-// Parse reads one configuration from memory. It cannot read secrets from files: see Loader.Parse.
+// Parse reads one configuration from memory. It cannot read files that it names, unless their contents are in it
+// (WithFiles): see Loader.Parse.
 func Parse(name string, data []byte) (*Config, Diagnostics) {
 	return (&Loader{}).Parse(name, data)
 }
@@ -65,6 +67,24 @@ func (l *Loader) Load(files ...string) (*Config, Diagnostics) {
 // Parse reads one configuration from memory; ReadFile serves its secrets.
 func (l *Loader) Parse(name string, data []byte) (*Config, Diagnostics) {
 	return l.parse([]document{{name, data}}, nil)
+}
+
+// NamedFiles lists the files that a configuration names: what must be beside it. A text that is not TOML names none.
+func NamedFiles(text []byte) []string {
+	tree, _ := parseTree("", text)
+	if tree == nil {
+		return nil
+	}
+	var names []string
+	d := &decoder{src: &source{}, bad: map[string]bool{}, secret: func(_, name string) ([]byte, error) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return []byte("-"), nil
+	}}
+	d.root(tree, New())
+	slices.Sort(names)
+	return names
 }
 
 type document struct {
@@ -175,11 +195,7 @@ func (c *Config) Diagnose(s Severity, key, format string, args ...any) Diagnosti
 
 // Validate checks a configuration that was made in Go, as Parse does for a file. Nothing has a position then.
 func (c *Config) Validate() Diagnostics {
-	files := map[string]string{}
-	text := Marshal(c, WithSecrets(), func(w *writer) { w.files = files })
-	l := Loader{ReadFile: func(name string) ([]byte, error) { return []byte(files[name]), nil },
-		Join: func(_, name string) string { return name }}
-	_, diags := l.Parse("", text)
+	_, diags := Parse("", Marshal(c, WithSecrets(), WithFiles()))
 	for i := range diags {
 		diags[i].Position = Position{}
 	}

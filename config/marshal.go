@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,7 +16,7 @@ import (
 type Option func(*writer)
 
 // WithSecrets writes secrets as they are; without it they are ***, which does not parse. Secrets from files are always
-// written as { file = … }.
+// written as { file = … }, and their contents only with WithFiles as well.
 func WithSecrets() Option { return func(w *writer) { w.secrets = true } }
 
 // WithDefaults writes what has its default value, too.
@@ -32,11 +33,15 @@ func Marshal(c *Config, options ...Option) []byte {
 	return bytes.TrimLeft(w.out.Bytes(), "\n")
 }
 
+// WithFiles writes the contents of files into the configuration, those of secrets only together with WithSecrets. What is
+// written needs no file beside it: { file = "NAME", data = "BASE64" }.
+func WithFiles() Option { return func(w *writer) { w.files = true } }
+
 type writer struct {
 	out     bytes.Buffer
 	secrets bool
 	all     bool
-	files   map[string]string // collects the contents of secrets' files
+	files   bool
 }
 
 // table writes a table's own keys, then the tables under it.
@@ -199,8 +204,8 @@ func (w *writer) value(f *field, v reflect.Value) string {
 		}
 		return fmt.Sprintf("{ local = %s, remote = %s }", w.secret(x.Local), w.secret(x.Remote))
 	case File:
-		if w.files != nil {
-			w.files[x.Path] = string(x.Data)
+		if w.files {
+			return withData(x.Path, x.Data)
 		}
 		return quoteText(x.Path)
 	case AddressRange, NameMatch, Community:
@@ -281,14 +286,18 @@ func (w *writer) inlineTable(v reflect.Value) string {
 func (w *writer) secret(s Secret) string {
 	switch {
 	case s.file != "":
-		if w.files != nil {
-			w.files[s.file] = s.Reveal()
+		if w.files && w.secrets {
+			return withData(s.file, []byte(s.Reveal()+"\r\n")) // the last line break does not count
 		}
 		return fmt.Sprintf("{ file = %s }", quoteText(s.file))
 	case w.secrets:
 		return quoteText(s.Reveal())
 	}
 	return quoteText(s.String())
+}
+
+func withData(name string, data []byte) string {
+	return fmt.Sprintf("{ file = %s, data = %s }", quoteText(name), quoteText(base64.StdEncoding.EncodeToString(data)))
 }
 
 // same compares two values of one type; an empty list or map is the same as none.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,29 @@ func TestAPoolsPrefixLeavesOutWhatNoHostHas(t *testing.T) {
 		if r, err := ParseAddressRange(wrong); err == nil {
 			t.Errorf("%q is taken for %s", wrong, r)
 		}
+	}
+}
+
+func TestAConfigurationMayCarryTheFilesThatItNames(t *testing.T) {
+	c, _ := loadGood(t, "everything.toml")
+	text := Marshal(c, WithSecrets(), WithFiles())
+	again, diags := Parse("alone", text)
+	if again == nil || !Equal(c, again) {
+		t.Fatalf("%s: %v", diags, Diff(c, again))
+	}
+	if open := Marshal(c, WithFiles()); strings.Count(string(open), "data = ") != 3 { // both certificates and the list, no secret
+		t.Errorf("got\n%s", open)
+	}
+	if got, want := fmt.Sprint(NamedFiles(text)), "[]"; got != want {
+		t.Errorf("files are needed beside it: %s", got)
+	}
+	data, err := os.ReadFile("testdata/good/everything.toml")
+	if got, want := fmt.Sprint(NamedFiles(data)), "[pki/ca.crl pki/ca.pem pki/router.key pki/router.pem psk.txt]"; err != nil || got != want {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+	_, diags = Parse("x", []byte("[pki.trustpoint.CA]\nca = { file = \"ca.pem\", data = \"c2VjcmV0!\" }"))
+	if want := "x:2:32: [pki.trustpoint.CA] ca.data: expected the contents of the file in base64\n"; diags.String() != want {
+		t.Errorf("got %s want %s", diags, want)
 	}
 }
 

@@ -225,7 +225,7 @@ func TestAnyConfigurationIsWrittenAndReadWithoutLoss(t *testing.T) {
 	for seed := range uint64(300) {
 		m := maker{rand.New(rand.NewPCG(seed, 7))}
 		c := m.config()
-		for _, options := range [][]Option{{WithSecrets()}, {WithSecrets(), WithDefaults()}} {
+		for _, options := range [][]Option{{WithSecrets()}, {WithSecrets(), WithDefaults()}, {WithSecrets(), WithFiles()}} {
 			text := Marshal(c, options...)
 			again, diags := decode(text)
 			if again == nil || len(diags) > 0 {

@@ -104,8 +104,9 @@ func keyPattern(t reflect.Type) string {
 
 func (s *schemer) leaf(f *field, t reflect.Type) object {
 	text := func(pattern string) object { return object{"type": "string", "pattern": pattern} }
+	named := object{"file": object{"type": "string", "minLength": 1}, "data": object{"type": "string", "contentEncoding": "base64"}}
 	secret := object{"anyOf": []any{object{"type": "string", "minLength": 1},
-		object{"type": "object", "properties": object{"file": object{"type": "string", "minLength": 1}}, "required": []string{"file"}, "additionalProperties": false}}}
+		object{"type": "object", "properties": named, "required": []string{"file"}, "additionalProperties": false}}}
 	either := func(list ...any) object { return object{"anyOf": list} }
 	switch t {
 	case addrType:
@@ -116,8 +117,7 @@ func (s *schemer) leaf(f *field, t reflect.Type) object {
 		}
 		return text(prefixPattern)
 	case fileType:
-		file := object{"type": "string", "minLength": 1}
-		return either(file, object{"type": "object", "properties": object{"file": file}, "required": []string{"file"}, "additionalProperties": false})
+		return either(named["file"], object{"type": "object", "properties": named, "required": []string{"file"}, "additionalProperties": false})
 	case rangeType:
 		return either(text(prefixPattern), text(addressPattern), text(`^[0-9A-Fa-f:.]+ *- *[0-9A-Fa-f:.]+$`))
 	case nameType:

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"felloe/boot/disk"
+	"felloe/config"
 
 	"github.com/pelletier/go-toml/v2"
 )
@@ -44,21 +45,21 @@ func configCommand(args []string, stdout, stderr io.Writer) error {
 }
 
 // WriteConfigDisk makes a configuration disk of a TOML file, of the files that it names beside itself, and of others.
-func WriteConfigDisk(out, config string, others ...string) error {
-	text, err := os.ReadFile(config)
+func WriteConfigDisk(out, file string, others ...string) error {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(config)
+	dir := filepath.Dir(file)
 	files := []fatFile{{"/" + disk.ConfigName, text}}
 	for _, name := range referencedFiles(text) {
 		clean := filepath.Clean(name)
 		if filepath.IsAbs(clean) || strings.HasPrefix(clean, "..") {
-			return fmt.Errorf("%s names the file %s, which lies elsewhere; a disk can only carry files beside its configuration", config, name)
+			return fmt.Errorf("%s names the file %s, which lies elsewhere; a disk can only carry files beside its configuration", file, name)
 		}
 		b, err := os.ReadFile(filepath.Join(dir, clean))
 		if err != nil {
-			return fmt.Errorf("%s names a file that cannot be read: %w", config, err)
+			return fmt.Errorf("%s names a file that cannot be read: %w", file, err)
 		}
 		files = append(files, fatFile{"/" + filepath.ToSlash(clean), b})
 	}
@@ -88,7 +89,8 @@ func WriteConfigDisk(out, config string, others ...string) error {
 	return os.Rename(f.Name(), out)
 }
 
-// referencedFiles are the values of all keys `file`, such as in pre-shared-key = { file = "psk.txt" }. A text that is
+// referencedFiles are the files that a configuration names, such as in pre-shared-key = { file = "psk.txt" }, and the
+// values of keys `file` wherever else they are. A text that is
 // not TOML names none: the disk is made all the same, since a router must be able to say what is wrong with it.
 func referencedFiles(text []byte) []string {
 	var tree map[string]any
@@ -113,6 +115,9 @@ func referencedFiles(text []byte) []string {
 		}
 	}
 	walk(tree)
+	for _, name := range config.NamedFiles(text) {
+		found[name] = true
+	}
 	names := make([]string, 0, len(found))
 	for n := range found {
 		names = append(names, n)

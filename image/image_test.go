@@ -283,11 +283,14 @@ func TestAConfigurationDiskCarriesWhatTheConfigurationNames(t *testing.T) {
 	const text = `hostname = "Hub"
 [ikev2.keyring.K.peer.any]
 pre-shared-key = { local = { file = "keys/local.txt" }, remote = { file = "remote.txt" } }
+[pki.trustpoint.CA]
+ca = "pki/ca.pem"
 `
 	put("hub.toml", text)
 	put("keys/local.txt", "one")
 	put("remote.txt", "two")
 	put("extra.pem", "three")
+	put("pki/ca.pem", "four")
 	out := filepath.Join(dir, "hub.img")
 	var say, complain strings.Builder
 	if code := run([]string{"config", filepath.Join(dir, "hub.toml"), "-o", out, filepath.Join(dir, "extra.pem")}, &say, &complain); code != 0 {
@@ -297,7 +300,7 @@ pre-shared-key = { local = { file = "keys/local.txt" }, remote = { file = "remot
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{v.Config: text, "keys/local.txt": "one", "remote.txt": "two", "extra.pem": "three"} {
+	for name, want := range map[string]string{v.Config: text, "keys/local.txt": "one", "remote.txt": "two", "extra.pem": "three", "pki/ca.pem": "four"} {
 		if string(v.Files[name]) != want {
 			t.Errorf("%s: %q", name, v.Files[name])
 		}

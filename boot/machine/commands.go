@@ -76,8 +76,8 @@ func ApplyMain(args []string) int {
 	return exit(ask(*socket, line, false))
 }
 
-// ReplaceLine is the console command that applies a file: its secrets are read here, for the router may not have the
-// files that they are in.
+// ReplaceLine is the console command that applies a file: the files that it names are read here, for the router
+// may not have them.
 func ReplaceLine(file string) (string, error) {
 	c, diags := config.Load(file)
 	if len(diags) > 0 {
@@ -86,7 +86,7 @@ func ReplaceLine(file string) (string, error) {
 	if diags.HasErrors() {
 		return "", errors.New("the configuration has errors; nothing was applied")
 	}
-	return "configure replace base64 " + base64.StdEncoding.EncodeToString(config.Marshal(c, config.WithSecrets())), nil
+	return "configure replace base64 " + base64.StdEncoding.EncodeToString(config.Marshal(c, config.WithSecrets(), config.WithFiles())), nil
 }
 
 func ask(socket, line string, asJSON bool) error {
