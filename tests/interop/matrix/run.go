@@ -190,7 +190,7 @@ func runCase(ctx context.Context, s Settings, c Case, say func(string)) ([]Resul
 			if err == nil {
 				err = errors.New("the case has ended without it")
 			}
-			res = &Result{Case: c, Row: row, Verdict: Failed, Err: fmt.Errorf("not reached: %w", err)}
+			res = &Result{Case: c, Row: row, Verdict: Failed, Err: fmt.Errorf("not reached: %s", first(err))}
 			say(describe(res))
 		}
 		out = append(out, *res)
@@ -243,6 +243,12 @@ func allGood(results []Result) bool {
 		}
 	}
 	return true
+}
+
+// first is the first line of an error: the row that it belongs to has said all of it.
+func first(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // prepare installs and makes what the case needs.
