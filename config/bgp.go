@@ -178,7 +178,8 @@ type PeerSettings struct {
 	DefaultOriginate *DefaultOriginate `toml:"default-originate" layout:"inline" example:"true"`
 	// Keep what the neighbour announces as it came, so that it can be shown, and policies can change without asking again.
 	SoftReconfigurationInbound *bool `toml:"soft-reconfiguration-inbound" implied:"false"`
-	// Families to talk about. When not given: that of the session's addresses, and both when `network` has prefixes of the other.
+	// Families to talk about. When not given: that of the session's addresses, and for a listed neighbour
+	// both when `network` has prefixes of the other.
 	AddressFamily []AddressFamily `toml:"address-family" example:"[\"ipv4\", \"ipv6\"]"`
 	// Send communities.
 	SendCommunity *bool `toml:"send-community" implied:"false"`

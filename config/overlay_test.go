@@ -76,7 +76,7 @@ func TestAValueAloneStandsForItsTable(t *testing.T) {
 func TestEntriesWithoutANumberComeAfterThoseBefore(t *testing.T) {
 	p := func(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 	l := &PrefixList{Entry: []*PrefixListEntry{{Permit: p("10.0.0.0/8")}, {Seq: 22, Deny: p("0.0.0.0/0"), LE: 32}, {Permit: p("10.1.0.0/16"), GE: 24}, {Seq: 1, Permit: p("2001:db8::/32"), GE: 40, LE: 48}}}
-	want := []struct{ seq, lo, hi int }{{1, 40, 48}, {5, 8, 8}, {22, 0, 32}, {25, 24, 32}}
+	want := []struct{ seq, lo, hi int }{{1, 40, 48}, {5, 8, 8}, {22, 0, 32}, {27, 24, 32}}
 	for i, e := range l.Ordered() {
 		lo, hi := e.Lengths()
 		if got := [3]int{int(e.Seq), lo, hi}; got != [3]int{want[i].seq, want[i].lo, want[i].hi} {
@@ -87,7 +87,7 @@ func TestEntriesWithoutANumberComeAfterThoseBefore(t *testing.T) {
 		t.Error("the configuration itself was changed")
 	}
 	m := &RouteMap{Entry: []*RouteMapEntry{{}, {Seq: 15}, {}}}
-	if o := m.Ordered(); o[0].Seq != 10 || o[1].Seq != 15 || o[2].Seq != 20 {
+	if o := m.Ordered(); o[0].Seq != 10 || o[1].Seq != 15 || o[2].Seq != 25 {
 		t.Errorf("got %+v", o)
 	}
 }

@@ -20,7 +20,7 @@ type PrefixList struct {
 
 // PrefixListEntry is one line of a prefix list: either Permit or Deny is valid.
 type PrefixListEntry struct {
-	// Place in the list; the next multiple of 5 when not given.
+	// Place in the list; 5 more than the one before when not given.
 	Seq uint32 `toml:"seq" range:"1..4294967294" example:"5"`
 	// Permit this prefix, or with `ge` and `le` those within it.
 	Permit netip.Prefix `toml:"permit" example:"\"10.0.0.0/8\""`
@@ -67,7 +67,7 @@ type ASPathList struct {
 
 // ASPathEntry is one line: either Permit or Deny is set.
 type ASPathEntry struct {
-	// Permit paths that this regular expression fits; `_` is a blank, a bracket, or an end of the path.
+	// Permit paths that this regular expression fits; as on IOS; `_` is a blank, a comma, a bracket, or an end of the path.
 	Permit string `toml:"permit" example:"\"^65000_\""`
 	// Deny them.
 	Deny string `toml:"deny" example:"\"_65100_\""`
@@ -144,7 +144,7 @@ type RouteMap struct {
 
 // RouteMapEntry is one entry of a route map.
 type RouteMapEntry struct {
-	// Place in the map; the next multiple of 10 when not given.
+	// Place in the map; 10 more than the one before when not given.
 	Seq uint32 `toml:"seq" range:"1..65535" example:"10"`
 	// What becomes of a route that fits.
 	Action RouteAction `toml:"action" default:"permit"`
@@ -234,15 +234,15 @@ func ordered[T any](list []*T, step uint32, seq func(*T) *uint32) []T {
 	return out
 }
 
-// numbered is the number of each entry: its own, or the next multiple of step after all before it.
+// numbered is the number of each entry: its own, or step more than the one before.
 func numbered[T any](list []*T, step uint32, seq func(*T) uint32) []uint32 {
 	out := make([]uint32, len(list))
 	last := uint32(0)
 	for i, e := range list {
 		if out[i] = seq(e); out[i] == 0 {
-			out[i] = last/step*step + step
+			out[i] = last + step
 		}
-		last = max(last, out[i])
+		last = out[i]
 	}
 	return out
 }

@@ -1,10 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
-	"regexp"
-	"strings"
+
+	"felloe/routing/policy"
 )
 
 // policy checks prefix lists, as-path lists, community lists and route maps.
@@ -17,7 +16,7 @@ func (v *validator) policy() {
 		for i, e := range v.c.ASPathList[name].Entry {
 			if key := v.item(path, i); v.permitOrDeny(key, e.Permit != "", e.Deny != "") {
 				word := map[bool]string{true: ".permit", false: ".deny"}[e.Permit != ""]
-				if _, err := e.Regexp(); err != nil {
+				if _, err := policy.Regexp(e.Permit + e.Deny); err != nil {
 					v.errorf(key+word, "%v", err)
 				}
 			}
@@ -90,19 +89,6 @@ func (v *validator) prefixList(l *PrefixList, path string) {
 	}
 	numbers := numbered(l.Entry, 5, func(e *PrefixListEntry) uint32 { return e.Seq })
 	v.sequence(path, len(l.Entry), func(i int) uint32 { return numbers[i] })
-}
-
-// Regexp is the entry's expression as Go has it.
-func (e *ASPathEntry) Regexp() (*regexp.Regexp, error) {
-	text := e.Permit
-	if text == "" {
-		text = e.Deny
-	}
-	re, err := regexp.Compile(strings.ReplaceAll(text, "_", `(?:^|$|[ ,{}()])`))
-	if err != nil {
-		return nil, fmt.Errorf("%q is not a regular expression: %s", text, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
-	}
-	return re, nil
 }
 
 func (v *validator) routeMap(m *RouteMap, path string) {

@@ -96,17 +96,21 @@ func (v *validator) bgp() {
 		}
 	}
 	for _, i := range b.Instances() {
-		v.bgpInstance(i, bgpPath(i))
+		if i.Name == "" || v.c.VRF[i.Name] != nil {
+			v.bgpInstance(i, bgpPath(i))
+		}
 	}
 }
 
-// talks reports whether anybody is spoken to.
-func (b *BGPInstance) talks() bool { return len(b.Neighbor)+len(b.Listen) > 0 }
+// speaks reports whether there is a speaker of the instance: where VRFs have theirs, the default one must say something.
+func (v *validator) speaks(b *BGPInstance) bool {
+	return b.Name != "" || len(v.c.BGP.VRF) == 0 || len(b.Neighbor)+len(b.Listen)+len(b.Network)+len(b.Aggregate) > 0
+}
 
 func (v *validator) bgpInstance(b *BGPInstance, path string) {
 	vrf := b.VRFName()
 	own := b.RouterID.IsValid() || v.c.BGP.RouterID.IsValid()
-	if !own && !v.bad[path+".router-id"] && !v.bad["bgp.router-id"] && !v.anyAddress(vrf, is4) && (b.talks() || len(v.c.BGP.VRF) == 0) {
+	if !own && !v.bad[path+".router-id"] && !v.bad["bgp.router-id"] && !v.anyAddress(vrf, is4) && v.speaks(b) {
 		v.errorf(path, "router-id is missing, and no interface has an IPv4 address to take")
 	}
 	if b.RouterID.IsValid() && b.RouterID.IsUnspecified() {
@@ -268,8 +272,8 @@ func (v *validator) listen(b *BGPInstance, table string) {
 		for _, o := range b.Listen[:n] {
 			if o.Range == l.Range {
 				v.errorf(path+".range", "%s is listed twice", l.Range)
-			} else if o.Range.IsValid() && o.Range.Overlaps(l.Range) {
-				v.errorf(path+".range", "%s overlaps with %s: which group a neighbour gets could not be told", l.Range, o.Range)
+			} else if o.Range.IsValid() && o.Range.Overlaps(l.Range) && o.PeerGroup != l.PeerGroup {
+				v.warnf(path+".range", "%s overlaps with %s: a neighbour in both gets the group of the longer prefix", l.Range, o.Range)
 			}
 		}
 	}
