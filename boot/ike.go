@@ -47,6 +47,9 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		Fragmentation:   ikev2.Fragmentation{Disabled: c.IKEv2.Fragmentation.MTU == 0, MTU: c.IKEv2.Fragmentation.MTU},
 		NATKeepalive:    c.IKEv2.NATKeepalive,
 		KeyLog:          c.Lab.KeyLog.Enabled,
+		MOBIKE:          c.IKEv2.MOBIKE,
+		Addresses:       outerAddresses(c),
+		Version:         applicationVersion,
 	}
 	if out.NATKeepalive == 0 {
 		out.NATKeepalive = -1
@@ -112,6 +115,13 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		if p.Match.FVRF == "any" {
 			prof.MatchVRF = "*"
 		}
+		prof.Key = ikev2.ProfileKey{Local: suite.Key(p.PreSharedKey.Local.Reveal()), Remote: suite.Key(p.PreSharedKey.Remote.Reveal())}
+		prof.Authorization = ikev2.Authorization{Policy: p.Authorization.Policy, NameMangler: p.Authorization.NameMangler}
+		prof.Request, prof.SetSend, prof.SetAccept = p.ConfigExchange.Request, p.ConfigExchange.SetSend, p.ConfigExchange.SetAccept
+		for _, i := range protectedBy(c, n) {
+			prof.IVRF = i.VRF
+			break
+		}
 		if prof.NATKeepalive = c.IKEv2.ProfileNATKeepalive(p); prof.NATKeepalive == 0 {
 			prof.NATKeepalive = -1
 		}
@@ -126,11 +136,11 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		if i.Protection == "" || i.Shutdown {
 			continue
 		}
-		child, err := childPolicy(c, i)
+		children, err := childPolicies(c, i)
 		if err != nil {
 			return out, errors.Join(problems, err)
 		}
-		out.Children = append(out.Children, child)
+		out.Children = append(out.Children, children...)
 	}
 	return out, problems
 }
@@ -240,6 +250,53 @@ func identityMatches(m *config.IdentityMatch) []ikev2.IdentityMatch {
 	return out
 }
 
+// childPolicies are the policies of a protected interface. A tunnel has one of its name. A Virtual-Template has one of its
+// name too, or, where its IKEv2 profile says `auto`, one for GRE and one for IPsec in tunnel mode: the peer's offer decides.
+func childPolicies(c *config.Config, i *config.Interface) ([]ikev2.ChildPolicy, error) {
+	p, err := childPolicy(c, i)
+	if err != nil || i.Kind() != config.VirtualTemplate {
+		return []ikev2.ChildPolicy{p}, err
+	}
+	profile := c.IKEv2.Profile[p.Profile]
+	if profile == nil || c.Template(profile) != i {
+		return nil, nil // nobody gets an interface of it
+	}
+	if profile.VirtualTemplateMode == config.TemplateTunnel {
+		return []ikev2.ChildPolicy{p}, nil
+	}
+	gre, vti := p, p
+	gre.Name, gre.Protocol, gre.TSLocal, gre.TSRemote = i.Name+" gre", 47, nil, nil
+	gre.Mode, gre.RequireTransport = greMode(c, i)
+	vti.Name, vti.Protocol, vti.HasGREKey, vti.GREKey = i.Name+" ipsec", 0, false, 0
+	vti.Mode, vti.RequireTransport = esp.Tunnel, false
+	if vti.TSLocal = everything(i.Mode); i.Mode.GRE() {
+		vti.TSLocal = everything(config.IPsecDual)
+	}
+	vti.TSRemote = vti.TSLocal
+	return []ikev2.ChildPolicy{gre, vti}, nil
+}
+
+// everything is what goes through a VTI: all addresses of the families that it carries.
+func everything(m config.TunnelMode) []netip.Prefix {
+	var out []netip.Prefix
+	v4, v6 := m.Overlay()
+	if v4 {
+		out = append(out, netip.MustParsePrefix("0.0.0.0/0"))
+	}
+	if v6 {
+		out = append(out, netip.MustParsePrefix("::/0"))
+	}
+	return out
+}
+
+// greMode is how GRE is protected: as the first transform set says.
+func greMode(c *config.Config, i *config.Interface) (esp.Mode, bool) {
+	if t := c.TransformSets(c.IPsec.Profile[i.Protection]); len(t) > 0 && t[0].Mode != config.ModeTunnel {
+		return esp.Transport, t[0].Mode == config.ModeTransportRequire
+	}
+	return esp.Tunnel, false
+}
+
 // childPolicy is what the Child SAs of a protected tunnel look like. Its name is the tunnel's.
 func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, error) {
 	p := c.IPsec.Profile[i.Protection]
@@ -247,7 +304,7 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 		return ikev2.ChildPolicy{}, fmt.Errorf("[interface.%s]: no ipsec profile %q", i.Name, i.Protection)
 	}
 	out := ikev2.ChildPolicy{Name: i.Name, Profile: p.IKEv2Profile, VRF: i.TunnelVRF, Lifetime: p.Lifetime.Seconds,
-		VolumeBytes: p.Lifetime.Kilobytes * 1024, IdleTime: p.IdleTime, ReplayWindow: p.Replay.WindowSize, Mode: esp.Tunnel}
+		VolumeBytes: p.Lifetime.Kilobytes * 1024, IdleTime: p.IdleTime, ResponderOnly: p.ResponderOnly, ReplayWindow: p.Replay.WindowSize, Mode: esp.Tunnel}
 	if out.ReplayWindow == 0 {
 		out.ReplayWindow = -1 // no replay protection; 0 would be the default
 	}
@@ -259,17 +316,13 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 	}
 	out.LocalAddr, _ = localAddress(c, i.Source, i.Destination)
 	if i.Mode.VTI() {
-		any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
-		out.TSLocal, out.TSRemote = []netip.Prefix{any4}, []netip.Prefix{any4}
-		if i.Mode == config.IPsecIPv6 {
-			out.TSLocal, out.TSRemote = []netip.Prefix{any6}, []netip.Prefix{any6}
-		}
+		out.TSLocal = everything(i.Mode)
+		out.TSRemote = out.TSLocal
 	}
-	for n, t := range c.TransformSets(p) {
-		if n == 0 && t.Mode != config.ModeTunnel && i.Mode.GRE() {
-			out.Mode = esp.Transport
-			out.RequireTransport = t.Mode == config.ModeTransportRequire
-		}
+	if i.Mode.GRE() {
+		out.Mode, out.RequireTransport = greMode(c, i)
+	}
+	for _, t := range c.TransformSets(p) {
 		s, err := espSuite(t.ESP)
 		if err != nil {
 			return out, fmt.Errorf("[ipsec.transform-set.%s]: %w", t.Name, err)
