@@ -269,15 +269,15 @@ func childPolicies(c *config.Config, i *config.Interface) ([]ikev2.ChildPolicy, 
 	gre.Mode, gre.RequireTransport = greMode(c, i)
 	vti.Name, vti.Protocol, vti.HasGREKey, vti.GREKey = i.Name+" ipsec", 0, false, 0
 	vti.Mode, vti.RequireTransport = esp.Tunnel, false
-	if vti.TSLocal = everything(i.Mode); i.Mode.GRE() {
-		vti.TSLocal = everything(config.IPsecDual)
+	if vti.TSLocal = allAddresses(i.Mode); i.Mode.GRE() {
+		vti.TSLocal = allAddresses(config.IPsecDual)
 	}
 	vti.TSRemote = vti.TSLocal
 	return []ikev2.ChildPolicy{gre, vti}, nil
 }
 
-// everything is what goes through a VTI: all addresses of the families that it carries.
-func everything(m config.TunnelMode) []netip.Prefix {
+// allAddresses is what goes through a VTI: all addresses of the families that it carries.
+func allAddresses(m config.TunnelMode) []netip.Prefix {
 	var out []netip.Prefix
 	v4, v6 := m.Overlay()
 	if v4 {
@@ -316,7 +316,7 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 	}
 	out.LocalAddr, _ = localAddress(c, i.Source, i.Destination)
 	if i.Mode.VTI() {
-		out.TSLocal = everything(i.Mode)
+		out.TSLocal = allAddresses(i.Mode)
 		out.TSRemote = out.TSLocal
 	}
 	if i.Mode.GRE() {
