@@ -11,6 +11,7 @@ import (
 	"felloe/routing/bgp"
 	"felloe/routing/bgp/gobgp"
 	"felloe/routing/bgp/tcpnet"
+	"felloe/routing/policy"
 	"felloe/routing/rib"
 	"felloe/vpn/nhrp"
 
@@ -23,52 +24,92 @@ type speaker struct {
 	bgp *bgp.BGP
 }
 
-// bgpConfig translates the BGP table. It resolves groups, sources and the router ID to values.
-func bgpConfig(c *config.Config) (bgp.Config, error) {
-	b := c.BGP
-	out := bgp.Config{AS: b.AS, RouterID: routerID(c), Networks: b.Network, MaximumPaths: b.MaximumPaths, MaximumPathsIBGP: b.MaximumPaths,
-		Quiet: !b.LogNeighborChanges}
-	if b.Redistribute.Connected.Enabled {
-		out.Redistribute = append(out.Redistribute, rib.Connected)
+// bgpConfig translates the BGP table, by VRF. It resolves groups, sources, policies and router IDs to values; policies
+// that are the same as before are the same objects. A VRF of which nothing is said has no speaker.
+func bgpConfig(c *config.Config, old *policy.Policies) (map[string]bgp.Config, *policy.Policies, error) {
+	policies, err := policy.Compile(policyDefinitions(c), old)
+	if err != nil {
+		return nil, old, err
 	}
-	if b.Redistribute.Static.Enabled {
-		out.Redistribute = append(out.Redistribute, rib.Static)
+	out := map[string]bgp.Config{}
+	for _, b := range c.BGP.Instances() {
+		if b.VRFName() == config.DefaultVRF && len(c.BGP.VRF) > 0 && len(b.Neighbor)+len(b.Listen)+len(b.Network)+len(b.Aggregate) == 0 {
+			continue
+		}
+		if out[b.VRFName()], err = bgpInstance(c, b, policies); err != nil {
+			return nil, old, err
+		}
 	}
-	families := func(n *bgp.Neighbor) {
-		// An IPv6 prefix needs the family on the session, whatever address the session has.
-		for _, p := range b.Network {
-			if f := bgp.FamilyOf(p.Addr()); n.Address.IsValid() && f != bgp.FamilyOf(n.Address) {
-				n.Families = []bgp.Family{bgp.IPv4, bgp.IPv6}
+	return out, policies, nil
+}
+
+func bgpInstance(c *config.Config, b *config.BGPInstance, policies *policy.Policies) (bgp.Config, error) {
+	where := "bgp"
+	if b.Name != "" {
+		where = "bgp.vrf." + b.Name
+	}
+	out := bgp.Config{AS: c.BGP.AS, RouterID: routerID(c, b), Networks: b.Network, MaximumPaths: b.MaximumPaths, MaximumPathsIBGP: b.MaximumPaths,
+		DefaultInformation: b.DefaultInformationOriginate, ListenLimit: c.BGP.ListenLimit, Quiet: !c.BGP.LogNeighborChanges,
+		BestPath: bgp.BestPath{AlwaysCompareMED: c.BGP.AlwaysCompareMED, NoDeterministicMED: !c.BGP.DeterministicMED, CompareRouterID: c.BGP.CompareRouterID}}
+	if v := c.VRF[b.VRFName()]; v != nil {
+		out.RD = v.RD
+	}
+	redistribute := func(r config.RedistributeSource, sources ...rib.Source) {
+		for _, s := range sources {
+			if r.Enabled {
+				out.Redistribute = append(out.Redistribute, bgp.Redistribution{Source: s, RouteMap: policies.RouteMaps[r.RouteMap], Metric: r.Metric})
 			}
 		}
 	}
+	redistribute(b.Redistribute.Connected, rib.Connected)
+	redistribute(b.Redistribute.Static, rib.Static, rib.IKE)
+	for _, a := range b.Aggregate {
+		out.Aggregates = append(out.Aggregates, bgp.Aggregate{Prefix: a.Prefix, SummaryOnly: a.SummaryOnly, ASSet: a.ASSet,
+			AttributeMap: policies.RouteMaps[a.AttributeMap]})
+	}
 	for _, n := range b.Neighbor {
 		p := b.Peer(n)
-		x, err := bgpNeighbor(c, &p)
+		x, err := bgpNeighbor(c, &p, policies)
 		if err != nil {
-			return out, fmt.Errorf("[bgp.neighbor.%q]: %w", n.Address, err)
+			return out, fmt.Errorf("[%s.neighbor.%q]: %w", where, n.Address, err)
 		}
-		families(&x)
+		// An IPv6 prefix needs the family on the session, whatever address the session has.
+		for _, p := range b.Network {
+			if len(x.Families) == 0 && bgp.FamilyOf(p.Addr()) != bgp.FamilyOf(n.Address) {
+				x.Families = []bgp.Family{bgp.IPv4, bgp.IPv6}
+			}
+		}
 		out.Neighbors = append(out.Neighbors, x)
 	}
-	sortNeighbors(out.Neighbors)
+	slices.SortFunc(out.Neighbors, func(a, b bgp.Neighbor) int { return a.Address.Compare(b.Address) })
 	for _, l := range b.Listen {
 		p := b.GroupPeer(l.PeerGroup)
-		x, err := bgpNeighbor(c, &p)
+		p.Address = l.Range.Addr() // for the family of update-source
+		x, err := bgpNeighbor(c, &p, policies)
 		if err != nil {
-			return out, fmt.Errorf("[[bgp.listen]] %s: %w", l.Range, err)
+			return out, fmt.Errorf("[[%s.listen]] %s: %w", where, l.Range, err)
 		}
+		x.Address = netip.Addr{}
 		out.Listen = append(out.Listen, bgp.Listen{Range: l.Range, Limit: l.Limit, Template: x})
 	}
 	return out, nil
 }
 
-func bgpNeighbor(c *config.Config, p *config.Peer) (bgp.Neighbor, error) {
+func bgpNeighbor(c *config.Config, p *config.Peer, policies *policy.Policies) (bgp.Neighbor, error) {
 	n := bgp.Neighbor{Address: p.Address, Group: p.Group, RemoteAS: p.RemoteAS, Description: p.Description, EBGPMultihop: p.EBGPMultihop,
-		TTLSecurity: p.TTLSecurity, Password: p.Password.Reveal(), NextHopSelf: p.NextHopSelf, NextHopUnchanged: p.NextHopUnchanged,
-		RouteReflectorClient: p.RouteReflectorClient, AllowASIn: p.AllowASIn, ASOverride: p.ASOverride, Passive: p.Passive, Shutdown: p.Shutdown,
-		MaximumPrefix: p.MaximumPrefix.Limit,
-		Timers:        bgp.Timers{Keepalive: p.Timers.Keepalive, Hold: p.Timers.Hold, ConnectRetry: p.Timers.ConnectRetry, NoHold: p.Timers.Hold == 0}}
+		TTLSecurity: p.TTLSecurity, Password: p.Password.Reveal(), NextHopSelf: p.NextHopSelf, NextHopSelfAll: p.NextHopSelfAll,
+		NextHopUnchanged: p.NextHopUnchanged, RouteReflectorClient: p.RouteReflectorClient, AllowASIn: p.AllowASIn, ASOverride: p.ASOverride,
+		RemovePrivateAS: p.RemovePrivateAS, Passive: p.Passive, Shutdown: p.Shutdown, DisableConnectedCheck: p.DisableConnectedCheck,
+		MaximumPrefix: bgp.MaximumPrefix{Limit: p.MaximumPrefix.Limit, Threshold: p.MaximumPrefix.Threshold, Restart: p.MaximumPrefix.Restart,
+			WarningOnly: p.MaximumPrefix.WarningOnly},
+		In:               bgp.Policy{PrefixList: policies.PrefixLists[p.PrefixList.In], RouteMap: policies.RouteMaps[p.RouteMap.In]},
+		Out:              bgp.Policy{PrefixList: policies.PrefixLists[p.PrefixList.Out], RouteMap: policies.RouteMaps[p.RouteMap.Out]},
+		DefaultOriginate: p.DefaultOriginate.Enabled, DefaultMap: policies.RouteMaps[p.DefaultOriginate.RouteMap],
+		SoftReconfiguration: p.SoftReconfigurationInbound, SendCommunity: p.SendCommunity, Weight: uint32(p.Weight),
+		Timers: bgp.Timers{Keepalive: p.Timers.Keepalive, Hold: p.Timers.Hold, ConnectRetry: p.Timers.ConnectRetry, NoHold: p.Timers.Hold == 0}}
+	for _, f := range p.AddressFamily {
+		n.Families = append(n.Families, map[config.AddressFamily]bgp.Family{config.FamilyIPv4: bgp.IPv4, config.FamilyIPv6: bgp.IPv6}[f])
+	}
 	if !p.UpdateSource.IsZero() {
 		a, ok := localAddress(c, p.UpdateSource, p.Address)
 		if !ok {
@@ -79,15 +120,72 @@ func bgpNeighbor(c *config.Config, p *config.Peer) (bgp.Neighbor, error) {
 	return n, nil
 }
 
-// routerID is the configured one, else the highest Loopback IPv4 address, else the highest of the others.
-func routerID(c *config.Config) netip.Addr {
-	if c.BGP.RouterID.IsValid() {
-		return c.BGP.RouterID
+// policyDefinitions translates the lists and route maps.
+func policyDefinitions(c *config.Config) policy.Definitions {
+	d := policy.Definitions{PrefixLists: map[string][]policy.PrefixEntry{}, ASPathLists: map[string][]policy.ASPathEntry{},
+		CommunityLists: map[string][]policy.CommunityEntry{}, RouteMaps: map[string][]policy.MapEntry{}}
+	for name, l := range c.PrefixList {
+		d.PrefixLists[name] = nil
+		for _, e := range l.Ordered() {
+			p, permit := e.Prefix()
+			d.PrefixLists[name] = append(d.PrefixLists[name], policy.PrefixEntry{Seq: int(e.Seq), Permit: permit, Prefix: p, GE: int(e.GE), LE: int(e.LE)})
+		}
+	}
+	for name, l := range c.ASPathList {
+		d.ASPathLists[name] = nil
+		for _, e := range l.Entry {
+			d.ASPathLists[name] = append(d.ASPathLists[name], policy.ASPathEntry{Permit: e.Permit != "", Regexp: e.Permit + e.Deny})
+		}
+	}
+	communities := func(list []config.Community) (out []uint32) {
+		for _, c := range list {
+			out = append(out, uint32(c))
+		}
+		return out
+	}
+	for name, l := range c.CommunityList {
+		d.CommunityLists[name] = nil
+		for _, e := range l.Entry {
+			x := policy.CommunityEntry{Permit: len(e.Permit) > 0, Communities: communities(append(slices.Clone(e.Permit), e.Deny...))}
+			x.Communities = slices.DeleteFunc(x.Communities, func(c uint32) bool { return c == 0 }) // "internet" is every route
+			d.CommunityLists[name] = append(d.CommunityLists[name], x)
+		}
+	}
+	for name, m := range c.RouteMap {
+		d.RouteMaps[name] = nil
+		for _, e := range m.Ordered() {
+			x := policy.MapEntry{Seq: int(e.Seq), Permit: e.Action != config.DenyRoute, PrefixLists: e.Match.PrefixList, ASPathLists: e.Match.ASPath,
+				Communities: e.Match.Community, Hops: e.Match.NextHop, Tags: e.Match.Tag, Interfaces: e.Match.Interface, Metric: e.Match.Metric}
+			s := &e.Set
+			x.Set = policy.Set{LocalPreference: s.LocalPreference, Metric: s.Metric, Communities: communities(s.Community),
+				SetCommunities: len(s.Community) > 0, Additive: s.CommunityAdditive, Prepend: s.ASPathPrepend, NextHop: s.NextHop, Tag: s.Tag}
+			if s.Weight != nil {
+				w := uint32(*s.Weight)
+				x.Set.Weight = &w
+			}
+			if s.Origin != "" {
+				o := uint8(bgp.OriginIGP)
+				if s.Origin == config.OriginIncomplete {
+					o = uint8(bgp.OriginIncomplete)
+				}
+				x.Set.Origin = &o
+			}
+			d.RouteMaps[name] = append(d.RouteMaps[name], x)
+		}
+	}
+	return d
+}
+
+// routerID is the configured one, else the highest Loopback IPv4 address of the VRF, else the highest of its other
+// interfaces.
+func routerID(c *config.Config, b *config.BGPInstance) netip.Addr {
+	if a := configuredID(c, b); a.IsValid() {
+		return a
 	}
 	var best netip.Addr
 	for _, loopbacks := range []bool{true, false} {
 		for _, i := range c.Interface {
-			if (i.Kind() == config.Loopback) != loopbacks || i.Shutdown {
+			if (i.Kind() == config.Loopback) != loopbacks || i.Shutdown || i.VRF != b.VRFName() {
 				continue
 			}
 			for _, p := range i.Address {
@@ -103,6 +201,13 @@ func routerID(c *config.Config) netip.Addr {
 	return best
 }
 
+func configuredID(c *config.Config, b *config.BGPInstance) netip.Addr {
+	if b.RouterID.IsValid() {
+		return b.RouterID
+	}
+	return c.BGP.RouterID
+}
+
 // tcpTable holds what counts for the TCP peers of a VRF: MD5 keys and hop limits.
 func (r *Router) tcpTable(vrf string) *tcpmd5.Table {
 	t, _ := r.tcp.LoadOrStore(vrf, tcpmd5.NewTable(bgp.Port))
@@ -116,11 +221,12 @@ func (r *Router) wrapHost(vrf string, ep stack.LinkEndpoint) stack.LinkEndpoint 
 
 // admit says whether a BGP peer that no configuration lists may come. Inside an NHRP network only a tunnel address that is
 // bound to somebody (a registration, a map, an answer) may: whoever claims another's address must claim it there first.
-func (r *Router) admit(remote netip.Addr) error {
+func (r *Router) admit(vrf string, remote netip.Addr) error {
 	return r.call("admit a bgp peer", func() error {
 		for _, t := range r.dmvpn.Snapshot() {
 			i := r.ifs[t.Name]
-			if i == nil || i.cfg == nil || !slices.ContainsFunc(i.cfg.Address, func(p netip.Prefix) bool { return p.Masked().Contains(remote) }) {
+			if i == nil || i.cfg == nil || i.cfg.VRF != vrf ||
+				!slices.ContainsFunc(i.cfg.Address, func(p netip.Prefix) bool { return p.Masked().Contains(remote) }) {
 				continue
 			}
 			if !slices.ContainsFunc(t.Cache, func(c nhrp.CacheEntry) bool { return c.NextHop == remote && c.Session != 0 && c.Up }) {
@@ -131,50 +237,82 @@ func (r *Router) admit(remote netip.Addr) error {
 	})
 }
 
-// removeBGP ends the speaker that the new configuration has no place for.
+// removeBGP ends the speakers that the new configuration has no place for.
 func (r *Router) removeBGP(desired *config.Config) {
-	if desired.BGP == nil {
-		r.stopBGP()
+	for _, name := range sorted(r.bgps) {
+		if desired.BGP.Instance(name) == nil || name != config.DefaultVRF && desired.VRF[name] == nil {
+			r.removeSpeaker(name)
+		}
 	}
+}
+
+func (r *Router) removeSpeaker(vrf string) {
+	r.bgps[vrf].bgp.Close()
+	delete(r.bgps, vrf)
 }
 
 func (r *Router) stopBGP() {
 	for _, name := range sorted(r.bgps) {
-		r.bgps[name].bgp.Close()
-		delete(r.bgps, name)
+		r.removeSpeaker(name)
 	}
 }
 
 func (r *Router) applyBGP(desired *config.Config) {
 	if desired.BGP == nil {
+		r.policies, _ = policy.Compile(policyDefinitions(desired), r.policies)
 		return
 	}
-	cfg, err := bgpConfig(desired)
+	r.dynamic.Set(desired.BGP.ListenLimit)
+	cfgs, policies, err := bgpConfig(desired, r.policies)
 	if err != nil {
 		r.problem("%v", err)
 		return
 	}
-	v := r.vrfs[config.DefaultVRF]
-	s := r.bgps[config.DefaultVRF]
-	switch {
-	case s == nil:
-		network := tcpnet.New(tcpnet.Options{Stack: v.net.Stack(), Table: r.tcpTable(config.DefaultVRF), Source: v.net.SourceFor})
-		b, err := bgp.New(cfg, bgp.Options{VRF: config.DefaultVRF, RIB: v.rib, Speaker: gobgp.Speaker(gobgp.Options{Network: network, Admit: r.admit}),
-			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp")})
-		if err != nil {
-			r.problem("[bgp]: %v", err)
-			return
+	r.policies = policies
+	for _, name := range sorted(r.bgps) {
+		if _, keep := cfgs[name]; !keep {
+			r.removeSpeaker(name)
 		}
-		r.bgps[config.DefaultVRF] = &speaker{cfg: cfg, bgp: b}
-	case !reflect.DeepEqual(s.cfg, cfg):
-		if err := s.bgp.Apply(cfg); err != nil {
-			r.problem("[bgp]: %v", err)
-			return
+	}
+	for _, name := range sorted(cfgs) {
+		if err := r.applySpeaker(desired, name, cfgs[name]); err != nil {
+			where := "bgp"
+			if name != config.DefaultVRF {
+				where = "bgp.vrf." + name
+			}
+			r.problem("[%s]: %v", where, err)
 		}
-		s.cfg = cfg
 	}
 }
 
-func sortNeighbors(n []bgp.Neighbor) {
-	slices.SortFunc(n, func(a, b bgp.Neighbor) int { return a.Address.Compare(b.Address) })
+func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Config) error {
+	v := r.vrfs[name]
+	if v == nil {
+		return fmt.Errorf("there is no VRF %s", name)
+	}
+	s := r.bgps[name]
+	if s == nil {
+		network := tcpnet.New(tcpnet.Options{Stack: v.net.Stack(), Table: r.tcpTable(name), Source: v.net.SourceFor})
+		b, err := bgp.New(cfg, bgp.Options{VRF: name, RIB: v.rib,
+			Speaker: gobgp.Speaker(gobgp.Options{Network: network, Dynamic: &r.dynamic,
+				Admit: func(a netip.Addr) error { return r.admit(name, a) }}),
+			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp")})
+		if err != nil {
+			return err
+		}
+		r.bgps[name] = &speaker{cfg: cfg, bgp: b}
+		return nil
+	}
+	if s.cfg.AS == cfg.AS && !configuredID(desired, desired.BGP.Instance(name)).IsValid() {
+		// A router ID that nobody chose stays as long as there are sessions that know it: the interface that gave it may go.
+		cfg.RouterID = s.cfg.RouterID
+	}
+	if reflect.DeepEqual(s.cfg, cfg) {
+		return nil
+	}
+	if err := s.bgp.Apply(cfg); err != nil {
+		return err
+	}
+	s.cfg = cfg
+	return nil
 }

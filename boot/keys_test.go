@@ -170,6 +170,7 @@ var notes = []string{"VRF.Description", "KeyringPeer.Description", "IKEProfile.D
 // effects is all that a router makes of a configuration. NICs are bound by name here.
 func effects(c *config.Config) any {
 	ike, err := ikeConfig(c)
+	grants := authzConfig(c)
 	nics := map[string]*NIC{}
 	for n, i := range c.Interface {
 		nics[n] = &NIC{Name: fmt.Sprintf("%s %s", n, i.MAC)}
@@ -182,9 +183,9 @@ func effects(c *config.Config) any {
 			nhrp[n] = nhrpConfig(i.NHRP)
 		}
 	}
-	b, berr := bgpConfig(c)
-	return []any{c.Hostname, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike,
-		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b}
+	b, policies, berr := bgpConfig(c, nil)
+	return []any{c.Hostname, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
+		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
 }
 
 func TestEveryKeyHasAnEffect(t *testing.T) {

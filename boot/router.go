@@ -19,8 +19,12 @@ import (
 	"felloe/netstack/clock"
 	"felloe/netstack/link"
 	"felloe/netstack/loop"
+	"felloe/routing/bgp/gobgp"
+	"felloe/routing/policy"
 	"felloe/routing/rib"
+	"felloe/vpn/authz"
 	"felloe/vpn/dmvpn"
+	"felloe/vpn/flexvpn"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 
@@ -75,21 +79,26 @@ type Router struct {
 
 	dp      *netstack.Dataplane
 	engine  *ikev2.Engine
+	authz   *authz.Manager
 	protect *protect.Manager
 	dmvpn   *dmvpn.Manager
+	flexvpn *flexvpn.Manager
 	keylog  *keyLogSwitch
 
 	// applying serialises Apply; the rest belongs to the control loop.
-	applying sync.Mutex
-	applied  *config.Config
-	vrfs     map[string]*vrf
-	ifs      map[string]*iface
-	bgps     map[string]*speaker
-	ikeApply ikev2.Config
-	tcp      sync.Map // VRF name to *tcpmd5.Table, the rules of its TCP peers
-	problems []string
-	once     map[string]bool
-	stopped  bool
+	applying  sync.Mutex
+	applied   *config.Config
+	vrfs      map[string]*vrf
+	ifs       map[string]*iface
+	bgps      map[string]*speaker
+	policies  *policy.Policies
+	dynamic   gobgp.Limit // of the dynamic BGP neighbours of all VRFs
+	ikeApply  ikev2.Config
+	templates map[string]flexvpn.Template // as they were applied
+	tcp       sync.Map                    // VRF name to *tcpmd5.Table, the rules of its TCP peers
+	problems  []string
+	once      map[string]bool
+	stopped   bool
 
 	punted   atomic.Uint64 // punts that were refused
 	treeOnce sync.Once
@@ -120,18 +129,22 @@ func New(o Options) (*Router, error) {
 		o.NICs[n].Driver = &socket{Driver: o.NICs[n].Driver}
 	}
 	r := &Router{o: o, clock: o.Clock, start: o.Clock.Now(), vrfs: map[string]*vrf{}, ifs: map[string]*iface{}, bgps: map[string]*speaker{},
-		once: map[string]bool{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
+		once: map[string]bool{}, templates: map[string]flexvpn.Template{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
 	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log.Hook(netstackLines), Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
+	r.authz = authz.New()
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error
 	r.engine.Trace(r.logs.Debugging)
-	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent,
+	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent, Exchanged: r.exchanged,
 		KeyLog: r.keylog, Rand: o.Rand})
 	if err == nil {
 		r.dmvpn, err = r.newDMVPN()
+	}
+	if err == nil {
+		r.flexvpn, err = r.newFlexVPN()
 	}
 	if err == nil {
 		err = r.call("make the default vrf", func() error { return r.addVRF(config.DefaultVRF) })

@@ -8,8 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"felloe/routing/policy"
 	"felloe/routing/rib"
 
+	"github.com/gaissmai/bart"
 	"github.com/rs/zerolog"
 )
 
@@ -23,6 +25,7 @@ type Table interface {
 	OnChange(f func())
 	DirectlyConnected(dst netip.Addr) (ifname string, ok bool)
 	Get(p netip.Prefix) (rib.Route, bool)
+	Routes() []rib.Route
 	Companions() map[netip.Addr]netip.Addr
 }
 
@@ -44,9 +47,18 @@ type SpeakerOptions struct {
 	VRF string
 	// Events takes events, in order, from any goroutine; it does not block.
 	Events func([]Event)
-	Now    func() time.Time
-	Log    zerolog.Logger
+	// Wait returns when not too many events wait to be handled. Whoever reads from peers calls it between messages.
+	Wait func()
+	Now  func() time.Time
+	Log  zerolog.Logger
 }
+
+const (
+	// turn is how many prefixes are handled before others on the control loop have their turn.
+	turn = 2000
+	// backlog is how many prefixes may wait to be handled before peers are read no further.
+	backlog = 50000
+)
 
 // BGP is one speaker with its table. It belongs to the control loop.
 type BGP struct {
@@ -58,6 +70,9 @@ type BGP struct {
 
 	inMu   sync.Mutex
 	in     []Event
+	queued int // prefixes in it
+	room   *sync.Cond
+	ended  bool
 	posted bool
 
 	table    map[netip.Prefix]*dest
@@ -66,10 +81,14 @@ type BGP struct {
 	dirty    []*dest
 	flushing bool
 	version  uint64
+	sweeps   []*sweep
 
 	origin     map[netip.Prefix]*local // what we announce
 	networks   map[netip.Prefix]bool
 	unwatch    func()
+	aggregates bart.Table[*aggregate]
+	summaries  []*aggregate
+	defaults   bool                // a peer has a default route under a condition: look at it in the next flush
 	connected  map[netip.Addr]bool // configured peers at one hop, as the speaker was told
 	companions map[netip.Addr]netip.Addr
 }
@@ -80,17 +99,49 @@ type peer struct {
 	as       uint32
 	routerID netip.Addr
 	external bool
-	paths    map[netip.Prefix]*path
+	session  uint64
+	local    netip.Addr
+	ipv4     bool
+	ipv6     bool
+	refresh  bool
+	n        Neighbor
+
+	paths   map[netip.Prefix]*path
+	refused map[netip.Prefix]*Attributes // by policy; kept with SoftReconfiguration
+	memoIn  map[memo]*Attributes
+	warned  bool
+	tooMany bool
+
+	sent    map[netip.Prefix]*Attributes // what the peer has been told
+	queue   []Advertisement
+	memoOut map[memo]*Attributes
+	dflt    [2]*Attributes // the default routes that we originate for it: IPv4, IPv6
+}
+
+// memo is what the outcome of a policy depends on.
+type memo struct {
+	attrs *Attributes
+	set   *policy.Set
+	from  *peer
 }
 
 // path is a path of the table.
 type path struct {
 	prefix   netip.Prefix
-	peer     *peer // nil: ours
+	peer     *peer       // nil: ours
+	rank     uint8       // of ours: network, redistributed, aggregate
+	raw      *Attributes // as the peer sent it
 	attrs    *Attributes
 	received time.Time
 	nh       *nexthop
 }
+
+// The ranks of paths of ours.
+const (
+	rankNetwork uint8 = iota
+	rankRedistributed
+	rankAggregate
+)
 
 // dest is a prefix of the table.
 type dest struct {
@@ -110,14 +161,6 @@ type nexthop struct {
 	metric    uint32
 	stop      func()
 	dests     map[*dest]int
-	told      bool // the speaker knows that it is unreachable
-}
-
-// local is a prefix that we announce.
-type local struct {
-	announcement Announcement
-	network      bool
-	path         *path
 }
 
 // New starts BGP with a configuration.
@@ -136,8 +179,9 @@ func New(cfg Config, o Options) (*BGP, error) {
 		nexthops: make(map[netip.Addr]*nexthop), origin: make(map[netip.Prefix]*local),
 		connected: make(map[netip.Addr]bool),
 	}
+	b.room = sync.NewCond(&b.inMu)
 	b.o.Log = o.Log.With().Str("vrf", o.VRF).Logger()
-	s, err := o.Speaker(SpeakerOptions{VRF: o.VRF, Events: b.events, Now: o.Now, Log: b.o.Log})
+	s, err := o.Speaker(SpeakerOptions{VRF: o.VRF, Events: b.events, Wait: b.wait, Now: o.Now, Log: b.o.Log})
 	if err != nil {
 		return nil, fmt.Errorf("bgp: vrf %s: %w", o.VRF, err)
 	}
@@ -153,8 +197,8 @@ func New(cfg Config, o Options) (*BGP, error) {
 // Config is the configuration that was applied last.
 func (b *BGP) Config() Config { return b.cfg }
 
-// Apply makes the speaker what cfg says. Neighbours whose settings are the same stay up. A changed AS or router ID
-// resets everything.
+// Apply makes the speaker what cfg says. Neighbours whose settings are the same stay up, and so do those of which only
+// policies changed: their paths go through the new ones. A changed AS or router ID resets everything.
 func (b *BGP) Apply(cfg Config) error {
 	if err := cfg.Validate(); err != nil {
 		return err
@@ -168,8 +212,12 @@ func (b *BGP) Apply(cfg Config) error {
 	}
 	old := b.cfg
 	b.cfg, b.owner = cfg, owner
-	if old.AS != cfg.AS || !slices.Equal(old.Networks, cfg.Networks) || !slices.Equal(old.Redistribute, cfg.Redistribute) {
+	if old.AS != cfg.AS || old.DefaultInformation != cfg.DefaultInformation || !slices.Equal(old.Networks, cfg.Networks) ||
+		!slices.Equal(old.Redistribute, cfg.Redistribute) {
 		b.watchOrigins()
+	}
+	if old.AS != cfg.AS || old.RouterID != cfg.RouterID || !slices.Equal(old.Aggregates, cfg.Aggregates) {
+		b.applyAggregates()
 	}
 	if old.BestPath != cfg.BestPath || old.MaximumPaths != cfg.MaximumPaths || old.MaximumPathsIBGP != cfg.MaximumPathsIBGP ||
 		old.AS != cfg.AS {
@@ -177,9 +225,48 @@ func (b *BGP) Apply(cfg Config) error {
 			b.mark(d)
 		}
 	}
+	for _, p := range b.sortedPeers() {
+		b.applyPeer(p)
+	}
 	b.flush()
 	b.checkConnected()
 	return nil
+}
+
+func (b *BGP) sortedPeers() []*peer {
+	return slices.SortedFunc(maps.Values(b.peers), func(x, y *peer) int { return x.address.Compare(y.address) })
+}
+
+// applyPeer takes up changed policies of a peer whose session is up.
+func (b *BGP) applyPeer(p *peer) {
+	n, ok := b.cfg.Settings(p.address)
+	if !ok {
+		return // it goes
+	}
+	old := p.n
+	p.n = n
+	if old.In != n.In || old.Weight != n.Weight {
+		p.memoIn = nil
+		b.again(p)
+		if !old.SoftReconfiguration && !n.SoftReconfiguration && p.refresh {
+			b.speaker.Clear(p.address, ClearSoftIn) // for what the old policy did not let pass
+		}
+	} else if n.SoftReconfiguration && !old.SoftReconfiguration && p.refresh {
+		b.speaker.Clear(p.address, ClearSoftIn)
+	}
+	if !n.SoftReconfiguration {
+		p.refused = nil
+	}
+	if n.MaximumPrefix != old.MaximumPrefix {
+		p.warned = false
+		b.checkMaximum(p)
+	}
+	n.In, n.Weight, n.SoftReconfiguration, n.MaximumPrefix = old.In, old.Weight, old.SoftReconfiguration, old.MaximumPrefix
+	n.Description, n.Group = old.Description, old.Group
+	if !n.equal(&old) {
+		p.memoOut = nil
+		b.sweep(p, false, 0)
+	}
 }
 
 // Close ends the sessions and takes everything back from the RIB.
@@ -188,6 +275,10 @@ func (b *BGP) Close() {
 		return
 	}
 	b.closed = true
+	b.inMu.Lock()
+	b.ended = true
+	b.room.Broadcast()
+	b.inMu.Unlock()
 	b.speaker.Close()
 	if b.unwatch != nil {
 		b.unwatch()
@@ -198,12 +289,34 @@ func (b *BGP) Close() {
 	b.o.RIB.WithdrawAll(rib.EBGP, b.owner)
 }
 
-// Clear is `clear ip bgp`: peer not valid means all.
+// Clear is `clear ip bgp`: peer not valid means all. A peer whose paths are kept as they came need not be asked for them
+// again.
 func (b *BGP) Clear(peer netip.Addr, how Clear) error {
 	if peer.IsValid() && !slices.ContainsFunc(b.speaker.Peers(), func(p Peer) bool { return p.Address == peer }) {
 		return fmt.Errorf("bgp: there is no neighbor %v", peer)
 	}
-	b.speaker.Clear(peer, how)
+	if how == ClearHard {
+		b.speaker.Clear(peer, how)
+		return nil
+	}
+	for _, p := range b.sortedPeers() {
+		if peer.IsValid() && p.address != peer {
+			continue
+		}
+		if how == ClearSoftIn || how == ClearSoft {
+			if p.n.SoftReconfiguration {
+				p.memoIn = nil
+				b.again(p)
+			} else {
+				b.speaker.Clear(p.address, ClearSoftIn)
+			}
+		}
+		if how == ClearSoftOut || how == ClearSoft {
+			p.memoOut = nil
+			b.sweep(p, true, 0)
+		}
+	}
+	b.flush()
 	return nil
 }
 
@@ -213,9 +326,15 @@ func (b *BGP) checkConnected() {
 		return
 	}
 	if c := b.o.RIB.Companions(); !maps.Equal(c, b.companions) {
-		b.companions = c
-		b.speaker.Companions(maps.Clone(c))
+		b.companions = maps.Clone(c)
+		for _, p := range b.sortedPeers() {
+			if p.ipv4 && p.ipv6 { // it is told paths of a family that its session's addresses are not of
+				p.memoOut = nil
+				b.sweep(p, false, 0)
+			}
+		}
 	}
+	b.defaults = true
 	seen := make(map[netip.Addr]bool, len(b.cfg.Neighbors))
 	for i := range b.cfg.Neighbors {
 		n := &b.cfg.Neighbors[i]
@@ -241,6 +360,9 @@ func (b *BGP) checkConnected() {
 func (b *BGP) events(list []Event) {
 	b.inMu.Lock()
 	b.in = append(b.in, list...)
+	for _, e := range list {
+		b.queued += cost(e)
+	}
 	post := !b.posted
 	b.posted = true
 	b.inMu.Unlock()
@@ -249,10 +371,37 @@ func (b *BGP) events(list []Event) {
 	}
 }
 
+func cost(e Event) int {
+	if p, ok := e.(*PathEvent); ok {
+		return len(p.Prefixes)
+	}
+	return 1
+}
+
+// wait holds those up who read from peers faster than the loop works.
+func (b *BGP) wait() {
+	b.inMu.Lock()
+	defer b.inMu.Unlock()
+	for b.queued > backlog && !b.ended {
+		b.room.Wait()
+	}
+}
+
+// drain handles events, and then what there is to do for peers that must be told everything; a turn's worth of it.
 func (b *BGP) drain() {
 	b.inMu.Lock()
-	list := b.in
-	b.in, b.posted = nil, false
+	list, n := b.in, 0
+	for i, e := range list {
+		if n += cost(e); n >= turn {
+			list = list[:i+1]
+			break
+		}
+	}
+	if b.in = b.in[len(list):]; len(b.in) == 0 {
+		b.in = nil
+	}
+	b.queued -= n
+	b.room.Broadcast()
 	b.inMu.Unlock()
 	if b.closed {
 		return
@@ -260,26 +409,46 @@ func (b *BGP) drain() {
 	for _, e := range list {
 		switch e := e.(type) {
 		case *PathEvent:
-			b.path(e)
+			b.received(e)
 		case *StateEvent:
 			b.state(e)
+		case *RefreshEvent:
+			if p := b.peers[e.Peer]; p != nil && p.session == e.Session {
+				b.sweep(p, true, e.Family)
+			}
 		case *Notice:
 			b.notice(e)
 		}
 	}
 	b.flush()
+	b.work(turn)
+	b.inMu.Lock()
+	b.posted = len(b.in) > 0 || len(b.sweeps) > 0
+	again := b.posted
+	b.inMu.Unlock()
+	if again {
+		b.o.Post(b.drain)
+	}
+}
+
+// schedule makes drain run.
+func (b *BGP) schedule() {
+	b.inMu.Lock()
+	post := !b.posted
+	b.posted = true
+	b.inMu.Unlock()
+	if post {
+		b.o.Post(b.drain)
+	}
 }
 
 func (b *BGP) state(e *StateEvent) {
+	p := b.peers[e.Peer]
 	if !e.Up {
-		p := b.peers[e.Peer]
 		if p == nil {
 			return
 		}
-		delete(b.peers, e.Peer)
-		for _, x := range p.paths {
-			b.remove(x)
-		}
+		b.forget(p)
 		if !b.cfg.Quiet {
 			b.o.Log.WithLevel(zerolog.InfoLevel).Str("event", "bgp-down").Str("peer", e.Peer.String()).Uint32("as", e.RemoteAS).
 				Str("state", "down").Str("reason", e.Reason).
@@ -287,18 +456,34 @@ func (b *BGP) state(e *StateEvent) {
 		}
 		return
 	}
-	if p := b.peers[e.Peer]; p != nil { // it came up without having gone down: begin anew
-		for _, x := range p.paths {
-			b.remove(x)
-		}
+	if p != nil { // it came up without having gone down: begin anew
+		b.forget(p)
 	}
-	b.peers[e.Peer] = &peer{address: e.Peer, as: e.RemoteAS, routerID: e.RouterID, external: e.External,
-		paths: make(map[netip.Prefix]*path)}
+	p = &peer{address: e.Peer, as: e.RemoteAS, routerID: e.RouterID, external: e.External, session: e.Session, local: e.Local,
+		refresh: e.Refresh, paths: make(map[netip.Prefix]*path), sent: make(map[netip.Prefix]*Attributes)}
+	p.n, _ = b.cfg.Settings(e.Peer)
+	families := e.Families
+	if len(families) == 0 {
+		families = []Family{FamilyOf(e.Peer)}
+	}
+	p.ipv4, p.ipv6 = slices.Contains(families, IPv4), slices.Contains(families, IPv6)
+	b.peers[e.Peer] = p
+	b.sweep(p, false, 0)
 	if !b.cfg.Quiet {
 		b.o.Log.WithLevel(zerolog.InfoLevel).Str("event", "bgp-up").Str("peer", e.Peer.String()).Uint32("as", e.RemoteAS).
 			Bool("dynamic", e.Dynamic).Str("state", "established").
 			Msgf("%%BGP-5-ADJCHANGE: neighbor %v %sUp", e.Peer, b.inVRF())
 	}
+}
+
+// forget drops a session with its paths.
+func (b *BGP) forget(p *peer) {
+	delete(b.peers, p.address)
+	b.sweeps = slices.DeleteFunc(b.sweeps, func(s *sweep) bool { return s.peer == p })
+	for _, x := range p.paths {
+		b.remove(x)
+	}
+	p.paths, p.refused, p.sent, p.queue = nil, nil, nil, nil
 }
 
 // inVRF is what IOS puts into its messages for a VRF that is not the default one.
@@ -332,35 +517,6 @@ func lower(s string) string {
 		}
 	}
 	return string(b)
-}
-
-// path takes a path event into the table.
-func (b *BGP) path(e *PathEvent) {
-	p := b.peers[e.Peer]
-	if p == nil {
-		return // of a session that is gone
-	}
-	old := p.paths[e.Prefix]
-	if e.Attributes == nil {
-		if old != nil {
-			delete(p.paths, e.Prefix)
-			b.remove(old)
-		}
-		return
-	}
-	received := e.Received
-	if received.IsZero() {
-		received = b.o.Now()
-	}
-	x := &path{prefix: e.Prefix, peer: p, attrs: e.Attributes, received: received}
-	p.paths[e.Prefix] = x
-	d := b.dest(e.Prefix)
-	x.nh = b.track(e.Attributes.NextHop, d)
-	if old != nil {
-		b.remove(old)
-	}
-	d.paths = append(d.paths, x)
-	b.mark(d)
 }
 
 func (b *BGP) dest(p netip.Prefix) *dest {
@@ -405,23 +561,13 @@ func (b *BGP) track(a netip.Addr, d *dest) *nexthop {
 				b.mark(d)
 			}
 			if len(n.dests) > 0 { // not while it is being set up
-				b.tell(n)
 				b.flush()
 			}
 		})
 	}
 	n.refs++
 	n.dests[d]++
-	b.tell(n)
 	return n
-}
-
-// tell lets the speaker know about a next hop that it takes for what it is not.
-func (b *BGP) tell(n *nexthop) {
-	if n.told == n.reachable { // told means "unreachable"
-		n.told = !n.reachable
-		b.speaker.NextHop(n.addr, n.reachable)
-	}
 }
 
 func (b *BGP) untrack(n *nexthop, d *dest) {
@@ -434,8 +580,5 @@ func (b *BGP) untrack(n *nexthop, d *dest) {
 	if n.refs--; n.refs == 0 {
 		n.stop()
 		delete(b.nexthops, n.addr)
-		if n.told {
-			b.speaker.NextHop(n.addr, true)
-		}
 	}
 }

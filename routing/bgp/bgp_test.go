@@ -24,22 +24,48 @@ type puppet struct {
 	told  []string
 	fails error
 	peers []Peer
+	out   map[string]*Attributes // by peer and prefix
 }
 
 func (p *puppet) say(format string, a ...any) { p.told = append(p.told, fmt.Sprintf(format, a...)) }
 func (p *puppet) Apply(c Config) error        { p.say("apply %d", c.AS); return p.fails }
-func (p *puppet) Originate(a Announcement) {
-	p.say("originate %v %s %d", a.Prefix, a.Origin.Letter(), a.MED)
+
+// Advertise notes what a peer is told: "2 < 192.0.2.0/24 65010 65011 ?" or "2 < - 192.0.2.0/24".
+func (p *puppet) Advertise(a netip.Addr, session uint64, list []Advertisement) {
+	for _, x := range list {
+		if x.Attributes == nil {
+			p.say("%s < - %v", last(a), x.Prefix)
+			continue
+		}
+		path := x.Attributes.PathString()
+		if path != "" {
+			path += " "
+		}
+		p.say("%s < %v via %s path %s%s", last(a), x.Prefix, last(x.Attributes.NextHop), path, x.Attributes.Origin.Letter())
+	}
+	if p.out == nil {
+		p.out = make(map[string]*Attributes)
+	}
+	for _, x := range list {
+		key := last(a) + " " + x.Prefix.String()
+		if p.out[key] = x.Attributes; x.Attributes == nil {
+			delete(p.out, key)
+		}
+	}
 }
-func (p *puppet) Retract(x netip.Prefix)        { p.say("retract %v", x) }
-func (p *puppet) NextHop(a netip.Addr, ok bool) { p.say("next hop %v %v", a, ok) }
+
+// last is the part of an address in 10.10.10.0/24 that differs.
+func last(a netip.Addr) string { return strings.TrimPrefix(a.String(), "10.10.10.") }
+
+func (p *puppet) TooMany(a netip.Addr, session uint64, text string, again time.Duration) {
+	p.say("too many from %s: %s, again in %v", last(a), text, again)
+}
 func (p *puppet) Clear(a netip.Addr, how Clear) { p.say("clear %v %d", a, how) }
 func (p *puppet) Connected(a netip.Addr, ok bool) {
 	p.say("connected %v %v", a, ok)
 }
-func (p *puppet) Companions(map[netip.Addr]netip.Addr) {}
-func (p *puppet) Peers() []Peer                        { return p.peers }
-func (p *puppet) Close()                               { p.say("close") }
+func (p *puppet) Peers() []Peer { return p.peers }
+func (p *puppet) Close()        { p.say("close") }
 
 // bench is BGP with a puppet and a RIB, in AS 65010.
 type bench struct {
@@ -73,7 +99,8 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 // up brings a session up: 10.10.10.N in the AS given.
 func (b *bench) up(n int, as uint32) {
 	a := ip(fmt.Sprintf("10.10.10.%d", n))
-	b.sp.o.Events([]Event{&StateEvent{Peer: a, Up: true, RemoteAS: as, RouterID: a, External: as != 65010}})
+	b.sp.o.Events([]Event{&StateEvent{Peer: a, Up: true, RemoteAS: as, RouterID: a, External: as != 65010,
+		Local: ip("10.10.10.1"), Session: uint64(n), Refresh: true}})
 }
 
 func (b *bench) down(n int) {
@@ -91,11 +118,11 @@ func (b *bench) path(n int, p string, as []uint32, change ...func(*Attributes)) 
 		f(x)
 	}
 	b.now = b.now.Add(time.Second)
-	b.sp.o.Events([]Event{&PathEvent{Peer: a, Prefix: pfx(p), Attributes: x}})
+	b.sp.o.Events([]Event{&PathEvent{Peer: a, Session: uint64(n), Prefixes: []netip.Prefix{pfx(p)}, Attributes: x}})
 }
 
 func (b *bench) withdraw(n int, p string) {
-	b.sp.o.Events([]Event{&PathEvent{Peer: ip(fmt.Sprintf("10.10.10.%d", n)), Prefix: pfx(p)}})
+	b.sp.o.Events([]Event{&PathEvent{Peer: ip(fmt.Sprintf("10.10.10.%d", n)), Session: uint64(n), Prefixes: []netip.Prefix{pfx(p)}}})
 }
 
 func (b *bench) via(p string) string {
@@ -235,24 +262,27 @@ func TestEqualPathsShareTheTraffic(t *testing.T) {
 	b.want("192.0.2.0/24", "20 10.10.10.2")
 }
 
-func TestUnreachableNextHopsAreToldToTheSpeaker(t *testing.T) {
+func TestPathsWithAnUnreachableNextHopAreNotPassedOn(t *testing.T) {
 	b := newBench(t, nil)
 	b.up(2, 65002)
+	b.up(3, 65003)
 	b.path(2, "192.0.2.0/24", []uint32{65002}, func(a *Attributes) { a.NextHop = ip("203.0.113.1") })
 	b.path(2, "198.51.100.0/24", []uint32{65002}, func(a *Attributes) { a.NextHop = ip("203.0.113.1") })
-	b.heard("next hop 203.0.113.1 false")
+	b.heard()
 	b.want("192.0.2.0/24", "none")
 	if e, _ := b.Prefix(pfx("192.0.2.0/24")); e.Paths[0].Flags() != "   " {
 		t.Errorf("the flags are %q", e.Paths[0].Flags())
 	}
 	b.rib.Update(rib.Static, "config", pfx("203.0.113.0/24"), []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: ip("172.16.1.254")}}}})
-	b.heard("next hop 203.0.113.1 true")
+	slices.Sort(b.sp.told)
+	b.heard("3 < 192.0.2.0/24 via 1 path 65010 65002 i", "3 < 198.51.100.0/24 via 1 path 65010 65002 i")
 	b.want("192.0.2.0/24", "20 172.16.1.254")
 	b.want("198.51.100.0/24", "20 172.16.1.254")
 	b.rib.Withdraw(rib.Static, "config", pfx("203.0.113.0/24"))
-	b.heard("next hop 203.0.113.1 false")
+	slices.Sort(b.sp.told)
+	b.heard("3 < - 192.0.2.0/24", "3 < - 198.51.100.0/24")
 	b.down(2)
-	b.heard("next hop 203.0.113.1 true")
+	b.heard()
 	if len(b.nexthops) != 0 || len(b.table) != 0 {
 		t.Error("something is left")
 	}
@@ -261,33 +291,32 @@ func TestUnreachableNextHopsAreToldToTheSpeaker(t *testing.T) {
 func TestNetworksAreAnnouncedWhileTheRIBHasThem(t *testing.T) {
 	b := newBench(t, func(c *Config) {
 		c.Networks = []netip.Prefix{pfx("192.168.11.1/32"), pfx("10.10.10.0/24")}
-		c.Redistribute = []rib.Source{rib.Static}
+		c.Redistribute = []Redistribution{{Source: rib.Static}}
 	})
+	b.up(2, 65002)
+	b.heard("2 < 10.10.10.0/24 via 1 path 65010 i")
 	b.rib.SetInterface("Loopback10", 3, true, []netip.Prefix{pfx("192.168.11.1/24")})
-	b.heard("originate 192.168.11.1/32 i 0")
-	if _, ok := b.Prefix(pfx("10.10.10.0/24")); !ok {
-		t.Error("a route that was there before is not announced")
-	}
+	b.heard("2 < 192.168.11.1/32 via 1 path 65010 i")
 	static := func(p string) {
 		b.rib.Update(rib.Static, "config", pfx(p), []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: ip("172.16.1.254")}}}})
 	}
 	static("20.0.0.0/8")
-	b.heard("originate 20.0.0.0/8 ? 0")
+	b.heard("2 < 20.0.0.0/8 via 1 path 65010 ?")
 	// A network statement for a redistributed route makes its origin IGP.
 	cfg := b.Config()
 	cfg.Networks = append(slices.Clone(cfg.Networks), pfx("20.0.0.0/8"))
 	if err := b.Apply(cfg); err != nil {
 		t.Fatal(err)
 	}
-	b.heard("apply 65010", "originate 20.0.0.0/8 i 0")
+	b.heard("apply 65010", "2 < 20.0.0.0/8 via 1 path 65010 i")
 	b.rib.SetInterface("Loopback10", 3, false, nil)
-	b.heard("retract 192.168.11.1/32")
+	b.heard("2 < - 192.168.11.1/32")
 	cfg.Networks, cfg.Redistribute = nil, nil
 	if err := b.Apply(cfg); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(b.sp.told)
-	b.heard("apply 65010", "retract 10.10.10.0/24", "retract 20.0.0.0/8")
+	b.heard("2 < - 10.10.10.0/24", "2 < - 20.0.0.0/8", "apply 65010")
 	static("30.0.0.0/8")
 	b.heard()
 }
@@ -300,10 +329,10 @@ func TestALearnedPathIsNotAnnouncedAsOurs(t *testing.T) {
 	b.heard()
 	// A route of our own makes it ours, and takes BGP's out of the RIB.
 	b.rib.Update(rib.Static, "config", pfx("192.0.2.0/24"), []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: ip("172.16.1.254")}}}})
-	b.heard("originate 192.0.2.0/24 i 0")
+	b.heard("2 < 192.0.2.0/24 via 1 path 65010 i")
 	b.want("192.0.2.0/24", "1 172.16.1.254")
 	b.rib.Withdraw(rib.Static, "config", pfx("192.0.2.0/24"))
-	b.heard("retract 192.0.2.0/24")
+	b.heard("2 < - 192.0.2.0/24")
 	b.want("192.0.2.0/24", "20 10.10.10.2")
 }
 

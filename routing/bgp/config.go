@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"felloe/routing/policy"
 	"felloe/routing/rib"
 )
 
@@ -26,7 +27,15 @@ type Config struct {
 	// Networks are announced while the RIB has exactly them from another source than BGP.
 	Networks []netip.Prefix
 	// Redistribute names the sources whose routes are announced.
-	Redistribute []rib.Source
+	Redistribute []Redistribution
+	// DefaultInformation lets default routes be redistributed.
+	DefaultInformation bool
+	// Aggregates are summaries of what the BGP table has.
+	Aggregates []Aggregate
+	// RD is the VRF's route distinguisher, for show.
+	RD string
+	// ListenLimit is how many dynamic neighbours all instances of the router have at most, for show; 0 means 100.
+	ListenLimit int
 
 	// MaximumPaths is how many equal external paths are used, MaximumPathsIBGP how many internal ones; 0 means 1.
 	MaximumPaths, MaximumPathsIBGP int
@@ -35,11 +44,42 @@ type Config struct {
 	Quiet bool
 }
 
-// BestPath are the options of the decision process. They hold for a whole process: see gobgp.
+// Redistribution announces the routes of a source.
+type Redistribution struct {
+	Source   rib.Source
+	RouteMap *policy.RouteMap
+	Metric   *uint32 // MED; nil is the route's own metric
+}
+
+// Aggregate is a summary.
+type Aggregate struct {
+	Prefix       netip.Prefix
+	SummaryOnly  bool // what it covers is not announced
+	ASSet        bool
+	AttributeMap *policy.RouteMap
+}
+
+// BestPath are the options of the decision process.
 type BestPath struct {
-	AlwaysCompareMED   bool
+	AlwaysCompareMED bool
+	// NoDeterministicMED compares the paths in the order of their age, as IOS does without bgp deterministic-med.
+	NoDeterministicMED bool
 	IgnoreASPathLength bool
 	CompareRouterID    bool
+}
+
+// Policy is what passes in one direction. The prefix list comes first.
+type Policy struct {
+	PrefixList *policy.PrefixList
+	RouteMap   *policy.RouteMap
+}
+
+// MaximumPrefix bounds what a peer may announce.
+type MaximumPrefix struct {
+	Limit       uint32 // 0 is any number
+	Threshold   uint8  // per cent of it at which a warning is given; 0 means 75
+	Restart     time.Duration
+	WarningOnly bool
 }
 
 // Neighbor is a configured peer, or what the peers of a listen range get.
@@ -74,8 +114,17 @@ type Neighbor struct {
 	RemovePrivateAS bool
 	Passive         bool
 	Shutdown        bool
-	// MaximumPrefix closes the session of a peer that announces more; 0 is any number.
-	MaximumPrefix uint32
+	MaximumPrefix   MaximumPrefix
+
+	In, Out Policy
+	// DefaultOriginate tells the peer of a default route; with a DefaultMap while that permits a route of the table.
+	DefaultOriginate bool
+	DefaultMap       *policy.RouteMap
+	// SoftReconfiguration keeps what In does not let pass.
+	SoftReconfiguration bool
+	SendCommunity       bool
+	// Weight of the peer's paths.
+	Weight uint32
 	// Families are what the session carries; none means that of the peer's address.
 	Families []Family
 }
@@ -155,6 +204,22 @@ func (n *Neighbor) equal(o *Neighbor) bool {
 // Equal says whether the settings are the same.
 func (n *Neighbor) Equal(o *Neighbor) bool { return n.equal(o) }
 
+// Settings are those of a peer: configured, or of the longest listen range that it is in.
+func (c *Config) Settings(a netip.Addr) (n Neighbor, ok bool) {
+	for i := range c.Neighbors {
+		if c.Neighbors[i].Address == a {
+			return c.Neighbors[i], true
+		}
+	}
+	best := -1
+	for i := range c.Listen {
+		if l := &c.Listen[i]; l.Range.Contains(a) && l.Range.Bits() > best {
+			best, n, ok = l.Range.Bits(), l.Template, true
+		}
+	}
+	return n, ok
+}
+
 // ErrConfig is wrapped by the errors of Validate.
 var ErrConfig = errors.New("bgp: configuration is not usable")
 
@@ -202,6 +267,11 @@ func (c *Config) Validate() error {
 	for _, p := range c.Networks {
 		if !p.IsValid() || p != p.Masked() {
 			fail("network %v: has bits behind its mask", p)
+		}
+	}
+	for i := range c.Aggregates {
+		if p := c.Aggregates[i].Prefix; !p.IsValid() || p != p.Masked() {
+			fail("aggregate %v: has bits behind its mask", p)
 		}
 	}
 	return errors.Join(errs...)

@@ -8,7 +8,7 @@ import (
 	"felloe/routing/rib"
 )
 
-// flush decides anew for the prefixes that have changed, and tells the RIB.
+// flush decides anew for the prefixes that have changed, and tells the RIB and the peers.
 func (b *BGP) flush() {
 	if b.flushing || b.closed {
 		return
@@ -16,37 +16,48 @@ func (b *BGP) flush() {
 	b.flushing = true
 	defer func() { b.flushing = false }()
 	for len(b.dirty) > 0 {
-		list := b.dirty
-		b.dirty = nil
-		for _, d := range list {
-			d.dirty = false
-			b.decide(d)
+		for len(b.dirty) > 0 {
+			list := b.dirty
+			b.dirty = nil
+			for _, d := range list {
+				d.dirty = false
+				b.decide(d)
+				b.contribute(d)
+				for _, p := range b.peers {
+					b.offer(p, d.prefix, d, false)
+				}
+			}
+			b.defaults = true
 		}
+		b.summarise()
+	}
+	b.checkDefaults()
+	for _, p := range b.peers {
+		b.tell(p)
 	}
 }
 
 // decide ranks the paths of a prefix (RFC 4271 §9.1.2) and gives the reachable ones to the RIB. A prefix of ours that is
-// best is none of the RIB's business: it came from there.
+// best is none of the RIB's business, as it came from there; a summary is, as what it promises and nothing has must be
+// dropped here.
 func (b *BGP) decide(d *dest) {
-	if len(d.paths) == 0 {
-		delete(b.table, d.prefix)
-		if d.given {
-			d.given = false
-			b.o.RIB.Withdraw(rib.EBGP, b.owner, d.prefix)
-		}
-		if d.best != nil {
-			b.version++
-		}
-		return
-	}
-	b.rank(d.paths)
 	old := d.best
 	d.best, d.multipath = nil, 0
-	if d.paths[0].usable() {
-		d.best, d.multipath = d.paths[0], b.equal(d.paths)
+	if len(d.paths) == 0 {
+		delete(b.table, d.prefix)
+	} else {
+		b.rank(d.paths)
+		if d.paths[0].usable() {
+			d.best, d.multipath = d.paths[0], b.equal(d.paths)
+		}
 	}
 	if old != d.best {
 		b.version++
+	}
+	if d.best != nil && d.best.peer == nil && d.best.rank == rankAggregate {
+		d.given = true
+		b.o.RIB.Update(rib.EBGP, b.owner, d.prefix, []rib.Path{{Source: rib.IBGP, Distance: 200, Discard: true, Origin: d.best.attrs}})
+		return
 	}
 	if d.best == nil || d.best.peer == nil {
 		if d.given {
@@ -64,7 +75,9 @@ func (b *BGP) decide(d *dest) {
 		if x.peer.external {
 			p.Source = rib.EBGP
 		}
-		p.Tag = x.attrs.FirstAS()
+		if p.Tag = x.attrs.Tag; p.Tag == 0 {
+			p.Tag = x.attrs.FirstAS()
+		}
 		if i >= d.multipath {
 			p.Rank = uint32(i)
 		} else {
@@ -89,6 +102,10 @@ func (b *BGP) rank(paths []*path) {
 		slices.SortStableFunc(paths, func(x, y *path) int { return b.compare(x, y, true) })
 		return
 	}
+	if b.cfg.BestPath.NoDeterministicMED {
+		// The newest first; each is compared with the best one of those before it.
+		slices.SortStableFunc(paths, func(x, y *path) int { return y.received.Compare(x.received) })
+	}
 	for i := range paths[:len(paths)-1] {
 		best := b.bestOf(paths[i:])
 		x := paths[i+best]
@@ -98,6 +115,15 @@ func (b *BGP) rank(paths []*path) {
 }
 
 func (b *BGP) bestOf(paths []*path) int {
+	if b.cfg.BestPath.NoDeterministicMED {
+		best := 0
+		for i := range paths {
+			if b.compare(paths[i], paths[best], paths[i].attrs.FirstAS() == paths[best].attrs.FirstAS()) < 0 {
+				best = i
+			}
+		}
+		return best
+	}
 	best := -1
 	for i, x := range paths {
 		if !b.winsItsAS(paths, x) {
@@ -145,11 +171,17 @@ func (b *BGP) compareCost(x, y *path, med bool) int {
 	if c := first(x.usable(), y.usable()); c != 0 {
 		return c
 	}
-	if c := first(x.peer == nil, y.peer == nil); c != 0 {
+	if c := cmp.Compare(y.attrs.Weight, x.attrs.Weight); c != 0 {
 		return c
 	}
 	if c := cmp.Compare(y.attrs.localPref(), x.attrs.localPref()); c != 0 {
 		return c
+	}
+	if c := first(x.peer == nil, y.peer == nil); c != 0 {
+		return c
+	}
+	if x.peer == nil {
+		return cmp.Compare(x.rank, y.rank)
 	}
 	if !b.cfg.BestPath.IgnoreASPathLength {
 		if c := cmp.Compare(x.attrs.PathLength(), y.attrs.PathLength()); c != 0 {
@@ -163,9 +195,6 @@ func (b *BGP) compareCost(x, y *path, med bool) int {
 		if c := cmp.Compare(x.attrs.MED, y.attrs.MED); c != 0 {
 			return c
 		}
-	}
-	if x.peer == nil || y.peer == nil {
-		return 0
 	}
 	if c := first(x.peer.external, y.peer.external); c != 0 {
 		return c

@@ -2,10 +2,18 @@ package bgp
 
 import (
 	"net/netip"
-	"slices"
 
+	"felloe/routing/policy"
 	"felloe/routing/rib"
 )
+
+// ourWeight is the weight of what begins here.
+const ourWeight = 32768
+
+// local is a prefix that we announce.
+type local struct {
+	path *path
+}
 
 // watchOrigins subscribes to the routes that are announced: those of `network` by their prefix, those of
 // `redistribute` by their source.
@@ -37,36 +45,54 @@ func (b *BGP) watchOrigins() {
 
 // origins takes up that a route that we may announce has changed.
 func (b *BGP) origins(c rib.Change) {
-	want := Announcement{Prefix: c.Prefix}
-	network := b.networks[c.Prefix]
-	ok := c.New != nil && (network || slices.Contains(b.cfg.Redistribute, c.New.Source))
-	if ok {
-		want.MED = c.New.Metric
-		if !network {
-			want.Origin = OriginIncomplete
-		}
-	}
+	want, rank := b.announcement(c)
 	old := b.origin[c.Prefix]
 	switch {
-	case !ok && old == nil, ok && old != nil && old.announcement == want:
+	case want == nil && old == nil, want != nil && old != nil && old.path.rank == rank && old.path.attrs.Equal(want):
 		return
-	case !ok:
+	case want == nil:
 		delete(b.origin, c.Prefix)
 		b.remove(old.path)
-		b.speaker.Retract(c.Prefix)
 		return
 	case old != nil:
 		b.remove(old.path)
 	}
-	l := &local{announcement: want, network: network}
-	l.path = &path{prefix: c.Prefix, received: b.o.Now(), attrs: &Attributes{
-		Origin: want.Origin, MED: want.MED, HasMED: true, NextHop: unspecified(c.Prefix.Addr()),
-	}}
-	b.origin[c.Prefix] = l
+	x := &path{prefix: c.Prefix, rank: rank, received: b.o.Now(), attrs: want}
+	b.origin[c.Prefix] = &local{x}
 	d := b.dest(c.Prefix)
-	d.paths = append(d.paths, l.path)
+	d.paths = append(d.paths, x)
 	b.mark(d)
-	b.speaker.Originate(want)
+}
+
+// announcement is what we announce of a route; nil is nothing.
+func (b *BGP) announcement(c rib.Change) (*Attributes, uint8) {
+	if c.New == nil {
+		return nil, 0
+	}
+	a := &Attributes{MED: c.New.Metric, HasMED: true, NextHop: unspecified(c.Prefix.Addr()), Weight: ourWeight, Tag: c.New.Tag}
+	if b.networks[c.Prefix] {
+		return a, rankNetwork
+	}
+	if c.Prefix.Bits() == 0 && !b.cfg.DefaultInformation {
+		return nil, 0
+	}
+	for _, r := range b.cfg.Redistribute {
+		if r.Source != c.New.Source {
+			continue
+		}
+		a.Origin = OriginIncomplete
+		if r.Metric != nil {
+			a.MED = *r.Metric
+		}
+		x := &policy.Route{Prefix: c.Prefix, Metric: c.New.Metric, Tag: c.New.Tag}
+		x.NextHop, x.Interface = hop(c.New)
+		set, ok := r.RouteMap.Permit(x)
+		if !ok {
+			return nil, 0
+		}
+		return a.with(set), rankRedistributed
+	}
+	return nil, 0
 }
 
 func unspecified(a netip.Addr) netip.Addr {

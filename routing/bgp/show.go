@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -16,10 +17,14 @@ type Summary struct {
 	Prefixes  int            `json:"prefixes"`
 	Paths     int            `json:"paths"`
 	Neighbors []NeighborInfo `json:"neighbors"`
-	// Dynamic is how many dynamic neighbours there are, Limit how many there may be.
-	Dynamic int      `json:"dynamic"`
-	Limit   int      `json:"limit"`
-	Ranges  []Listen `json:"-"`
+	// Dynamic is how many dynamic neighbours there are, Limit how many there may be; LimitAll is how many there may be in
+	// all instances of the router.
+	Dynamic  int      `json:"dynamic"`
+	Limit    int      `json:"limit"`
+	LimitAll int      `json:"limit-all,omitempty"`
+	Ranges   []Listen `json:"-"`
+	VRF      string   `json:"vrf,omitempty"` // empty for the default one
+	RD       string   `json:"rd,omitempty"`
 }
 
 // NeighborInfo is a neighbour in `show ip bgp summary` and `show ip bgp neighbors`.
@@ -31,6 +36,9 @@ type NeighborInfo struct {
 	Timers      Timers        `json:"-"`
 	Config      *Neighbor     `json:"-"` // nil for a dynamic one
 	MaxPrefix   uint32        `json:"maximum-prefix,omitempty"`
+	Advertised  int           `json:"advertised"`        // prefixes that it has been told
+	Refused     int           `json:"refused,omitempty"` // of the prefixes that are kept, by policy
+	Settings    Neighbor      `json:"-"`
 }
 
 // StateText is the last column of the summary: the number of prefixes, or the state.
@@ -47,7 +55,10 @@ func (n *NeighborInfo) StateText() string {
 // Summary is a snapshot.
 func (b *BGP) Summary() Summary {
 	s := Summary{RouterID: b.cfg.RouterID, AS: b.cfg.AS, Version: b.version + 1, Prefixes: len(b.table), Ranges: b.cfg.Listen,
-		Neighbors: b.Neighbors()}
+		Neighbors: b.Neighbors(), RD: b.cfg.RD, LimitAll: b.cfg.ListenLimit}
+	if b.o.VRF != "default" {
+		s.VRF = b.o.VRF
+	}
 	for _, d := range b.table {
 		s.Paths += len(d.paths)
 	}
@@ -72,11 +83,14 @@ func (b *BGP) Neighbors() []NeighborInfo {
 			n.UpDown = max(now.Sub(p.Since), 0)
 		}
 		if x := b.peers[p.Address]; x != nil {
-			n.Prefixes = len(x.paths)
+			n.Prefixes, n.Advertised, n.Refused = len(x.paths), len(x.sent), len(x.refused)
+		}
+		if c, ok := b.cfg.Settings(p.Address); ok {
+			n.Settings, n.Timers, n.MaxPrefix = c, c.Timers.WithDefaults(), c.MaximumPrefix.Limit
 		}
 		if i := slices.IndexFunc(b.cfg.Neighbors, func(c Neighbor) bool { return c.Address == p.Address }); i >= 0 {
 			c := b.cfg.Neighbors[i]
-			n.Config, n.Description, n.Timers, n.MaxPrefix = &c, c.Description, c.Timers.WithDefaults(), c.MaximumPrefix
+			n.Config, n.Description = &c, c.Description
 		}
 		list = append(list, n)
 	}
@@ -107,6 +121,8 @@ type TablePath struct {
 	Internal    bool       `json:"internal,omitempty"`    // i
 	RIBFailure  bool       `json:"rib-failure,omitempty"` // r: best here, but the RIB has a better route
 	Local       bool       `json:"local,omitempty"`
+	Aggregate   bool       `json:"aggregate,omitempty"`
+	Suppressed  bool       `json:"suppressed,omitempty"` // s: a summary stands for it
 	Weight      uint32     `json:"weight"`
 	Metric      uint32     `json:"next-hop-metric"`
 	Received    time.Time  `json:"received"`
@@ -117,6 +133,8 @@ type TablePath struct {
 func (p *TablePath) Flags() string {
 	f := []byte("   ")
 	switch {
+	case p.Suppressed && p.Valid:
+		f[0] = 's'
 	case p.RIBFailure:
 		f[0] = 'r'
 	case p.Valid:
@@ -141,12 +159,7 @@ func (b *BGP) Table(f Family) []Entry {
 			list = append(list, b.show(d))
 		}
 	}
-	slices.SortFunc(list, func(a, b Entry) int {
-		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
-			return c
-		}
-		return a.Prefix.Bits() - b.Prefix.Bits()
-	})
+	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
 	return list
 }
 
@@ -165,13 +178,64 @@ func (b *BGP) PathsOf(peer netip.Addr) []Entry {
 	})
 }
 
+// Advertised is `show ip bgp neighbors PEER advertised-routes`: what the peer has been told.
+func (b *BGP) Advertised(peer netip.Addr) ([]Entry, error) {
+	p := b.peers[peer]
+	if p == nil {
+		return nil, b.notUp(peer)
+	}
+	var list []Entry
+	for prefix, a := range p.sent {
+		list = append(list, Entry{prefix, []TablePath{{Valid: true, Best: true, Attributes: a, RouterID: b.cfg.RouterID, Internal: !p.external}}})
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	return list, nil
+}
+
+// Received is `show ip bgp neighbors PEER received-routes`: what the peer said, before any policy.
+func (b *BGP) Received(peer netip.Addr) ([]Entry, error) {
+	p := b.peers[peer]
+	if p == nil {
+		return nil, b.notUp(peer)
+	}
+	if !p.n.SoftReconfiguration {
+		return nil, fmt.Errorf("bgp: inbound soft reconfiguration is not enabled for %v", peer)
+	}
+	var list []Entry
+	add := func(prefix netip.Prefix, a *Attributes, best, valid bool) {
+		list = append(list, Entry{prefix, []TablePath{{Peer: peer, RouterID: p.routerID, Valid: valid, Best: best, Internal: !p.external, Attributes: a}}})
+	}
+	for prefix, x := range p.paths {
+		d := b.table[prefix]
+		add(prefix, x.raw, d != nil && d.best == x, x.usable())
+	}
+	for prefix, a := range p.refused {
+		add(prefix, a, false, false)
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	return list, nil
+}
+
+func (b *BGP) notUp(peer netip.Addr) error {
+	return fmt.Errorf("bgp: there is no session with %v", peer)
+}
+
+// RD is the header of the VRF's part of `show ip bgp vpnv4 all`; empty when the VRF has no route distinguisher.
+func (b *BGP) RD() string {
+	if b.cfg.RD == "" {
+		return ""
+	}
+	return fmt.Sprintf("Route Distinguisher: %s (default for vrf %s)", b.cfg.RD, b.o.VRF)
+}
+
 func (b *BGP) show(d *dest) Entry {
 	e := Entry{Prefix: d.prefix}
+	suppressed := b.suppressed(d.prefix)
 	for i, x := range d.paths {
 		p := TablePath{Valid: x.usable(), Best: x == d.best, Multipath: i > 0 && i < d.multipath, Received: x.received,
-			Attributes: x.attrs}
+			Attributes: x.attrs, Weight: x.attrs.Weight, Aggregate: x.peer == nil && x.rank == rankAggregate, Suppressed: suppressed}
 		if x.peer == nil {
-			p.Local, p.Weight, p.RouterID = true, 32768, b.cfg.RouterID
+			p.Local, p.RouterID = true, b.cfg.RouterID
 		} else {
 			p.Peer, p.RouterID, p.Internal, p.Metric = x.peer.address, x.peer.routerID, !x.peer.external, x.nh.metric
 			if p.Best {

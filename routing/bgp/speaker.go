@@ -11,32 +11,27 @@ type Speaker interface {
 	// Apply makes the sessions what cfg says. Sessions whose settings are the same stay up. It fails only for what
 	// cannot be tried at all.
 	Apply(cfg Config) error
-	// Originate announces a prefix of ours, or changes how.
-	Originate(Announcement)
-	// Retract ends what Originate began.
-	Retract(netip.Prefix)
-	// NextHop says whether a next hop that paths have named can be reached. Until it is said it can. Paths whose next
-	// hop is not reachable are not advertised.
-	NextHop(a netip.Addr, reachable bool)
-	// Clear resets the sessions with a peer, or refreshes the paths without a reset. An address that is not valid
-	// means all peers.
+	// Advertise tells a peer of routes. The last word about a prefix counts; nothing is sent if the session is not the
+	// one that is named.
+	Advertise(peer netip.Addr, session uint64, list []Advertisement)
+	// Clear resets the sessions with a peer (ClearHard), or asks for its paths again (ClearSoftIn). An address that is
+	// not valid means all peers.
 	Clear(peer netip.Addr, how Clear)
+	// TooMany ends a session whose peer announced more prefixes than it may. It is tried again after a while, or, when
+	// that is 0, when it is cleared.
+	TooMany(peer netip.Addr, session uint64, text string, again time.Duration)
 	// Connected says whether a peer at one hop is on one of our subnets now: sessions with others are not tried.
 	Connected(peer netip.Addr, ok bool)
-	// Companions says which address of the other family goes with an address of ours: a session over one family that
-	// carries the other one announces it as the next hop.
-	Companions(map[netip.Addr]netip.Addr)
 	// Peers is the state of all peers, dynamic ones included, by address.
 	Peers() []Peer
 	// Close ends all sessions with a CEASE. No event comes after it.
 	Close()
 }
 
-// Announcement is a prefix of ours.
-type Announcement struct {
-	Prefix netip.Prefix
-	Origin Origin
-	MED    uint32
+// Advertisement is a route for a peer; no attributes withdraw it. Its next hop is what the peer is to get.
+type Advertisement struct {
+	Prefix     netip.Prefix
+	Attributes *Attributes
 }
 
 // Clear is how sessions are cleared.
@@ -109,13 +104,14 @@ type Peer struct {
 	Malformed uint64 `json:"malformed,omitempty"`
 }
 
-// Event is what a Speaker reports: *PathEvent, *StateEvent or *Notice. Those of one peer are in order.
+// Event is what a Speaker reports: *PathEvent, *StateEvent, *RefreshEvent or *Notice. Those of one peer are in order.
 type Event any
 
-// PathEvent is a path that a peer announces (Attributes set) or withdraws.
+// PathEvent is a path that a peer announces for some prefixes (Attributes set), or withdraws.
 type PathEvent struct {
 	Peer       netip.Addr
-	Prefix     netip.Prefix
+	Session    uint64
+	Prefixes   []netip.Prefix
 	Attributes *Attributes
 	Received   time.Time
 }
@@ -125,10 +121,23 @@ type StateEvent struct {
 	Peer     netip.Addr
 	Up       bool
 	Reason   string // of going down
+	Session  uint64 // each has its own number
 	RouterID netip.Addr
 	RemoteAS uint32
 	External bool
 	Dynamic  bool
+	// Local is our address. Families are what both sides agreed on; none means that of the address. Refresh says that
+	// the peer can be asked for its paths again.
+	Local    netip.Addr
+	Families []Family
+	Refresh  bool
+}
+
+// RefreshEvent says that a peer wants to be told everything of a family again (RFC 2918).
+type RefreshEvent struct {
+	Peer    netip.Addr
+	Session uint64
+	Family  Family
 }
 
 // Notice is something that the operator should read once: a wrong AS, a refused connection, a notification.

@@ -4,7 +4,6 @@ package gobgp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
@@ -39,18 +38,12 @@ type hook struct {
 
 // world is what the instances of a process share: GoBGP's package variables.
 var world struct {
-	claiming sync.Mutex
-	claims   map[*speaker]bgp.BestPath
-
 	starting sync.Mutex // one start or end at a time
 	engines  map[*engine]struct{}
 	// still is held for reading by every Serve, and given up for a moment after each thing done. A start holds it for
 	// writing, so nobody reads the variables while it writes them.
 	still sync.RWMutex
 }
-
-// ErrOptions says that two instances in one process want different best-path options.
-var ErrOptions = errors.New("gobgp: all BGP instances of one process have the same best-path options")
 
 // Observe implements server.FSMTimingHook.
 func (h *hook) Observe(op server.FSMOperation, _, _ time.Duration) {
@@ -68,28 +61,6 @@ func (h *hook) Observe(op server.FSMOperation, _, _ time.Duration) {
 		world.still.RLock()
 		h.joined = true
 	}
-}
-
-// claimOptions notes the options that a speaker runs with, and refuses other ones than the others have.
-func claimOptions(s *speaker, o bgp.BestPath) error {
-	world.claiming.Lock()
-	defer world.claiming.Unlock()
-	for other, theirs := range world.claims {
-		if other != s && theirs != o {
-			return fmt.Errorf("%w: others run with %+v, vrf %s wants %+v", ErrOptions, theirs, s.so.VRF, o)
-		}
-	}
-	if world.claims == nil {
-		world.claims = make(map[*speaker]bgp.BestPath)
-	}
-	world.claims[s] = o
-	return nil
-}
-
-func dropClaim(s *speaker) {
-	world.claiming.Lock()
-	defer world.claiming.Unlock()
-	delete(world.claims, s)
 }
 
 func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEventResponse)) (*engine, error) {
@@ -113,19 +84,10 @@ func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEven
 	err = whileAllStandStill(e, func() error {
 		return e.srv.StartBgp(e.ctx, &api.StartBgpRequest{Global: &api.Global{
 			Asn: cfg.AS, RouterId: cfg.RouterID.String(), ListenPort: bgp.Port, ListenAddresses: addresses,
-			RouteSelectionOptions: &api.RouteSelectionOptionsConfig{
-				AlwaysCompareMed: cfg.BestPath.AlwaysCompareMED, IgnoreAsPathLength: cfg.BestPath.IgnoreASPathLength,
-				ExternalCompareRouterId: cfg.BestPath.CompareRouterID,
-			},
 		}})
 	})
 	if err == nil {
-		err = e.srv.WatchEvent(e.ctx, &api.WatchEventRequest{
-			Peer: &api.WatchEventRequest_Peer{},
-			Table: &api.WatchEventRequest_Table{Filters: []*api.WatchEventRequest_Table_Filter{
-				{Type: api.WatchEventRequest_Table_Filter_ADJIN},
-			}},
-		}, events)
+		err = e.srv.WatchEvent(e.ctx, &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}}, events)
 	}
 	if err != nil {
 		e.close()
@@ -211,7 +173,7 @@ func (e *engine) close() {
 const standIn = 65535
 
 func remoteAS(n *bgp.Neighbor, local uint32) uint32 {
-	if n.External(local) && !n.ASOverride {
+	if n.External(local) {
 		return standIn
 	}
 	return n.RemoteAS
@@ -223,7 +185,6 @@ func (e *engine) addPeer(cfg *bgp.Config, addr netip.Addr, n *bgp.Neighbor) erro
 	p := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: addr.String(), PeerAsn: remoteAS(n, cfg.AS), LocalAsn: cfg.AS,
-			AllowOwnAsn: uint32(n.AllowASIn), ReplacePeerAsn: n.ASOverride && n.External(cfg.AS),
 		},
 		Transport: &api.Transport{PassiveMode: true},
 		Timers: &api.Timers{Config: &api.TimersConfig{
@@ -231,16 +192,6 @@ func (e *engine) addPeer(cfg *bgp.Config, addr netip.Addr, n *bgp.Neighbor) erro
 			KeepaliveInterval: uint64(max(t.Keepalive/time.Second, 1)),
 		}},
 		EbgpMultihop: &api.EbgpMultihop{Enabled: true, MultihopTtl: 255}, // of the arena's sockets
-	}
-	if n.RemovePrivateAS {
-		p.Conf.RemovePrivate = api.RemovePrivate_REMOVE_ALL
-	}
-	if n.RouteReflectorClient {
-		id := cfg.ClusterID
-		if !id.IsValid() {
-			id = cfg.RouterID
-		}
-		p.RouteReflector = &api.RouteReflector{RouteReflectorClient: true, RouteReflectorClusterId: id.String()}
 	}
 	for _, f := range n.FamiliesOf(addr) {
 		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{Config: &api.AfiSafiConfig{Family: familyOf(f), Enabled: true}})
@@ -257,15 +208,6 @@ func familyOf(f bgp.Family) *api.Family {
 
 func (e *engine) deletePeer(addr netip.Addr) error {
 	return e.srv.DeletePeer(e.ctx, &api.DeletePeerRequest{Address: addr.String()})
-}
-
-// refresh sends a peer's paths through the import policy again (in), or tells it ours again.
-func (e *engine) refresh(addr netip.Addr, in bool) error {
-	d := api.ResetPeerRequest_OUT
-	if in {
-		d = api.ResetPeerRequest_IN
-	}
-	return e.srv.ResetPeer(e.ctx, &api.ResetPeerRequest{Address: addr.String(), Soft: true, Direction: d})
 }
 
 // state reports the state of a peer.

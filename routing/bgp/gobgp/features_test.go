@@ -167,7 +167,7 @@ func TestIPv6Unicast(t *testing.T) {
 	six := func(a string, as uint32) func(*bgp.Config) {
 		return func(c *bgp.Config) {
 			c.Neighbors = []bgp.Neighbor{neighbor(a, as)}
-			c.Redistribute = []rib.Source{rib.Connected}
+			c.Redistribute = []bgp.Redistribution{{Source: rib.Connected}}
 		}
 	}
 	hub := newRouter(t, b, 1, 65010, six("fd00::2", 65011))
@@ -191,7 +191,7 @@ func TestIPv6Unicast(t *testing.T) {
 func TestMaximumPrefixClosesTheSessionUntilItIsCleared(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	hub := newRouter(t, b, 1, 65010, spokes(65011, 65012, func(n *bgp.Neighbor) { n.MaximumPrefix = 2 }))
+	hub := newRouter(t, b, 1, 65010, spokes(65011, 65012, func(n *bgp.Neighbor) { n.MaximumPrefix.Limit = 2 }))
 	spoke := newRouter(t, b, 2, 65011, hubOf(65010))
 	eventually(t, "the session is up", func() bool { return hub.route("192.168.2.2/32") != "" })
 	spoke.on(func() {
@@ -287,17 +287,6 @@ func TestManyRoutersShareAProcess(t *testing.T) {
 	})
 }
 
-func TestBestPathOptionsAreThoseOfTheProcess(t *testing.T) {
-	b := newBus(t)
-	newRouter(t, b, 1, 65010, nil)
-	r := newHost(t, b, 2)
-	_, err := bgp.New(bgp.Config{AS: 65011, RouterID: r.addr, BestPath: bgp.BestPath{AlwaysCompareMED: true}}, bgp.Options{
-		RIB: rib.New(rib.Options{}), Speaker: Speaker(Options{Network: r.net}), Post: func(f func()) {}})
-	if !errors.Is(err, ErrOptions) {
-		t.Fatalf("got %v", err)
-	}
-}
-
 func TestAThousandPrefixesArriveAndGo(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
@@ -316,7 +305,7 @@ func TestAThousandPrefixesArriveAndGo(t *testing.T) {
 		}
 	})
 	began := time.Now()
-	spoke.apply(func(c *bgp.Config) { c.Redistribute = []rib.Source{rib.Static} })
+	spoke.apply(func(c *bgp.Config) { c.Redistribute = []bgp.Redistribution{{Source: rib.Static}} })
 	eventually(t, "all are there", func() bool { return count() >= base+1000 })
 	t.Logf("1,000 prefixes took %v", time.Since(began))
 	spoke.on(func() {

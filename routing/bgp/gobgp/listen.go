@@ -62,38 +62,53 @@ func (s *speaker) accepted(c net.Conn) {
 		p.offer(c, false)
 		return
 	}
-	for _, l := range ranges(&cfg) {
-		if !l.Range.Contains(remote) {
-			continue
-		}
-		if l.Template.Shutdown {
-			refuse("the peer group is shut down")
-			return
-		}
-		s.mu.Lock()
-		n := 0
-		for _, p := range s.peers {
-			if p.dynamic && l.Range.Contains(p.addr) {
-				n++
-			}
-		}
-		s.mu.Unlock()
-		if n >= l.LimitOrDefault() {
-			refuse(fmt.Sprintf("the limit of %d dynamic neighbors in %v is reached", l.LimitOrDefault(), l.Range))
-			return
-		}
-		if s.o.Admit != nil {
-			if err := s.o.Admit(remote); err != nil {
-				refuse(err.Error())
-				return
-			}
-		}
-		template := l.Template
-		template.Address = netip.Addr{}
-		s.addPeerAsync(&cfg, remote, template, c)
+	template, ok := cfg.Settings(remote)
+	if !ok {
+		refuse("no such neighbor is configured")
 		return
 	}
-	refuse("no such neighbor is configured")
+	if template.Shutdown {
+		refuse("the peer group is shut down")
+		return
+	}
+	l := rangeOf(&cfg, remote)
+	s.mu.Lock()
+	n := 0
+	for _, p := range s.peers {
+		if p.dynamic && l.Range.Contains(p.addr) {
+			n++
+		}
+	}
+	s.mu.Unlock()
+	if n >= l.LimitOrDefault() {
+		refuse(fmt.Sprintf("the limit of %d dynamic neighbors in %v is reached", l.LimitOrDefault(), l.Range))
+		return
+	}
+	if s.o.Admit != nil {
+		if err := s.o.Admit(remote); err != nil {
+			refuse(err.Error())
+			return
+		}
+	}
+	if !s.o.Dynamic.take() {
+		_, most := s.o.Dynamic.Count()
+		refuse(fmt.Sprintf("the limit of %d dynamic neighbors of the router is reached", most))
+		return
+	}
+	template.Address = netip.Addr{}
+	if !s.addPeerAsync(&cfg, remote, template, c) {
+		s.o.Dynamic.give()
+	}
+}
+
+// rangeOf is the longest listen range that an address is in; there is one.
+func rangeOf(cfg *bgp.Config, a netip.Addr) (best *bgp.Listen) {
+	for i := range cfg.Listen {
+		if l := &cfg.Listen[i]; l.Range.Contains(a) && (best == nil || l.Range.Bits() > best.Range.Bits()) {
+			best = l
+		}
+	}
+	return best
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

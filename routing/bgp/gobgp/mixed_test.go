@@ -20,7 +20,7 @@ func otherFamily(t *testing.T, toSpoke, toHub string) {
 	both := func(a string, as uint32) func(*bgp.Config) {
 		return func(c *bgp.Config) {
 			c.Neighbors = []bgp.Neighbor{neighbor(a, as, func(n *bgp.Neighbor) { n.Families = []bgp.Family{bgp.IPv4, bgp.IPv6} })}
-			c.Redistribute = []rib.Source{rib.Connected}
+			c.Redistribute = []bgp.Redistribution{{Source: rib.Connected}}
 		}
 	}
 	hub := newRouter(t, b, 1, 65010, both(toSpoke, 65011))

@@ -67,8 +67,6 @@ type peer struct {
 	ups, downs     uint64
 	why, lastReset string
 	lastResetAt    time.Time
-	nexthops       map[netip.Addr]bool
-	stale          bool
 }
 
 // offer is a connection that is not relayed yet.
@@ -115,17 +113,18 @@ func (s *speaker) addToEngine(cfg *bgp.Config, p *peer) {
 }
 
 // addPeerAsync is addPeer for a connection that has just come.
-func (s *speaker) addPeerAsync(cfg *bgp.Config, addr netip.Addr, n bgp.Neighbor, first net.Conn) {
+func (s *speaker) addPeerAsync(cfg *bgp.Config, addr netip.Addr, n bgp.Neighbor, first net.Conn) bool {
 	s.mu.Lock()
 	if s.closed || s.peers[addr] != nil {
 		s.mu.Unlock()
 		first.Close()
-		return
+		return false
 	}
 	p := s.newPeer(addr, n, first)
 	s.peers[addr] = p
 	s.mu.Unlock()
 	s.do(func() { s.addToEngine(cfg, p) })
+	return true
 }
 
 // removePeer ends a peer's session and forgets it. It runs on the worker.
@@ -136,6 +135,9 @@ func (s *speaker) removePeer(p *peer, n *guard.Notification, reason string) {
 		return
 	}
 	p.gone = true
+	if p.dynamic {
+		s.o.Dynamic.give()
+	}
 	p.cancel()
 	r, w := p.relay, p.waiting
 	p.waiting = nil
@@ -191,7 +193,6 @@ func (p *peer) goneDown(reason string) []bgp.Event {
 		reason = "Peer closed the session"
 	}
 	p.lastReset, p.lastResetAt = reason, p.since
-	p.nexthops, p.stale = nil, false
 	return []bgp.Event{&bgp.StateEvent{Peer: p.addr, Reason: reason, RemoteAS: p.remoteAS, RouterID: p.routerID,
 		External: p.external, Dynamic: p.dynamic}}
 }
@@ -212,7 +213,7 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 		return
 	}
 	var events []bgp.Event
-	var ended *relay
+	var ended, begun *relay
 	remove := false
 	switch state {
 	case api.PeerState_ESTABLISHED:
@@ -225,8 +226,19 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 			p.up, p.since, p.failures, p.why = true, s.so.Now(), 0, ""
 			p.ups++
 			delete(s.noticed, a)
-			events = append(events, &bgp.StateEvent{Peer: a, Up: true, RemoteAS: p.remoteAS, RouterID: p.routerID,
-				External: p.external, Dynamic: p.dynamic})
+			up := &bgp.StateEvent{Peer: a, Up: true, RemoteAS: p.remoteAS, RouterID: p.routerID,
+				External: p.external, Dynamic: p.dynamic, Session: r.session, Local: p.local.Addr()}
+			if o := r.peerOpen(); o != nil {
+				up.Refresh = o.Refresh
+				if o.IPv4 {
+					up.Families = append(up.Families, bgp.IPv4)
+				}
+				if o.IPv6 {
+					up.Families = append(up.Families, bgp.IPv6)
+				}
+			}
+			events = append(events, up)
+			begun = r
 		}
 	case api.PeerState_ACTIVE:
 		if p.side == engineIdle {
@@ -245,6 +257,9 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 	}
 	s.mu.Unlock()
 	s.emit(events...)
+	if begun != nil {
+		begun.begin()
+	}
 	if ended != nil {
 		// What GoBGP said last may still be on its way through the relay, which ends by itself then.
 		time.AfterFunc(300*time.Millisecond, func() { ended.end(nil, "") })

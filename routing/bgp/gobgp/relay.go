@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"felloe/routing/bgp"
 	"felloe/routing/bgp/guard"
@@ -17,7 +18,13 @@ import (
 // relay joins a connection with the peer to one with GoBGP, message by message. While the session is not up the
 // connection with the peer can be exchanged for another one without GoBGP noticing: what it has said is said again.
 type relay struct {
-	p *peer
+	p       *peer
+	session uint64
+	send    *sender
+	up      chan struct{} // closed when bgp knows that the session is up
+	over    chan struct{} // closed when the relay has ended
+	begun   sync.Once
+	nudged  time.Time // when GoBGP last heard something; of fromPeer
 
 	mu        sync.Mutex
 	engine    net.Conn
@@ -39,19 +46,20 @@ type relay struct {
 }
 
 func newRelay(p *peer, o *offer) *relay {
-	return &relay{p: p, conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p, o.conn)}
+	p.s.sessions++
+	return &relay{p: p, session: p.s.sessions, send: newSender(), up: make(chan struct{}), over: make(chan struct{}),
+		conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p)}
 }
 
 // newGuard makes a guard for a connection with a peer. The speaker's lock is held.
-func newGuard(p *peer, c net.Conn) *guard.Guard {
-	cfg, local := &p.s.cfg, addrPort(c.LocalAddr()).Addr()
+func newGuard(p *peer) *guard.Guard {
+	cfg := &p.s.cfg
 	g := guard.Config{LocalAS: cfg.AS, LocalID: cfg.RouterID, ClusterID: cfg.ClusterID, RemoteAS: p.n.RemoteAS,
-		AllowASIn: int(p.n.AllowASIn), MaximumPrefix: int(p.n.MaximumPrefix), NoHold: p.n.Timers.NoHold,
-		Companion: func() netip.Addr { return p.s.companion(local) }}
+		AllowASIn: int(p.n.AllowASIn), NoHold: p.n.Timers.NoHold}
 	if !g.ClusterID.IsValid() {
 		g.ClusterID = cfg.RouterID
 	}
-	if p.n.External(cfg.AS) && !p.n.ASOverride {
+	if p.n.External(cfg.AS) {
 		g.StandIn = standIn
 	}
 	for _, f := range p.n.FamiliesOf(p.addr) {
@@ -165,6 +173,7 @@ func (r *relay) note(direction string, n guard.Notification) {
 func (r *relay) fromPeer(c net.Conn, g *guard.Guard, first []byte) {
 	buf := make([]byte, guard.MaxLen)
 	for {
+		r.p.s.so.Wait()
 		msg := first
 		first = nil
 		if msg == nil {
@@ -192,14 +201,14 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 		r.mu.Unlock()
 		return false
 	}
-	out, err := g.FromPeer(msg)
+	got, err := g.FromPeer(msg)
 	fault := g.Fault
 	heard := r.gotOpen
 	if err == nil {
 		switch msg[18] {
 		case guard.Open:
 			if heard == nil {
-				r.gotOpen = out[0]
+				r.gotOpen = got.Engine
 			}
 		case guard.Keepalive:
 			r.gotAlive = true
@@ -226,13 +235,21 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 		r.note("received from", n)
 	}
 	if msg[18] == guard.Open && heard != nil {
-		if !bytes.Equal(heard, out[0]) {
+		if !bytes.Equal(heard, got.Engine) {
 			r.end(&guard.Notification{Code: guard.Cease, Subcode: guard.CollisionResolution}, "the peer is another router than before")
 			return false
 		}
 		return true // GoBGP has heard it on the connection before
 	}
-	for _, m := range out {
+	r.report(got)
+	m := got.Engine
+	switch {
+	case m != nil:
+		r.nudged = time.Now()
+	case got.Update != nil && time.Since(r.nudged) >= nudgeEvery:
+		m, r.nudged = guard.KeepaliveMessage(), time.Now() // for its hold timer
+	}
+	if m != nil {
 		if _, err := engine.Write(m); err != nil {
 			r.end(nil, "")
 			return false
@@ -245,17 +262,49 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 	return true
 }
 
+// nudgeEvery is how often GoBGP hears of UPDATEs at most: its hold timer is not shorter than 3 s.
+const nudgeEvery = time.Second
+
+// begin says that bgp knows of the session: what the peer says of routes can go there, and what it says can come.
+func (r *relay) begin() {
+	r.begun.Do(func() {
+		close(r.up)
+		go r.p.s.contain(r.sending)
+	})
+}
+
+// report tells bgp what the peer says of routes, once it knows of the session.
+func (r *relay) report(got guard.Received) {
+	if got.Update == nil && got.Refresh == 0 {
+		return
+	}
+	select {
+	case <-r.up:
+	case <-r.over:
+		return
+	}
+	s, a := r.p.s, r.p.addr
+	if got.Refresh != 0 {
+		s.emit(&bgp.RefreshEvent{Peer: a, Session: r.session, Family: got.Refresh})
+		return
+	}
+	now := s.so.Now()
+	var events []bgp.Event
+	if w := got.Update.Withdrawn; len(w) > 0 {
+		events = append(events, &bgp.PathEvent{Peer: a, Session: r.session, Prefixes: w, Received: now})
+	}
+	for _, x := range got.Update.Reach {
+		events = append(events, &bgp.PathEvent{Peer: a, Session: r.session, Prefixes: x.Prefixes, Attributes: x.Attributes, Received: now})
+	}
+	s.emit(events...)
+}
+
 // refuse ends the session because of what the peer said.
 func (r *relay) refuse(c net.Conn, n *guard.Notification) {
 	if !r.current(c) {
 		return
 	}
 	r.note("sent to", *n)
-	if n.Code == guard.Cease && n.Subcode == guard.MaximumPrefixes {
-		r.p.s.mu.Lock()
-		r.p.prefixes = true
-		r.p.s.mu.Unlock()
-	}
 	r.end(n, "")
 }
 
@@ -292,6 +341,7 @@ func (r *relay) end(n *guard.Notification, reason string) {
 		return
 	}
 	r.ended = true
+	close(r.over)
 	if r.reason == "" {
 		r.reason = reason
 	}
@@ -314,7 +364,7 @@ func (r *relay) end(n *guard.Notification, reason string) {
 // switchTo goes on with another connection of the same peer. It fails once the session is up or over.
 func (r *relay) switchTo(o *offer) bool {
 	r.p.s.mu.Lock()
-	g := newGuard(r.p, o.conn)
+	g := newGuard(r.p)
 	r.p.s.mu.Unlock()
 	r.mu.Lock()
 	if r.ended || r.gotAlive || !r.taken {
@@ -412,7 +462,7 @@ func (r *relay) messages() (in, out bgp.Messages, malformed uint64) {
 	c := sum(r.before, r.guard.Counters())
 	r.mu.Unlock()
 	make := func(a [6]uint64) bgp.Messages {
-		return bgp.Messages{Opens: a[guard.Open], Updates: a[guard.Update], Notifications: a[guard.NotificationType],
+		return bgp.Messages{Opens: a[guard.Open], Updates: a[guard.UpdateType], Notifications: a[guard.NotificationType],
 			Keepalives: a[guard.Keepalive], Refreshes: a[guard.RouteRefresh]}
 	}
 	return make(c.In), make(c.Out), c.Withdrawn + c.Discarded

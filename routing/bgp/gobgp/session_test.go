@@ -132,7 +132,7 @@ func TestApplyLeavesUnchangedNeighboursAlone(t *testing.T) {
 	eventually(t, "both sessions are up", func() bool { return hub.up("10.10.10.2") && hub.up("10.10.10.3") })
 	hub.apply(func(c *bgp.Config) {
 		c.Neighbors = []bgp.Neighbor{neighbor("10.10.10.2", 65011, func(n *bgp.Neighbor) { n.Description = "Spoke1"; n.NextHopUnchanged = true })}
-		c.Redistribute = []rib.Source{rib.Connected}
+		c.Redistribute = []bgp.Redistribution{{Source: rib.Connected}}
 	})
 	eventually(t, "the other neighbour is gone", func() bool { return !hub.peer("10.10.10.3").Address.IsValid() && hub.route("192.168.3.3/32") == "" })
 	if p := hub.peer("10.10.10.2"); p.Established != 1 || p.Dropped != 0 || p.Description != "Spoke1" {

@@ -25,6 +25,49 @@ type Options struct {
 	// Admit, when set, is asked before a peer of a listen range is let in: DMVPN says no to tunnel addresses that no
 	// identity is bound to. It runs on the listener's goroutine.
 	Admit func(remote netip.Addr) error
+	// Dynamic, when set, bounds the dynamic neighbours of all instances that share it.
+	Dynamic *Limit
+}
+
+// Limit bounds something that several instances share.
+type Limit struct {
+	mu      sync.Mutex
+	most, n int
+}
+
+// Set sets the bound. What is above it stays until it goes.
+func (l *Limit) Set(most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.most = most
+}
+
+// Count is how many there are, and may be.
+func (l *Limit) Count() (n, most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n, l.most
+}
+
+func (l *Limit) take() bool {
+	if l == nil {
+		return true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.most > 0 && l.n >= l.most {
+		return false
+	}
+	l.n++
+	return true
+}
+
+func (l *Limit) give() {
+	if l != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.n--
+	}
 }
 
 // Speaker is what bgp.Options wants.
@@ -36,8 +79,10 @@ func Speaker(o Options) func(bgp.SpeakerOptions) (bgp.Speaker, error) {
 		if so.Now == nil {
 			so.Now = time.Now
 		}
-		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), announced: make(map[netip.Prefix]bgp.Announcement),
-			unreachable: make(map[netip.Addr]bool), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]string)}
+		if so.Wait == nil {
+			so.Wait = func() {}
+		}
+		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]string)}
 		s.wake = sync.NewCond(&s.workMu)
 		s.done = make(chan struct{})
 		go s.work()
@@ -61,18 +106,15 @@ type speaker struct {
 	engine    *engine
 	listeners []net.Listener
 
-	running    atomic.Pointer[engine] // the same, for everybody
-	companions atomic.Pointer[map[netip.Addr]netip.Addr]
+	running atomic.Pointer[engine] // the same, for everybody
 
-	mu          sync.Mutex
-	cfg         bgp.Config
-	closed      bool
-	peers       map[netip.Addr]*peer
-	announced   map[netip.Prefix]bgp.Announcement
-	unreachable map[netip.Addr]bool
-	policyDue   bool
-	away        map[netip.Addr]bool // peers that are not on a subnet of ours
-	noticed     map[netip.Addr]string
+	mu       sync.Mutex
+	cfg      bgp.Config
+	closed   bool
+	peers    map[netip.Addr]*peer
+	sessions uint64
+	away     map[netip.Addr]bool // peers that are not on a subnet of ours
+	noticed  map[netip.Addr]string
 }
 
 // do queues work for GoBGP.
@@ -138,9 +180,6 @@ func (s *speaker) Apply(cfg bgp.Config) error {
 	s.mu.Lock()
 	old := s.cfg
 	s.mu.Unlock()
-	if err := claimOptions(s, cfg.BestPath); err != nil {
-		return err
-	}
 	cfg.Neighbors, cfg.Listen = slices.Clone(cfg.Neighbors), slices.Clone(cfg.Listen)
 	s.mu.Lock()
 	s.cfg = cfg
@@ -151,8 +190,7 @@ func (s *speaker) Apply(cfg bgp.Config) error {
 
 // reconcile brings GoBGP and the sessions from one configuration to another. It runs on the worker.
 func (s *speaker) reconcile(old, cfg bgp.Config) {
-	restart := s.engine == nil || old.AS != cfg.AS || old.RouterID != cfg.RouterID || old.ClusterID != cfg.ClusterID ||
-		old.BestPath != cfg.BestPath
+	restart := s.engine == nil || old.AS != cfg.AS || old.RouterID != cfg.RouterID || old.ClusterID != cfg.ClusterID
 	s.retire(&cfg, restart)
 	if restart {
 		s.stopEngine()
@@ -160,16 +198,12 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 			return
 		}
 	}
-	s.setPolicies(&cfg, restart)
 	s.setNetwork(&old, &cfg)
 	for i := range cfg.Neighbors {
 		n := &cfg.Neighbors[i]
 		s.mu.Lock()
 		p := s.peers[n.Address]
-		var wasOut bool
 		if p != nil {
-			wasOut = p.n.NextHopSelf != n.NextHopSelf || p.n.NextHopSelfAll != n.NextHopSelfAll ||
-				p.n.NextHopUnchanged != n.NextHopUnchanged
 			p.n = *n
 			p.poke()
 		}
@@ -179,10 +213,15 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 			s.addPeer(&cfg, n.Address, *n, nil)
 		case n.Shutdown:
 			s.reset(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
-		case wasOut:
-			_ = s.engine.refresh(n.Address, false)
 		}
 	}
+	s.mu.Lock()
+	for _, p := range s.peers {
+		if n, ok := cfg.Settings(p.addr); ok && p.dynamic {
+			p.n = n
+		}
+	}
+	s.mu.Unlock()
 	s.listen()
 }
 
@@ -193,7 +232,7 @@ func (s *speaker) retire(cfg *bgp.Config, all bool) {
 	peers := slices.Collect(maps.Values(s.peers))
 	s.mu.Unlock()
 	for _, p := range peers {
-		n, ok := settings(cfg, p.addr)
+		n, ok := cfg.Settings(p.addr)
 		switch {
 		case !ok || p.dynamic != (n.Address != p.addr):
 			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.PeerDeconfigured}, "Neighbor deleted")
@@ -203,27 +242,14 @@ func (s *speaker) retire(cfg *bgp.Config, all bool) {
 	}
 }
 
-// settings are those of a peer: configured, or of the longest listen range that it is in.
-func settings(cfg *bgp.Config, a netip.Addr) (bgp.Neighbor, bool) {
-	for i := range cfg.Neighbors {
-		if cfg.Neighbors[i].Address == a {
-			return cfg.Neighbors[i], true
-		}
-	}
-	for _, l := range ranges(cfg) {
-		if l.Range.Contains(a) {
-			return l.Template, true
-		}
-	}
-	return bgp.Neighbor{}, false
-}
-
 // survives says whether a session can go on with changed settings.
 func survives(old, now *bgp.Neighbor) bool {
 	a, b := *old, *now
 	for _, n := range []*bgp.Neighbor{&a, &b} {
 		n.Description, n.Group, n.Passive, n.DisableConnectedCheck, n.Shutdown = "", "", false, false, false
-		n.NextHopSelf, n.NextHopSelfAll, n.NextHopUnchanged = false, false, false
+		n.NextHopSelf, n.NextHopSelfAll, n.NextHopUnchanged, n.RemovePrivateAS, n.ASOverride = false, false, false, false, false
+		n.In, n.Out, n.DefaultOriginate, n.DefaultMap = bgp.Policy{}, bgp.Policy{}, false, nil
+		n.SoftReconfiguration, n.SendCommunity, n.Weight, n.MaximumPrefix = false, false, 0, bgp.MaximumPrefix{}
 		n.Timers.ConnectRetry = 0
 	}
 	return a.Equal(&b)
@@ -247,12 +273,6 @@ func (s *speaker) startEngine(cfg *bgp.Config) bool {
 	}
 	s.engine = e
 	s.running.Store(e)
-	s.mu.Lock()
-	announced := slices.Collect(maps.Values(s.announced))
-	s.mu.Unlock()
-	for _, a := range announced {
-		_ = e.announce(a, false)
-	}
 	return true
 }
 
@@ -261,19 +281,6 @@ func (s *speaker) stopEngine() {
 		s.running.Store(nil)
 		s.engine.close()
 		s.engine = nil
-	}
-}
-
-func (s *speaker) setPolicies(cfg *bgp.Config, first bool) {
-	s.mu.Lock()
-	s.policyDue = false
-	unreachable := slices.SortedFunc(maps.Keys(s.unreachable), netip.Addr.Compare)
-	s.mu.Unlock()
-	if s.engine == nil {
-		return
-	}
-	if err := s.engine.setPolicies(cfg, unreachable, first); err != nil {
-		s.log.Error().Err(err).Msg("GoBGP refused the next-hop policies")
 	}
 }
 
@@ -309,76 +316,43 @@ func (s *speaker) setNetwork(old, cfg *bgp.Config) {
 	}
 }
 
-// Originate implements bgp.Speaker.
-func (s *speaker) Originate(a bgp.Announcement) {
+// Advertise implements bgp.Speaker.
+func (s *speaker) Advertise(a netip.Addr, session uint64, list []bgp.Advertisement) {
 	s.mu.Lock()
-	s.announced[a.Prefix] = a
+	var r *relay
+	if p := s.peers[a]; p != nil && p.relay != nil && p.relay.session == session {
+		r = p.relay
+	}
 	s.mu.Unlock()
-	s.do(func() {
-		if s.engine != nil {
-			if err := s.engine.announce(a, false); err != nil {
-				s.log.Error().Err(err).Stringer("prefix", a.Prefix).Msg("GoBGP refused a prefix of ours")
-			}
-		}
-	})
+	if r != nil {
+		r.send.add(list)
+	}
 }
 
-// Retract implements bgp.Speaker.
-func (s *speaker) Retract(p netip.Prefix) {
+// TooMany implements bgp.Speaker.
+func (s *speaker) TooMany(a netip.Addr, session uint64, text string, again time.Duration) {
 	s.mu.Lock()
-	a, ok := s.announced[p]
-	delete(s.announced, p)
+	p := s.peers[a]
+	if p == nil || p.relay == nil || p.relay.session != session {
+		s.mu.Unlock()
+		return
+	}
+	r := p.relay
+	p.prefixes = true
 	s.mu.Unlock()
-	if ok {
-		s.do(func() {
-			if s.engine != nil {
-				_ = s.engine.announce(a, true)
-			}
+	if again > 0 {
+		time.AfterFunc(again, func() {
+			s.mu.Lock()
+			p.prefixes = false
+			s.mu.Unlock()
+			p.poke()
 		})
 	}
-}
-
-// NextHop implements bgp.Speaker. Changes are gathered for a moment: an interface that goes down takes many.
-func (s *speaker) NextHop(a netip.Addr, reachable bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unreachable[a] == !reachable {
-		return
-	}
-	if reachable {
-		delete(s.unreachable, a)
-	} else {
-		s.unreachable[a] = true
-	}
-	for _, p := range s.peers {
-		if p.nexthops[a] {
-			p.stale = true
-		}
-	}
-	if s.policyDue || s.closed {
-		return
-	}
-	s.policyDue = true
-	time.AfterFunc(30*time.Millisecond, func() { s.do(s.nextHops) })
-}
-
-func (s *speaker) nextHops() {
-	s.mu.Lock()
-	cfg := s.cfg
-	var stale []netip.Addr
-	for _, p := range s.peers {
-		if p.stale {
-			p.stale = false
-			stale = append(stale, p.addr)
-		}
-	}
-	s.mu.Unlock()
-	s.setPolicies(&cfg, false)
-	for _, a := range stale {
-		if s.engine != nil {
-			_ = s.engine.refresh(a, true)
-		}
-	}
+	n := &guard.Notification{Code: guard.Cease, Subcode: guard.MaximumPrefixes, Text: text}
+	go s.contain(func() {
+		r.note("sent to", *n)
+		r.end(n, "")
+	})
 }
 
 // Clear implements bgp.Speaker.
@@ -402,12 +376,7 @@ func (s *speaker) Clear(a netip.Addr, how bgp.Clear) {
 				p.poke()
 				continue
 			}
-			if how == bgp.ClearSoftIn || how == bgp.ClearSoft {
-				p.requestRefresh()
-			}
-			if (how == bgp.ClearSoftOut || how == bgp.ClearSoft) && s.engine != nil {
-				_ = s.engine.refresh(p.addr, false)
-			}
+			p.requestRefresh()
 		}
 	})
 }
@@ -429,17 +398,6 @@ func (s *speaker) Connected(a netip.Addr, ok bool) {
 		s.reset(p, nil, "Interface flap")
 	}
 	p.poke()
-}
-
-// Companions implements bgp.Speaker.
-func (s *speaker) Companions(m map[netip.Addr]netip.Addr) { s.companions.Store(&m) }
-
-// companion is the address of the other family that goes with an address of ours.
-func (s *speaker) companion(a netip.Addr) netip.Addr {
-	if m := s.companions.Load(); m != nil {
-		return (*m)[a]
-	}
-	return netip.Addr{}
 }
 
 // Peers implements bgp.Speaker.
@@ -482,34 +440,11 @@ func (s *speaker) Close() {
 	s.wake.Signal()
 	s.workMu.Unlock()
 	<-s.done
-	dropClaim(s)
 }
 
-// fromEngine takes what GoBGP reports: paths, and the states of its peers. It is called by one goroutine, in order.
+// fromEngine takes what GoBGP reports: the states of its peers. It is called by one goroutine, in order.
 func (s *speaker) fromEngine(r *api.WatchEventResponse) {
 	s.contain(func() {
-		if t := r.GetTable(); t != nil {
-			events := make([]bgp.Event, 0, len(t.Paths))
-			s.mu.Lock()
-			for _, p := range t.Paths {
-				e, ok := pathEvent(p)
-				if !ok {
-					continue
-				}
-				if e.Attributes != nil {
-					e.Received = s.so.Now()
-					if x := s.peers[e.Peer]; x != nil {
-						if x.nexthops == nil {
-							x.nexthops = make(map[netip.Addr]bool)
-						}
-						x.nexthops[e.Attributes.NextHop] = true
-					}
-				}
-				events = append(events, e)
-			}
-			s.mu.Unlock()
-			s.emit(events...)
-		}
 		if e := r.GetPeer(); e != nil && e.Type == api.WatchEventResponse_PeerEvent_STATE {
 			if a, err := netip.ParseAddr(e.Peer.GetState().GetNeighborAddress()); err == nil {
 				s.engineState(a.Unmap(), e.Peer.GetState().GetSessionState())

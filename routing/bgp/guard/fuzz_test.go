@@ -18,7 +18,7 @@ func FuzzGuard(f *testing.F) {
 		updateMessage(nlri, join(reach6, origin, path11), nil),
 		updateMessage(nil, join(origin, attr(0xc0, 17, "02 01 0000fdf3"), path11, nexthop), nlri),
 		updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 16, "0002fde900000001"), attr(0xc0, 8, "fde90001"), attr(0xc0, 32, "000000010000000200000003")), nlri),
-		finish(append(header(Update), 0, 2, 32, 10, 0, 0, 0, 0)),
+		finish(append(header(UpdateType), 0, 2, 32, 10, 0, 0, 0, 0)),
 		finish(append(header(RouteRefresh), 0, 1, 0, 1)),
 		(&Notification{Code: Cease, Subcode: AdminShutdown, Data: []byte("\x03bye")}).Bytes(),
 	}
@@ -32,7 +32,6 @@ func FuzzGuard(f *testing.F) {
 		if !ebgp {
 			cfg.LocalAS = cfg.RemoteAS
 		}
-		cfg.MaximumPrefix = 1000
 		g := New(cfg)
 		r := bytes.NewReader(stream)
 		buf := make([]byte, MaxLen)
@@ -41,7 +40,7 @@ func FuzzGuard(f *testing.F) {
 			if err != nil {
 				return
 			}
-			out, err := g.FromPeer(msg)
+			out, err := through(g, msg)
 			if err != nil {
 				if n, ok := err.(*Notification); !ok || len(n.Bytes()) > MaxLen {
 					t.Fatalf("error %v", err)
@@ -78,7 +77,7 @@ func check(t *testing.T, g *Guard, cfg Config, m []byte) {
 		_ = a.String()
 	}
 	again := &Guard{cfg: cfg, open: &PeerOpen{AS: g.open.AS, IPv4: true, IPv6: true, FourOctet: true}, up: true}
-	out, err := again.FromPeer(m)
+	out, err := through(again, m)
 	if err != nil || len(out) != 1 || !bytes.Equal(out[0], m) {
 		t.Fatalf("what came out is not what the guard would take: %x, then %x, %v", m, out, err)
 	}
@@ -110,7 +109,7 @@ func FuzzUpdate(f *testing.F) {
 			caps = caps[:2]
 		}
 		g := running(t, cfg, caps...)
-		out, err := g.FromPeer(finish(append(header(Update), body...)))
+		out, err := through(g, finish(append(header(UpdateType), body...)))
 		if err != nil {
 			return
 		}

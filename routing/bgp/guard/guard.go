@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync/atomic"
+
+	"felloe/routing/bgp"
 )
 
 // Config is what a Guard checks against.
@@ -18,13 +20,8 @@ type Config struct {
 	StandIn uint32
 	// AllowASIn is how often a path may hold our AS.
 	AllowASIn int
-	// MaximumPrefix ends the session of a peer that announces more prefixes; 0 takes any number.
-	MaximumPrefix int
 	// NoHold makes the hold time 0 on both sides, which the engine cannot be told.
 	NoHold bool
-	// Companion is our address of the family that the session itself does not have, asked for whenever a path of that
-	// family is announced with us as its next hop; not valid means that such paths are not announced.
-	Companion func() netip.Addr
 	// IPv4 and IPv6 say which unicast families the session may carry.
 	IPv4, IPv6 bool
 }
@@ -54,7 +51,7 @@ type Guard struct {
 	open *PeerOpen
 	up   bool // the first KEEPALIVE has come
 
-	announced map[netip.Prefix]struct{} // when MaximumPrefix is set
+	known map[string]*bgp.Attributes // of the attributes that came last, by their bytes
 
 	in, out                      [6]atomic.Uint64
 	withdrawn, discarded, looped atomic.Uint64
@@ -85,16 +82,24 @@ func (g *Guard) Counters() Counters {
 	return c
 }
 
-// FromPeer takes a message of the peer and returns the messages that the engine gets for it: none, one, or an UPDATE
-// that had to be split. An error is a *Notification; the session is over then.
-func (g *Guard) FromPeer(msg []byte) ([][]byte, error) {
+// Received is what a message of the peer comes to.
+type Received struct {
+	// Engine is what the engine gets: an OPEN of ours, the message itself, or nothing.
+	Engine []byte
+	// Update is what an UPDATE says, Refresh the family that the peer wants to be told again.
+	Update  *Update
+	Refresh bgp.Family
+}
+
+// FromPeer takes a message of the peer. An error is a *Notification; the session is over then.
+func (g *Guard) FromPeer(msg []byte) (r Received, err error) {
 	if len(msg) < HeaderLen {
-		return nil, fail(MessageHeaderError, 2, nil, "a message of %d bytes", len(msg))
+		return r, fail(MessageHeaderError, 2, nil, "a message of %d bytes", len(msg))
 	}
 	if n, err := checkHeader(msg); err != nil {
-		return nil, err
+		return r, err
 	} else if n != len(msg) {
-		return nil, fail(MessageHeaderError, 2, msg[16:18], "a message of %d bytes says that it has %d", len(msg), n)
+		return r, fail(MessageHeaderError, 2, msg[16:18], "a message of %d bytes says that it has %d", len(msg), n)
 	}
 	kind := msg[18]
 	if int(kind) < len(g.in) {
@@ -103,36 +108,36 @@ func (g *Guard) FromPeer(msg []byte) ([][]byte, error) {
 	g.Fault = ""
 	switch {
 	case kind == NotificationType:
-		return [][]byte{slices.Clone(msg)}, nil
+		r.Engine = slices.Clone(msg)
 	case g.open == nil && kind != Open, g.open != nil && kind == Open:
-		return nil, fail(FSMError, 0, nil, "message type %d out of turn", kind)
+		err = fail(FSMError, 0, nil, "message type %d out of turn", kind)
 	case kind == Open:
-		out, err := g.fromOpen(msg)
-		if err != nil {
-			return nil, err
-		}
-		return [][]byte{out}, nil
+		r.Engine, err = g.fromOpen(msg)
 	case kind == Keepalive:
 		g.up = true
-		return [][]byte{slices.Clone(msg)}, nil
+		r.Engine = slices.Clone(msg)
 	case !g.up:
-		return nil, fail(FSMError, 0, nil, "message type %d before the session is up", kind)
-	case kind == Update:
-		return g.fromUpdate(msg)
+		err = fail(FSMError, 0, nil, "message type %d before the session is up", kind)
+	case kind == UpdateType:
+		r.Update, err = g.fromUpdate(msg)
 	case kind == RouteRefresh:
-		return g.fromRefresh(msg), nil
-	}
-	return nil, nil // the pre-standard route refresh (128)
+		r.Refresh = g.fromRefresh(msg)
+	} // and the pre-standard route refresh (128), which nobody offered
+	return r, err
 }
 
-func (g *Guard) fromRefresh(msg []byte) [][]byte {
+func (g *Guard) fromRefresh(msg []byte) bgp.Family {
 	if len(msg) != 23 || msg[21] != 0 {
-		return nil // with outbound filters, or of enhanced route refresh: neither was agreed on
+		return 0 // with outbound filters, or of enhanced route refresh: neither was agreed on
 	}
-	if _, ok := g.family(msg[19:21], msg[22]); !ok {
-		return nil
+	v6, ok := g.family(msg[19:21], msg[22])
+	switch {
+	case !ok:
+		return 0
+	case v6:
+		return bgp.IPv6
 	}
-	return [][]byte{slices.Clone(msg)}
+	return bgp.IPv4
 }
 
 // family says whether the session carries an AFI and SAFI, and which it is.
@@ -165,18 +170,22 @@ func (g *Guard) RefreshRequests() [][]byte {
 	return out
 }
 
-// ToPeer takes a message of the engine and returns what the peer gets for it; nothing, when it is not for the peer.
+// ToPeer takes a message of the engine and returns what the peer gets for it; nothing, when it is not for the peer. Routes
+// do not come from the engine.
 func (g *Guard) ToPeer(msg []byte) ([]byte, error) {
 	out := msg
 	var err error
 	switch msg[18] {
 	case Open:
 		out, err = g.toOpen(msg)
-	case Update:
-		out = g.toUpdate(msg)
+	case UpdateType, RouteRefresh:
+		return nil, nil
 	}
 	if kind := msg[18]; int(kind) < len(g.out) && out != nil {
 		g.out[kind].Add(1)
 	}
 	return out, err
 }
+
+// Sent counts an UPDATE that went to the peer.
+func (g *Guard) Sent() { g.out[UpdateType].Add(1) }

@@ -10,7 +10,7 @@ import (
 // Message types (RFC 4271 §4.1, RFC 2918).
 const (
 	Open             = 1
-	Update           = 2
+	UpdateType       = 2
 	NotificationType = 3
 	Keepalive        = 4
 	RouteRefresh     = 5
@@ -143,7 +143,7 @@ func checkHeader(h []byte) (int, error) {
 	switch h[18] {
 	case Open:
 		least = 29
-	case Update:
+	case UpdateType:
 		least = 23
 	case NotificationType:
 		least = 21

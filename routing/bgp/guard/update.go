@@ -44,9 +44,6 @@ var wantFlags = map[uint8]uint8{
 	attrLargeCommunities: flagOptional | flagTransitive,
 }
 
-// dropped are attributes that the engine decodes and the router has no use for.
-var dropped = map[uint8]bool{22: true, 23: true, 25: true, 26: true, 29: true, 40: true}
-
 type attribute struct {
 	flags, kind uint8
 	value       []byte
@@ -79,7 +76,7 @@ func (u *update) treatAsWithdraw(format string, a ...any) {
 	}
 }
 
-func (g *Guard) fromUpdate(msg []byte) ([][]byte, error) {
+func (g *Guard) fromUpdate(msg []byte) (*Update, error) {
 	u, err := g.parseUpdate(msg[HeaderLen:])
 	if err != nil {
 		return nil, err
@@ -92,38 +89,7 @@ func (g *Guard) fromUpdate(msg []byte) ([][]byte, error) {
 			g.withdrawn.Add(1)
 		}
 	}
-	if err := g.count(u); err != nil {
-		return nil, err
-	}
-	return u.build(g), nil
-}
-
-// count keeps the number of the peer's prefixes below its limit.
-func (g *Guard) count(u *update) error {
-	if g.cfg.MaximumPrefix <= 0 {
-		return nil
-	}
-	if g.announced == nil {
-		g.announced = make(map[netip.Prefix]struct{})
-	}
-	for _, list := range [][]netip.Prefix{u.withdrawn, u.unreach} {
-		for _, p := range list {
-			delete(g.announced, p)
-		}
-	}
-	for _, list := range [][]netip.Prefix{u.nlri, u.reach} {
-		for _, p := range list {
-			if u.withdraw != "" {
-				delete(g.announced, p)
-			} else {
-				g.announced[p] = struct{}{}
-			}
-		}
-	}
-	if n := len(g.announced); n > g.cfg.MaximumPrefix {
-		return fail(Cease, MaximumPrefixes, nil, "%d prefixes, the limit is %d", n, g.cfg.MaximumPrefix)
-	}
-	return nil
+	return g.result(u), nil
 }
 
 func (g *Guard) discard(format string, a ...any) {
@@ -221,7 +187,7 @@ func (g *Guard) attribute(u *update, a attribute) (keep bool, err error) {
 		switch {
 		case a.flags&flagOptional == 0:
 			return false, fail(UpdateMessageError, 2, []byte{a.flags, a.kind}, "well-known attribute %d", a.kind)
-		case a.flags&flagTransitive == 0, dropped[a.kind]:
+		case a.flags&flagTransitive == 0:
 			return false, nil
 		}
 		return true, nil

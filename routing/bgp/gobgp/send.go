@@ -1,0 +1,107 @@
+//go:build !js
+
+package gobgp
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"felloe/routing/bgp"
+	"felloe/routing/bgp/guard"
+)
+
+// sender holds what a peer is still to be told: the last word about each prefix, so that it is bounded by the table
+// however slowly the peer reads.
+type sender struct {
+	mu      sync.Mutex
+	pending map[netip.Prefix]*bgp.Attributes
+	order   []netip.Prefix
+	wake    chan struct{}
+}
+
+func newSender() *sender {
+	return &sender{pending: make(map[netip.Prefix]*bgp.Attributes), wake: make(chan struct{}, 1)}
+}
+
+func (s *sender) add(list []bgp.Advertisement) {
+	s.mu.Lock()
+	for _, a := range list {
+		if _, ok := s.pending[a.Prefix]; !ok {
+			s.order = append(s.order, a.Prefix)
+		}
+		s.pending[a.Prefix] = a.Attributes
+	}
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what there is, prefixes with the same attributes together.
+func (s *sender) take() *guard.Update {
+	s.mu.Lock()
+	pending, order := s.pending, s.order
+	if len(order) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	s.pending, s.order = make(map[netip.Prefix]*bgp.Attributes), nil
+	s.mu.Unlock()
+	u := &guard.Update{}
+	at := make(map[*bgp.Attributes]int)
+	for _, p := range order {
+		a := pending[p]
+		if a == nil {
+			u.Withdrawn = append(u.Withdrawn, p)
+			continue
+		}
+		i, ok := at[a]
+		if !ok {
+			i = len(u.Reach)
+			at[a] = i
+			u.Reach = append(u.Reach, guard.Reach{Attributes: a})
+		}
+		u.Reach[i].Prefixes = append(u.Reach[i].Prefixes, p)
+	}
+	return u
+}
+
+// sendHold is how long a peer may take nothing of what it is sent (RFC 9687 §3).
+const sendHold = 8 * time.Minute
+
+// sending writes to the peer what it is to be told, until the relay ends.
+func (r *relay) sending() {
+	r.p.s.mu.Lock()
+	hold := max(sendHold, 2*r.p.n.Timers.WithDefaults().Hold)
+	r.p.s.mu.Unlock()
+	for {
+		select {
+		case <-r.over:
+			return
+		case <-r.send.wake:
+		}
+		u := r.send.take()
+		if u == nil {
+			continue
+		}
+		r.mu.Lock()
+		conn, g := r.conn, r.guard
+		r.mu.Unlock()
+		open := r.peerOpen()
+		four := open != nil && open.FourOctet
+		for _, m := range u.Encode(four) {
+			late := time.AfterFunc(hold, func() { r.end(nil, "Send hold timer expired") })
+			err := r.write(conn, m)
+			late.Stop()
+			if err != nil {
+				if r.current(conn) {
+					r.end(nil, "Peer closed the session")
+				}
+				return
+			}
+			g.Sent()
+		}
+	}
+}
