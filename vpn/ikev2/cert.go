@@ -84,7 +84,7 @@ func (s *session) signatureOffer(responder bool) []message.Payload {
 		if !s.profile.signs() {
 			return nil
 		}
-		return []message.Payload{message.HashAlgorithms(ourHashes...)}
+		return s.e.announce()
 	}
 	var fit []Profile
 	for _, p := range s.e.cfg.Profiles {
@@ -97,9 +97,20 @@ func (s *session) signatureOffer(responder bool) []message.Payload {
 	}
 	out := s.e.certRequest(fit...)
 	if len(s.peerHashes) > 0 {
-		out = append(out, message.HashAlgorithms(ourHashes...))
+		out = append(out, s.e.announce()...)
 	}
 	return out
+}
+
+func (e *Engine) announce() []message.Payload {
+	list := ourHashes
+	if e.cfg.announced != nil {
+		list = e.cfg.announced
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return []message.Payload{message.HashAlgorithms(list...)}
 }
 
 // here says whether a profile is for this front VRF and local address.

@@ -19,6 +19,7 @@ type Config struct {
 	Children  []ChildPolicy // in the responder's order of preference
 	// Trustpoints are for profiles with signatures; a profile may name some of them.
 	Trustpoints []*pki.Trustpoint
+	announced   []message.HashAlgorithm // tests: instead of ourHashes; empty: RFC 7427 is off
 
 	CookieThreshold int // half-open SAs from which on cookies are asked for; negative: always; default 64
 	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 2048

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"felloe/vpn/ikev2/message"
+	"felloe/vpn/pki"
 )
 
 // Identity is who a peer says it is: the content of an IDi or IDr payload. Value is the bytes of the payload as a
@@ -43,13 +44,18 @@ func (i Identity) Addr() (netip.Addr, bool) {
 	return netip.AddrFromSlice([]byte(i.Value))
 }
 
-// String is the identity for people: an address, a name, or hexadecimal for what does not print.
+// String is the identity for people: an address, a name (also a distinguished one), or hexadecimal for what does not print.
 func (i Identity) String() string {
 	if i.IsZero() {
 		return "none"
 	}
 	if a, ok := i.Addr(); ok {
 		return a.String()
+	}
+	if i.Type == message.ID_DER_ASN1_DN {
+		if s := pki.DNString([]byte(i.Value)); s != "" {
+			return s
+		}
 	}
 	for _, c := range []byte(i.Value) {
 		if c < 0x20 || c > 0x7e {
