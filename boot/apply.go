@@ -57,6 +57,7 @@ func (r *Router) apply(desired *config.Config) {
 		r.problem("%v", err)
 	}
 	ike, err := ikeConfig(desired)
+	ike.Authorize = r.authz
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			r.problem("%s", strings.TrimSpace(line))
@@ -64,8 +65,10 @@ func (r *Router) apply(desired *config.Config) {
 	}
 	nics := r.assignNICs(desired)
 	want := r.interfaceSpecs(desired, nics, &ike)
+	templates := templateSpecs(desired, &ike)
 
 	r.removeBGP(desired)
+	r.removeTemplates(templates, desired)
 	for _, n := range sorted(r.ifs) {
 		if w, ok := want[n]; !ok || !reflect.DeepEqual(r.ifs[n].spec, w) {
 			r.removeInterface(n)
@@ -84,6 +87,7 @@ func (r *Router) apply(desired *config.Config) {
 			}
 		}
 	}
+	r.authz.SetConfig(authzConfig(desired))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
 		r.ikeApply = ike
@@ -94,10 +98,15 @@ func (r *Router) apply(desired *config.Config) {
 		}
 		r.changeInterface(r.ifs[n], desired.Interface[n])
 	}
+	r.applyUnnumbered()
+	r.applyTemplates(templates)
 	r.applyStatics(desired)
 	r.applyNHRP(desired)
 	r.applyBGP(desired)
 
+	if len(changes) > 0 {
+		r.protect.Reauthorize()
+	}
 	r.settle()
 	r.applied = desired
 	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")

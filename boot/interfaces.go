@@ -159,6 +159,8 @@ func (r *Router) addInterface(name string, spec interfaceSpec, nic *NIC) {
 	}
 	var err error
 	switch spec.Kind {
+	case config.VirtualTemplate:
+		return // its peers have the interfaces: see virtual.go
 	case config.Loopback:
 		i.net, err = r.dp.AddLoopback(name, v.net)
 	case config.Ethernet:
@@ -199,7 +201,10 @@ func (r *Router) addTunnel(i *iface, v *vrf) error {
 		return nil
 	}
 	mode := map[config.TunnelMode]netstack.TunnelMode{config.GREMultipoint: netstack.GREMultipoint, config.GREIP: netstack.GREPointToPoint,
-		config.GREIPv6: netstack.GREPointToPoint, config.IPsecIPv4: netstack.VTI, config.IPsecIPv6: netstack.VTI}[t.Mode]
+		config.GREIPv6: netstack.GREPointToPoint}[t.Mode]
+	if t.Mode.VTI() {
+		mode = netstack.VTI
+	}
 	tun, err := r.dp.AddTunnel(netstack.TunnelConfig{Name: i.name, VRF: v.net, Underlay: under.net, Mode: mode, Source: t.Source,
 		Destination: t.Destination, Key: t.Key, HasKey: t.HasKey, Protected: t.Protection != nil, TTL: t.TTL, NetworkID: t.NetworkID})
 	if err != nil {
@@ -222,11 +227,12 @@ type liveSpec struct {
 	MTU, IPMTU  int
 	AdjustMSS   int
 	Addresses   []netip.Prefix
+	Unnumbered  string
 	AdminUp     bool
 }
 
 func liveSpecOf(c *config.Interface) liveSpec {
-	return liveSpec{c.Description, c.MTU, c.IPMTU, c.TCPAdjustMSS, c.Address, !c.Shutdown}
+	return liveSpec{c.Description, c.MTU, c.IPMTU, c.TCPAdjustMSS, c.Address, c.Unnumbered, !c.Shutdown}
 }
 
 // changeInterface sets what differs from before.
@@ -241,13 +247,13 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 	if fresh || old.Description != want.Description {
 		i.net.SetDescription(want.Description)
 	}
-	if want.MTU != 0 && (fresh || old.MTU != want.MTU) {
+	if fresh && want.MTU != 0 || !fresh && old.MTU != want.MTU && (want.MTU != 0 || i.net.Driver() != nil) {
 		i.net.SetMTU(want.MTU)
 	}
 	if fresh || old.IPMTU != want.IPMTU {
 		i.net.SetIPMTU(want.IPMTU)
 	}
-	r.checkMTU(i)
+	r.checkMTU(i, i.net.MTU())
 	if fresh || old.AdjustMSS != want.AdjustMSS {
 		i.net.SetAdjustMSS(want.AdjustMSS)
 	}
@@ -260,16 +266,16 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 	}
 }
 
-// checkMTU says once when an interface is to send longer packets than it can carry: those are lost at the link. The operator mends the mtu.
-func (r *Router) checkMTU(i *iface) {
+// checkMTU says once when an interface is to send longer packets than it can carry, has: what it can carry is used instead.
+func (r *Router) checkMTU(i *iface, has int) {
 	nic := 0
 	if d := i.net.Driver(); d != nil {
 		nic = d.Info().MTU
 	}
 	what := ""
-	switch has := i.net.MTU(); {
+	switch {
 	case nic > 0 && i.cfg.MTU > nic:
-		what = fmt.Sprintf("mtu %d is more than the NIC carries, %d", i.cfg.MTU, nic)
+		what = fmt.Sprintf("mtu %d is more than the NIC carries, %d, which is used", i.cfg.MTU, nic)
 	case i.cfg.IPMTU > has && (i.tunnel == nil || i.measured):
 		what = fmt.Sprintf("ip-mtu %d is more than the interface carries; %d is used", i.cfg.IPMTU, has)
 	}

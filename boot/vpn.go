@@ -53,10 +53,11 @@ func (r *Router) sessionEvent(e protect.Event) {
 		r.milestone("first-session")
 	}
 	r.dmvpn.HandleEvent(e)
+	r.flexvpn.HandleEvent(e)
 	if e.Kind == protect.Up {
 		if i := r.ifs[e.Tunnel.Interface().Name()]; i != nil && i.tunnel == e.Tunnel && i.cfg != nil {
 			i.measured = true
-			r.checkMTU(i)
+			r.checkMTU(i, e.Session.MTU())
 		}
 	}
 }

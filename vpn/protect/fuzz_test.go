@@ -76,8 +76,9 @@ func (e *script) UnknownSPI(time.Time, string, netip.Addr, netip.Addr, uint32) [
 func (e *script) SendConfiguration(_ time.Time, id ikev2.SAID, _ ikev2.Configuration) []ikev2.Action {
 	return e.on("configure", id, 0, nil)
 }
-func (e *script) DropSA(id ikev2.SAID)              { e.dropped = append(e.dropped, id) }
-func (e *script) Snapshot(time.Time) []ikev2.SAInfo { return e.sas }
+func (e *script) Reauthorize(time.Time) []ikev2.Action { return e.on("reauthorize", 0, 0, nil) }
+func (e *script) DropSA(id ikev2.SAID)                 { e.dropped = append(e.dropped, id) }
+func (e *script) Snapshot(time.Time) []ikev2.SAInfo    { return e.sas }
 
 // stage is a Manager over a scripted engine and a data plane without wires.
 type stage struct {

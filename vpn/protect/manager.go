@@ -36,6 +36,7 @@ type Engine interface {
 	UnknownSPI(now time.Time, vrf string, local, remote netip.Addr, spi uint32) []ikev2.Action
 	DropSA(id ikev2.SAID)
 	SendConfiguration(now time.Time, id ikev2.SAID, c ikev2.Configuration) []ikev2.Action
+	Reauthorize(now time.Time) []ikev2.Action
 	Snapshot(now time.Time) []ikev2.SAInfo
 }
 
@@ -84,6 +85,8 @@ const (
 	Moved
 	// Replaced: another IKE SA with the same identity serves the session now (both sides had initiated at once).
 	Replaced
+	// Changed: a VTI's session has SAs for other packets than before; see SessionInfo for their selectors.
+	Changed
 )
 
 func (k EventKind) String() string {
@@ -96,6 +99,8 @@ func (k EventKind) String() string {
 		return "moved"
 	case Replaced:
 		return "replaced"
+	case Changed:
+		return "changed"
 	}
 	return "unknown"
 }
@@ -285,6 +290,7 @@ func (m *Manager) contain(id ikev2.SAID) {
 		m.failed(s, errContained, "contained a panic")
 	}
 	m.dropIKE(ike)
+	m.afterSettling(ikev2.IKEDown{SA: id, Established: ike.established, Reason: "contained a panic", Err: errContained})
 }
 
 var errContained = errors.New("contained a panic")

@@ -30,6 +30,7 @@ type pair struct {
 	s    *session
 	slot *slot
 	sel  *netstack.Selectors
+	key  string // the selectors in words, of a VTI's pair
 	in   *esp.Inbound
 	out  *esp.Outbound
 	// ready: the peer can open what we send on it.
@@ -72,6 +73,9 @@ func (m *Manager) install(s *session, up ikev2.ChildUp) (*pair, error) {
 		return nil, err
 	}
 	p := &pair{up: up, s: s, slot: m.slotFor(s, up), sel: selectorsOf(s.t, up), in: in, out: out, ready: up.OutboundReady, made: m.now(), lastSeen: m.now()}
+	if s.t.vti() {
+		p.key = selectorsKey(up)
+	}
 	// The keys are in the cipher states now.
 	p.up.KeysIn, p.up.KeysOut = ikev2.ChildKey{}, ikev2.ChildKey{}
 	if !p.ready {

@@ -51,6 +51,7 @@ type session struct {
 	since    time.Time // of the state as it was told last
 	told     bool      // Up was told
 	toldIKE  ikev2.SAID
+	toldSel  string
 	upSince  time.Time
 	failures int // in a row
 	total    Totals
@@ -308,11 +309,14 @@ func (m *Manager) settle(s *session) {
 		m.event(s, Event{Kind: Down, IKE: s.toldIKE, Reason: s.downWhy})
 	case s.told && s.ike != s.toldIKE:
 		m.event(s, Event{Kind: Replaced, IKE: s.ike, OldIKE: s.toldIKE})
-		s.toldIKE = s.ike
+		s.toldIKE, s.toldSel = s.ike, s.selectors()
+	case s.told && s.toldSel != s.selectors():
+		m.event(s, Event{Kind: Changed, IKE: s.ike})
+		s.toldSel = s.selectors()
 	}
 	s.gap = false
 	if up && !s.told {
-		s.told, s.toldIKE = true, s.ike
+		s.told, s.toldIKE, s.toldSel = true, s.ike, s.selectors()
 		s.total.Ups++
 		s.since, s.upSince, s.lastData = m.now(), m.now(), m.now()
 		s.lastErr, s.lastWhy = nil, ""

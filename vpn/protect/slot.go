@@ -51,6 +51,20 @@ func selectorsKey(up ikev2.ChildUp) string {
 	return b.String()
 }
 
+// selectors is what the session sends on, in words that change with it.
+func (s *session) selectors() string {
+	if !s.t.vti() || len(s.slots) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, x := range s.slots {
+		if x.tx != nil {
+			b.WriteString(x.tx.key)
+		}
+	}
+	return b.String()
+}
+
 // selectorsOf are a VTI pair's selectors for the data plane; nil for GRE, which has a check of its own.
 func selectorsOf(t *tunnel, up ikev2.ChildUp) *netstack.Selectors {
 	if !t.vti() || up.Mode != esp.Tunnel {

@@ -151,6 +151,10 @@ func (m *Manager) SetTemplateLimits(name string, volumeBytes uint64, idle time.D
 	}
 }
 
+// Reauthorize has every peer told what has changed for it, after a change of authorization policies or of the routes that
+// they send.
+func (m *Manager) Reauthorize() { m.run(m.o.Engine.Reauthorize(m.now())) }
+
 // SendConfiguration tells the peer of an IKE SA by CFG_SET what it shall use from now on.
 func (m *Manager) SendConfiguration(id ikev2.SAID, c ikev2.Configuration) {
 	m.run(m.o.Engine.SendConfiguration(m.now(), id, c))

@@ -1,0 +1,122 @@
+package boot
+
+import (
+	"net/netip"
+	"strings"
+
+	"felloe/config"
+	"felloe/netstack"
+	"felloe/vpn/flexvpn"
+	"felloe/vpn/ikev2"
+)
+
+func (r *Router) newFlexVPN() (*flexvpn.Manager, error) {
+	return flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, Log: r.log, Routes: func(name string) flexvpn.Routes {
+		if v := r.vrfs[name]; v != nil {
+			return v.rib
+		}
+		return nil
+	}})
+}
+
+// templateProtection is what decides how the peers of a template are protected: when it changes they must begin anew. What
+// running SAs take over by themselves (dead peer detection, lifetimes, authorization) is not in it.
+func templateProtection(ike *ikev2.Config, policies map[string]netstack.TunnelMode) (out []protectionSpec) {
+	for _, c := range ike.Children {
+		if _, ours := policies[c.Name]; !ours {
+			continue
+		}
+		p := *protectionOf(ike, c.Name)
+		p.Child.Lifetime, p.Child.VolumeBytes, p.Child.IdleTime, p.Child.ReplayWindow = 0, 0, 0, 0
+		x := &p.Profile
+		x.Lifetime, x.DPD, x.NATKeepalive, x.IVRF = 0, ikev2.DPD{}, 0, ""
+		x.Authorization, x.Request, x.SetSend, x.SetAccept = ikev2.Authorization{}, false, false, false
+		out = append(out, p)
+	}
+	return out
+}
+
+// childPoliciesOf are the child policies of a template, and what its interfaces are under each: the policy of its name,
+// and those of `mode auto`, which have a second word.
+func childPoliciesOf(ike *ikev2.Config, template string) map[string]netstack.TunnelMode {
+	out := map[string]netstack.TunnelMode{}
+	for _, c := range ike.Children {
+		if c.Name != template && !strings.HasPrefix(c.Name, template+" ") {
+			continue
+		}
+		out[c.Name] = netstack.VTI
+		if c.Protocol == 47 {
+			out[c.Name] = netstack.GREPointToPoint
+		}
+	}
+	return out
+}
+
+// templateSpecs translates the virtual templates. One that is shut, or that no IKE profile leads to, lets nobody in.
+func templateSpecs(c *config.Config, ike *ikev2.Config) map[string]flexvpn.Template {
+	out := map[string]flexvpn.Template{}
+	for _, i := range c.InterfacesOf(config.VirtualTemplate) {
+		policies := childPoliciesOf(ike, i.Name)
+		if i.Shutdown || len(policies) == 0 {
+			continue
+		}
+		t := flexvpn.Template{Name: i.Name, VRF: i.VRF, Underlay: i.TunnelVRF, ChildPolicies: policies, TTL: i.TTL,
+			Protection: templateProtection(ike, policies), Settings: flexvpn.Settings{Description: i.Description, Unnumbered: i.Unnumbered,
+				IPMTU: i.IPMTU, AdjustMSS: i.TCPAdjustMSS}}
+		if !i.Source.IsZero() {
+			t.Source, _ = localAddress(c, i.Source, netip.Addr{})
+		}
+		if i.Key != nil {
+			t.Key, t.HasKey = *i.Key, true
+		}
+		for _, child := range ike.Children {
+			if _, ours := policies[child.Name]; ours {
+				t.VolumeBytes, t.IdleTime = child.VolumeBytes, child.IdleTime
+			}
+		}
+		out[i.Name] = t
+	}
+	return out
+}
+
+// removeTemplates ends the sessions of templates that are gone or are in a VRF that is.
+func (r *Router) removeTemplates(want map[string]flexvpn.Template, desired *config.Config) {
+	there := func(vrf string) bool { return vrf == config.DefaultVRF || desired.VRF[vrf] != nil }
+	for _, name := range r.flexvpn.Templates() {
+		if t, ok := want[name]; !ok || !there(t.VRF) || !there(t.Underlay) || r.templates[name].VRF != t.VRF || r.templates[name].Underlay != t.Underlay {
+			r.flexvpn.RemoveTemplate(name)
+			delete(r.templates, name)
+		}
+	}
+}
+
+// applyTemplates makes the templates be as wanted.
+func (r *Router) applyTemplates(want map[string]flexvpn.Template) {
+	for _, name := range sorted(want) {
+		if err := r.flexvpn.SetTemplate(want[name]); err != nil {
+			r.problem("[interface.%s]: %v", name, err)
+			continue
+		}
+		r.templates[name] = want[name]
+	}
+	r.flexvpn.Refresh()
+}
+
+// applyUnnumbered has the tunnels without addresses of their own find the interface that they use those of.
+func (r *Router) applyUnnumbered() {
+	for _, i := range r.ifs {
+		if i.net == nil || i.cfg == nil || i.spec.Kind != config.Tunnel {
+			continue
+		}
+		var of *netstack.Interface
+		if lender := r.ifs[i.cfg.Unnumbered]; lender != nil {
+			of = lender.net
+		}
+		if i.net.Unnumbered() != of {
+			i.net.SetUnnumbered(of)
+		}
+	}
+}
+
+// exchanged hears of what concerns an IKE SA as a whole. On the loop.
+func (r *Router) exchanged(a ikev2.Action) { r.flexvpn.Exchanged(a) }

@@ -1,0 +1,36 @@
+// Package flexvpn makes interfaces of virtual templates for the peers that call, and routes of what IKEv2 peers say.
+//
+//	[interface.Virtual-Template1] ─ SetTemplate ─► Manager ─ AddTemplate ─► vpn/protect
+//	                                                  ▲                        │ a peer's first Child SA
+//	                                                  │◄──────── clone ────────┘
+//	                                                  ├─► netstack: Virtual-Access1, 2, … (the lowest free number)
+//	   IKEUp, ConfigReceived, IKEDown ── Exchanged ──►│
+//	   session up, changed, down ─────── HandleEvent ►├─► routing/rib of the inner VRF: IKE routes
+//
+// A Virtual-Access interface belongs to one IKE SA. It is made when the peer is authenticated and its first Child SA has
+// been agreed on, and goes with the last one: its session. All the peer's children live on it, and the data plane chooses
+// by their selectors. It is unnumbered: it sends from the addresses of the interface that the template names. Its
+// packets are in the template's VRF (ivrf), the ones around them in tunnel-vrf (fvrf).
+//
+// # Routes
+//
+//	where from                                                       prefixes
+//	selectors of the peer's children (a template's VTI)              its side of them, but for 0.0.0.0/0 and ::/0
+//	the address that we assigned to it                               that host
+//	what it told by a configuration payload, if the policy accepts   those subnets
+//
+// They are rib.IKE routes through the peer's interface, of distance 1 unless the authorization policy says otherwise, and
+// go when it does not say so any more, or with the session. Static point-to-point tunnels get routes of what their peers
+// told as well, but none of selectors: the operator has routes there. A prefix that would lead a tunnel's own packets into
+// the tunnel is left out, and logged.
+//
+// # Changes
+//
+// A template's description, unnumbered, ip-mtu, tcp-adjust-mss, shutdown, idle time and volume change on the interfaces
+// that there are. Everything else, and what protects it, ends the template's sessions; the peers call again. Nothing here
+// grows with the number of sessions but what is shown of them.
+//
+// RFCs: 7296 §3.15 (the driver's side), 4301 §4.4 in spirit: the interface is the policy.
+//
+// Left out: addresses that a peer assigns to us; per-user attributes of AAA; QoS.
+package flexvpn
