@@ -19,7 +19,10 @@ import (
 	"felloe/netstack/clock"
 	"felloe/netstack/link"
 	"felloe/netstack/loop"
+	"felloe/routing/bgp/gobgp"
+	"felloe/routing/policy"
 	"felloe/routing/rib"
+	"felloe/vpn/authz"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/flexvpn"
 	"felloe/vpn/ikev2"
@@ -76,6 +79,7 @@ type Router struct {
 
 	dp      *netstack.Dataplane
 	engine  *ikev2.Engine
+	authz   *authz.Manager
 	protect *protect.Manager
 	dmvpn   *dmvpn.Manager
 	flexvpn *flexvpn.Manager
@@ -87,6 +91,8 @@ type Router struct {
 	vrfs      map[string]*vrf
 	ifs       map[string]*iface
 	bgps      map[string]*speaker
+	policies  *policy.Policies
+	dynamic   gobgp.Limit // of the dynamic BGP neighbours of all VRFs
 	ikeApply  ikev2.Config
 	templates map[string]flexvpn.Template // as they were applied
 	tcp       sync.Map                    // VRF name to *tcpmd5.Table, the rules of its TCP peers
@@ -128,6 +134,7 @@ func New(o Options) (*Router, error) {
 	r.log = r.logs.Logger()
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log.Hook(netstackLines), Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
+	r.authz = authz.New()
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error
 	r.engine.Trace(r.logs.Debugging)
