@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -21,10 +22,14 @@ import (
 //	FELLOE_LAB_DIR    a private folder of the node, gone with the lab; -logs keeps its *.log files
 //	FELLOE_NIC_1 …    the kernel's names of its NICs
 //	FELLOE_CACHE      a folder that stays, for what is costly to make
+//	LAB_…             the values of the lab's [set]
 func (n *Netns) environment(node *Node) []string {
 	env := append(os.Environ(), "FELLOE_NODE="+node.Name, "FELLOE_LAB_DIR="+filepath.Join(n.Dir, node.Name), "FELLOE_CACHE="+cacheDir())
 	for i := range node.NICs {
 		env = append(env, fmt.Sprintf("FELLOE_NIC_%d=%s", i+1, nicName(node, i)))
+	}
+	for name, value := range n.lab.Set {
+		env = append(env, "LAB_"+strings.ToUpper(strings.ReplaceAll(name, "-", "_"))+"="+value)
 	}
 	return env
 }
@@ -83,7 +88,7 @@ func (n *Netns) run(ctx context.Context, cmd *exec.Cmd, node *Node, what string)
 
 // await runs a shell's command; when the context ends, so does the shell's process group.
 func (n *Netns) await(ctx context.Context, cmd *exec.Cmd, node *Node) error {
-	cmd.Dir, cmd.Env = n.lab.Dir, n.environment(node)
+	cmd.Dir, cmd.Env = node.External.Dir, n.environment(node)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := spawn(cmd); err != nil {
 		return err
@@ -165,7 +170,7 @@ func (n *Netns) terminalShell(nn *netnsNode) (io.ReadWriteCloser, error) {
 		shell = "/bin/sh"
 	}
 	cmd := nn.space.command(shell)
-	cmd.Dir, cmd.Env = n.lab.Dir, append(n.environment(nn.node), "PS1="+nn.node.Name+"# ")
+	cmd.Dir, cmd.Env = nn.node.External.Dir, append(n.environment(nn.node), "PS1="+nn.node.Name+"# ")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = far, far, far
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}
 	if err := spawn(cmd); err != nil {

@@ -19,7 +19,8 @@ type Lab struct {
 	Dir   string
 	Nodes []*Node
 	Links []*Link
-	Steps []*Step // checks too, in the file's order
+	Steps []*Step           // checks too, in the file's order
+	Set   map[string]string // values for ${name}, and LAB_NAME for external nodes
 }
 
 // Node is a router, or what else takes part.
@@ -34,6 +35,7 @@ type Node struct {
 
 // External is software of others, which shell commands start and end in a network namespace.
 type External struct {
+	Dir      string   // where its commands run
 	Prepare  string   // makes what the lab needs, outside of the namespace; "" for nothing
 	Start    string   // returns when everything was started
 	Ready    string   // succeeds when everything runs; "" is as soon as Start has returned

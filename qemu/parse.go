@@ -21,12 +21,14 @@ import (
 
 // The file's own shape. What it means is checked afterwards, all of it at once.
 type labFile struct {
-	Name   string     `toml:"name"`
-	Title  string     `toml:"title"`
-	Nodes  []nodeFile `toml:"node"`
-	Links  []linkFile `toml:"link"`
-	Checks []stepFile `toml:"check"`
-	Steps  []stepFile `toml:"step"`
+	Name   string            `toml:"name"`
+	Title  string            `toml:"title"`
+	Base   string            `toml:"base"`
+	Set    map[string]string `toml:"set"`
+	Nodes  []nodeFile        `toml:"node"`
+	Links  []linkFile        `toml:"link"`
+	Checks []stepFile        `toml:"check"`
+	Steps  []stepFile        `toml:"step"`
 }
 
 type nodeFile struct {
@@ -140,7 +142,12 @@ func (r *rate) UnmarshalText(b []byte) error {
 }
 
 // Load reads a lab's file.
-func Load(file string) (*Lab, error) {
+func Load(file string) (*Lab, error) { return load(file, 0) }
+
+// maxBases is how many files may stand on each other.
+const maxBases = 8
+
+func load(file string, depth int) (*Lab, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -149,24 +156,41 @@ func Load(file string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Parse(file, filepath.Dir(abs), data)
+	return parseLab(file, filepath.Dir(abs), data, depth)
 }
 
 // Parse reads a lab's description; all that is wrong with it is one error with a line for each mistake.
-func Parse(name, dir string, data []byte) (*Lab, error) {
+func Parse(name, dir string, data []byte) (*Lab, error) { return parseLab(name, dir, data, 0) }
+
+func parseLab(name, dir string, data []byte, depth int) (*Lab, error) {
 	var f labFile
 	dec := toml.NewDecoder(strings.NewReader(string(data))).DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
 		return nil, located(name, err)
 	}
-	p := &parser{file: name, dir: dir, lines: tableLines(data), lab: &Lab{Name: f.Name, Title: f.Title, File: name, Dir: dir}}
+	p := &parser{file: name, dir: dir, lines: tableLines(data), lab: &Lab{}, own: map[string]bool{}}
+	if f.Base != "" {
+		if depth == maxBases {
+			return nil, fmt.Errorf("%s:1: base: more than %d files stand on each other", name, maxBases)
+		}
+		base, err := load(p.path(f.Base), depth+1)
+		if err != nil {
+			return nil, fmt.Errorf("%s:1: base: %w", name, err)
+		}
+		p.lab = base
+	}
+	p.lab.Name, p.lab.Title, p.lab.File, p.lab.Dir = f.Name, f.Title, name, dir
+	p.set(f.Set)
 	p.nodes(f.Nodes)
 	p.links(f.Links)
+	if len(f.Checks)+len(f.Steps) > 0 {
+		p.lab.Steps = nil
+	}
 	p.steps(f.Checks, f.Steps)
 	if !labName.MatchString(f.Name) {
 		p.errorf(1, "name", "a lab needs a name of lower-case letters, digits and dashes")
 	}
-	if len(f.Nodes) == 0 {
+	if len(p.lab.Nodes) == 0 {
 		p.errorf(1, "node", "a lab needs at least one [[node]]")
 	}
 	if len(p.errs) > 0 {
@@ -181,8 +205,22 @@ func Parse(name, dir string, data []byte) (*Lab, error) {
 	return p.lab, nil
 }
 
+// set takes the values that the file gives beforehand.
+func (p *parser) set(values map[string]string) {
+	if p.lab.Set == nil {
+		p.lab.Set = map[string]string{}
+	}
+	for name, value := range values {
+		if !setName.MatchString(name) {
+			p.errorf(1, "[set]", "%q is not a name of lower-case letters, digits and dashes", name)
+		}
+		p.lab.Set[name] = value
+	}
+}
+
 var (
 	labName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,40}$`)
+	setName  = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,30}$`)
 )
 
@@ -229,6 +267,7 @@ type parser struct {
 	file, dir string
 	lines     map[string][]int
 	lab       *Lab
+	own       map[string]bool // nodes of this file, not of its base
 	errs      []parseError
 }
 
@@ -264,12 +303,18 @@ func (p *parser) nodes(files []nodeFile) {
 		}
 		if !nodeName.MatchString(f.Name) {
 			p.errorf(line, "[[node]]", "a node needs a name of letters, digits and dashes, not %q", f.Name)
-		} else if _, err := p.lab.Node(f.Name); err == nil {
+		} else if p.own[strings.ToLower(f.Name)] {
 			p.errorf(line, "[[node]]", "there are two nodes %q", f.Name)
 		}
 		p.kind(line, f, n)
 		if n.Memory < 32 || n.Memory > 1<<20 {
 			p.errorf(line, "[[node]] "+f.Name, "mem: %d MiB is out of range (32 to 1048576)", f.Memory)
+		}
+		p.own[strings.ToLower(f.Name)] = true
+		if old, err := p.lab.Node(f.Name); err == nil {
+			n.Name = old.Name // it is what the links' ends say
+			*old = *n
+			continue
 		}
 		p.lab.Nodes = append(p.lab.Nodes, n)
 	}
@@ -304,7 +349,7 @@ func (p *parser) kind(line int, f nodeFile, n *Node) {
 			fail("prepare, start, ready, stop and packages are for a node with kind = \"external\"")
 		}
 	case "external":
-		n.External = &External{Prepare: f.Prepare, Start: f.Start, Ready: f.Ready, Stop: f.Stop, Packages: f.Packages}
+		n.External = &External{Dir: p.dir, Prepare: f.Prepare, Start: f.Start, Ready: f.Ready, Stop: f.Stop, Packages: f.Packages}
 		if f.Start == "" {
 			fail("start: which command starts it?")
 		}
@@ -327,6 +372,11 @@ var kernelName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$`)
 
 func (p *parser) links(files []linkFile) {
 	used := map[End]string{}
+	for _, k := range p.lab.Links {
+		for _, e := range k.Ends {
+			used[e] = k.Name
+		}
+	}
 	for i, f := range files {
 		line := p.line("link", i)
 		l := &Link{Name: f.Name, Impairment: f.impairment()}
@@ -389,6 +439,9 @@ func (p *parser) steps(checks, steps []stepFile) {
 	}
 	sort.SliceStable(all, func(i, j int) bool { return all[i].line < all[j].line })
 	background, saved := map[string]bool{}, map[string]bool{}
+	for name := range p.lab.Set {
+		saved[name] = true
+	}
 	for _, x := range all {
 		p.step(x.line, x.check, x.f, background, saved)
 	}

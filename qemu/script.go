@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -62,7 +63,9 @@ func (s *Script) Run(ctx context.Context) ([]Result, error) {
 	if s.Out == nil {
 		s.Out = io.Discard
 	}
-	s.saved, s.background = map[string]string{}, map[string]*backgroundRun{}
+	s.saved = map[string]string{}
+	maps.Copy(s.saved, s.Lab.Set)
+	s.background = map[string]*backgroundRun{}
 	defer s.cleanUp()
 	var results []Result
 	for _, step := range s.Lab.Steps {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,18 +30,21 @@ import (
 	"felloe/vpn/protect"
 
 	"github.com/pelletier/go-toml/v2"
+	"golang.org/x/sys/unix"
 )
 
 // atOnce is how many labs run at once: they wait most of the time.
 const atOnce = "6"
 
 func TestMain(m *testing.M) {
+	subcommand(os.Args)
 	flag.Parse()
 	if gobgp.Available() != nil && os.Getenv("FELLOE_SCENARIO_NS") == "" {
 		// An ordinary user: begin again as the root of a user namespace.
 		self := exec.Command("/proc/self/exe", os.Args[1:]...)
 		self.Env = append(os.Environ(), "FELLOE_SCENARIO_NS=1")
 		self.Stdout, self.Stderr, self.SysProcAttr = os.Stdout, os.Stderr, gobgp.UserNamespace()
+		self.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNS
 		err := self.Run()
 		var exit *exec.ExitError
 		switch {
@@ -51,6 +55,13 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if os.Getenv("FELLOE_SCENARIO_NS") != "" {
+		// Names of network namespaces are made below /run, which is not this user's.
+		if err := unix.Mount("run", "/run", "tmpfs", 0, "mode=755"); err != nil {
+			fmt.Fprintln(os.Stderr, "a /run of our own:", err)
+			os.Exit(1)
+		}
 	}
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
