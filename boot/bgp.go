@@ -293,7 +293,12 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 	s := r.bgps[name]
 	if s == nil {
 		network := tcpnet.New(tcpnet.Options{Stack: v.net.Stack(), Table: r.tcpTable(name), Source: v.net.SourceFor})
-		b, err := bgp.New(cfg, bgp.Options{VRF: name, RIB: v.rib,
+		b, err := bgp.New(cfg, bgp.Options{VRF: name, RIB: v.rib, RouterID: func() (id netip.Addr) {
+			if i := r.applied.BGP.Instance(name); i != nil {
+				id = routerID(r.applied, i)
+			}
+			return id
+		},
 			Speaker: gobgp.Speaker(gobgp.Options{Network: network, Dynamic: &r.dynamic,
 				Admit: func(a netip.Addr) error { return r.admit(name, a) }}),
 			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp")})
@@ -303,9 +308,9 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 		r.bgps[name] = &speaker{cfg: cfg, bgp: b}
 		return nil
 	}
-	if s.cfg.AS == cfg.AS && !configuredID(desired, desired.BGP.Instance(name)).IsValid() {
+	if s.cfg.AS == cfg.AS && s.cfg.RouterID.IsValid() && !configuredID(desired, desired.BGP.Instance(name)).IsValid() {
 		// A router ID that nobody chose stays as long as there are sessions that know it: the interface that gave it may go.
-		cfg.RouterID = s.cfg.RouterID
+		cfg.RouterID = s.bgp.Config().RouterID
 	}
 	if reflect.DeepEqual(s.cfg, cfg) {
 		return nil

@@ -39,7 +39,10 @@ type Options struct {
 	Post func(f func())
 	// Now is the time; nil is the system's.
 	Now func() time.Time
-	Log zerolog.Logger
+	// RouterID, when set, is asked for the router ID when all sessions are cleared: one that was chosen from what
+	// addresses there were stays until then, even if its interface goes.
+	RouterID func() netip.Addr
+	Log      zerolog.Logger
 }
 
 // SpeakerOptions are what a Speaker gets.
@@ -296,6 +299,13 @@ func (b *BGP) Clear(peer netip.Addr, how Clear) error {
 		return fmt.Errorf("bgp: there is no neighbor %v", peer)
 	}
 	if how == ClearHard {
+		if !peer.IsValid() && b.o.RouterID != nil {
+			if id := b.o.RouterID(); id.IsValid() && id != b.cfg.RouterID {
+				cfg := b.cfg
+				cfg.RouterID = id
+				return b.Apply(cfg) // resets everything
+			}
+		}
 		b.speaker.Clear(peer, how)
 		return nil
 	}
