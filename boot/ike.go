@@ -314,7 +314,7 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 	if i.Key != nil {
 		out.GREKey, out.HasGREKey = *i.Key, true
 	}
-	out.LocalAddr, _ = localAddress(c, i.Source, i.Destination)
+	out.LocalAddr = tunnelSource(c, i)
 	if i.Mode.VTI() {
 		out.TSLocal = allAddresses(i.Mode)
 		out.TSRemote = out.TSLocal

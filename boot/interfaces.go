@@ -111,7 +111,7 @@ func (r *Router) interfaceSpecs(c *config.Config, nics map[string]*NIC, ike *ike
 		}
 		if s.Kind == config.Tunnel {
 			t := &tunnelSpec{Mode: i.Mode, Underlay: i.TunnelVRF, Destination: i.Destination, TTL: i.TTL, Shutdown: i.Shutdown}
-			t.Source, _ = localAddress(c, i.Source, i.Destination)
+			t.Source = tunnelSource(c, i)
 			if i.Key != nil {
 				t.Key, t.HasKey = *i.Key, true
 			}

@@ -52,6 +52,17 @@ func childPoliciesOf(ike *ikev2.Config, template string) map[string]netstack.Tun
 	return out
 }
 
+// tunnelSource is where a tunnel's outer packets come from: an address of its destination's family, or of its mode's. A
+// template may have none.
+func tunnelSource(c *config.Config, i *config.Interface) (a netip.Addr) {
+	if i.Destination.IsValid() {
+		a, _ = localAddress(c, i.Source, i.Destination)
+	} else {
+		a, _ = c.SourceAddress(i)
+	}
+	return a
+}
+
 // templateSpecs translates the virtual templates. One that is shut, or that no IKE profile leads to, lets nobody in.
 func templateSpecs(c *config.Config, ike *ikev2.Config) map[string]flexvpn.Template {
 	out := map[string]flexvpn.Template{}
@@ -63,9 +74,7 @@ func templateSpecs(c *config.Config, ike *ikev2.Config) map[string]flexvpn.Templ
 		t := flexvpn.Template{Name: i.Name, VRF: i.VRF, Underlay: i.TunnelVRF, ChildPolicies: policies, TTL: i.TTL,
 			Protection: templateProtection(ike, policies), Settings: flexvpn.Settings{Description: i.Description, Unnumbered: i.Unnumbered,
 				IPMTU: i.IPMTU, AdjustMSS: i.TCPAdjustMSS}}
-		if !i.Source.IsZero() {
-			t.Source, _ = localAddress(c, i.Source, netip.Addr{})
-		}
+		t.Source = tunnelSource(c, i)
 		if i.Key != nil {
 			t.Key, t.HasKey = *i.Key, true
 		}
