@@ -41,6 +41,7 @@ func FuzzSequences(f *testing.F) {
 	f.Add([]byte{2, 0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 0, 9, 1, 1, 1, 1, 1, 1})
 	f.Add([]byte{7, 200, 8, 0, 8, 1, 1, 1, 1, 1, 1, 1, 9, 0, 9, 1, 1, 1, 1, 1, 1, 1, 1, 10, 0, 1, 1, 11, 1, 1, 1})
 	f.Add([]byte{1, 1, 1, 1, 14, 0, 36, 0, 41, 0, 0, 0, 8, 0, 0, 64, 9, 1, 1, 14, 1, 37, 0, 42, 0, 0, 0, 8, 1, 0, 0, 0, 1, 1})
+	f.Add([]byte{2, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 8, 0, 9, 0, 1, 0, 1, 0, 12, 1, 0, 1, 0, 1, 0, 1, 2, 12, 0, 0, 1, 0, 1, 0, 1, 0, 1})
 	f.Add([]byte{3, 1, 4, 5, 9, 6, 1, 12, 1, 7, 255, 13, 0, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 15, 0, 1, 1})
 	f.Fuzz(func(t *testing.T, data []byte) { sequence(t, data) })
 }
@@ -69,11 +70,16 @@ func sequence(t *testing.T, data []byte) {
 		c.Children = append(c.Children, q)
 	}
 	w := newWorld(t, 9)
-	a, b := w.add("A", addrA, config(limit)), w.add("B", addrB, config(limit))
-	c := w.add("C", addrC, config(limit, func(c *Config) {
+	mode := s.next()
+	proof := [3]func(*Config){func(*Config) {}, func(*Config) {}, func(c *Config) {
 		c.Keyrings[0].Peers[0].Local, c.Keyrings[0].Peers[0].Remote = suite.Key("WRONG"), suite.Key("WRONG")
-	}))
-	if s.next()%2 == 0 {
+	}}
+	if mode&2 != 0 { // certificates; the third router's authority is not that of the others
+		proof = sequenceCerts(t)
+	}
+	a, b := w.add("A", addrA, config(limit, proof[0])), w.add("B", addrB, config(limit, proof[1]))
+	c := w.add("C", addrC, config(limit, proof[2]))
+	if mode%2 == 0 {
 		a.initiate(addrB)
 	}
 	for len(s) > 0 {
