@@ -36,7 +36,7 @@ func init() {
 			}
 			matrix.Register(matrix.Case{
 				Name: "frr/dmvpn/" + a.name + "/" + c.name, Group: "DMVPN with FRR", Peer: peer, Title: a.title + ", " + c.title,
-				Rows: o.rows(), Images: []peers.Image{peers.FRR}, Timeout: 6 * time.Minute,
+				Rows: o.rows(), Images: []peers.Image{peers.FRR}, Timeout: 10 * time.Minute,
 				Short: a.name == "mixed-frr-hub" && c.name == "gcm-esn",
 				Run:   func(r *matrix.Run) { o.run(r) },
 			})
@@ -59,8 +59,16 @@ func (o overlay) rows() []matrix.Row {
 			matrix.Row{ID: "rekey", What: "Child SA and IKE SA rekeyed by the kernel's side while packets flow, none lost"},
 		)
 	}
+	switch {
+	case o.spokes[0].frr && o.spokes[1].frr:
+	case o.spokes[1].frr:
+		rows = append(rows,
+			matrix.Row{ID: "withdrawn", What: "FRR's spoke loses its network: Felloe's shortcut to it goes"},
+			matrix.Row{ID: "purge", What: "Felloe's spoke loses its network and sends a purge request: FRR's shortcut to it goes"})
+	default:
+		rows = append(rows, matrix.Row{ID: "purge", What: "a spoke loses its network and sends a purge request: the other's shortcut to it goes"})
+	}
 	return append(rows,
-		matrix.Row{ID: "purge", What: "a network that a spoke loses is no shortcut's end any more"},
 		matrix.Row{ID: "authentication", What: "a spoke with another authentication string is refused"},
 	)
 }
@@ -153,7 +161,14 @@ func (w *world) check() {
 		w.Check("esp", w.protected)
 		w.Check("rekey", w.rekey)
 	}
-	w.Check("purge", w.purge)
+	switch {
+	case w.spokes[0].frr && w.spokes[1].frr: // nothing of it is ours
+	case w.spokes[1].frr:
+		w.Check("withdrawn", func() { w.lose(w.two(), w.one()) })
+		w.Check("purge", func() { w.lose(w.one(), w.two()) })
+	default:
+		w.Check("purge", func() { w.lose(w.two(), w.one()) })
+	}
 	w.Check("authentication", w.authentication)
 }
 
@@ -258,19 +273,19 @@ func (w *world) rekey() {
 	}
 }
 
-// purge takes spoke 2's network away and looks at spoke 1's shortcut.
-func (w *world) purge() {
-	two := w.spokes[1]
-	if err := w.one().shortcut(two.lan(), two); err != nil {
+// lose takes a spoke's network away: the other spoke's shortcut to it must go long before its hold time is over.
+func (w *world) lose(loser, other live) {
+	to := loser.about().lan()
+	if err := other.shortcut(to, loser.about()); err != nil {
 		w.Fatalf("there is no shortcut to lose: %v", err)
 	}
-	switch m := w.two().(type) {
+	switch m := loser.(type) {
 	case felloe:
-		m.Apply(strings.Replace(w.toml(two), two.lan()+"/24", "10.99.0.1/24", 1))
+		m.Apply(strings.ReplaceAll(w.toml(loser.about()), fmt.Sprintf("10.%d.0.", loser.about().index), "10.99.0."))
 	case machine:
-		m.Run("ip addr del " + two.lan() + "/24 dev lan")
+		m.Run("ip addr del " + to + "/24 dev lan")
 	}
-	w.Until(30*time.Second, "the shortcut goes", func() error { return w.one().noShortcut(two.lan()) })
+	w.Until(15*time.Second, "the shortcut goes", func() error { return other.noShortcut(to) })
 }
 
 // authentication gives spoke 2 another string: the hub does not register it again.

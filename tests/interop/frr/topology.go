@@ -136,16 +136,16 @@ for f in 4 6; do sysctl -qw net.ipv$f.neigh.gre1.app_solicit=1 net.ipv$f.neigh.g
 `, m.nbma(), m.lan(), m.lan6(), m.nbma(), m.tunnel(), m.tunnel6())
 	if m.hub { // what enters and leaves through the tunnel is shown to nhrpd, which then sends redirects
 		s += `nft -f - <<'N'
-table ip redirect {
+table ip shortcuts {
   chain forward {
     type filter hook forward priority 0;
     iifname gre1 oifname gre1 meter flows { ip saddr . ip daddr limit rate 12/minute burst 1 packets } log group 1 snaplen 128
   }
 }
-table ip6 redirect {
+table ip6 shortcuts {
   chain forward {
     type filter hook forward priority 0;
-    iifname gre1 oifname gre1 meter flows { ip6 saddr . ip6 daddr limit rate 12/minute burst 1 packets } log group 1 snaplen 128
+    iifname gre1 oifname gre1 meter flows6 { ip6 saddr . ip6 daddr limit rate 12/minute burst 1 packets } log group 1 snaplen 128
   }
 }
 N

@@ -96,7 +96,7 @@ func (l *Lab) Boot(name string, c MachineConfig, nics ...*Switch) *Machine {
 
 // Ready waits until the machine is up.
 func (m *Machine) Ready() {
-	m.l.Until(2*time.Minute, "machine "+m.Name+" boots", func() error {
+	m.l.Until(4*time.Minute, "machine "+m.Name+" boots", func() error {
 		select {
 		case <-m.Process.Done():
 			m.l.Fatalf("machine %s ended:\n%s\n%s", m.Name, m.Process.Log(), tail(m.Console(), 30))

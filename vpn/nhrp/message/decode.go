@@ -119,11 +119,12 @@ func (p *Packet) mandatory(b []byte, nbmaLen byte) (err error) {
 		p.Payload = append([]byte(nil), b...)
 		return nil
 	}
-	p.CIEs, err = p.cies(b)
+	p.CIEs, err = p.cies(b, false)
 	return err
 }
 
-func (p *Packet) cies(b []byte) (list []CIE, err error) {
+// cies reads client information entries. anyFamily lets their protocol addresses be of either family.
+func (p *Packet) cies(b []byte, anyFamily bool) (list []CIE, err error) {
 	for len(b) > 0 {
 		if len(list) == MaxCIEs {
 			return nil, fmt.Errorf("client information: %w", ErrTooMany)
@@ -141,7 +142,11 @@ func (p *Packet) cies(b []byte) (list []CIE, err error) {
 		if c.NBMA, b, err = takeAddr(b, nbmaLen, nbmaBytes(p.AFN)); err != nil {
 			return nil, fmt.Errorf("client NBMA address: %w", err)
 		}
-		if c.Proto, b, err = takeAddr(b, protoLen, protoBytes(p.Protocol)); err != nil {
+		want := protoBytes(p.Protocol)
+		if anyFamily && (protoLen == 4 || protoLen == 16) {
+			want = int(protoLen)
+		}
+		if c.Proto, b, err = takeAddr(b, protoLen, want); err != nil {
 			return nil, fmt.Errorf("client protocol address: %w", err)
 		}
 		list = append(list, c)
@@ -173,7 +178,7 @@ func (p *Packet) extensions(b []byte) error {
 		}
 		if e.Type.CIEs() {
 			var err error
-			if e.CIEs, err = p.cies(body); err != nil {
+			if e.CIEs, err = p.cies(body, e.Type.AnyFamily()); err != nil {
 				return fmt.Errorf("extension %d: %w: %w", e.Type, ErrExtension, err)
 			}
 		} else if n > 0 {

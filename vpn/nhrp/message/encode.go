@@ -36,7 +36,7 @@ func (p *Packet) Encode() ([]byte, error) {
 	if p.Type.Indication() {
 		w.b = append(w.b, p.Payload...)
 	} else {
-		w.cies(p.CIEs)
+		w.cies(p.CIEs, false)
 	}
 	if len(p.Extensions) > 0 {
 		if len(w.b) > 0xffff {
@@ -96,15 +96,19 @@ func (w *writer) addr(a netip.Addr, want int) {
 	w.b = append(w.b, a.AsSlice()...)
 }
 
-func (w *writer) cies(list []CIE) {
+func (w *writer) cies(list []CIE, anyFamily bool) {
 	for i := range list {
 		c := &list[i]
+		proto := w.proto
+		if anyFamily && c.Proto.IsValid() {
+			proto = c.Proto.BitLen() / 8
+		}
 		w.b = append(w.b, byte(c.Code), c.PrefixLen, 0, 0)
 		w.b = binary.BigEndian.AppendUint16(w.b, c.MTU)
 		w.b = binary.BigEndian.AppendUint16(w.b, c.HoldTime)
 		w.b = append(w.b, addrLen(c.NBMA), 0, addrLen(c.Proto), c.Preference)
 		w.addr(c.NBMA, w.nbma)
-		w.addr(c.Proto, w.proto)
+		w.addr(c.Proto, proto)
 	}
 }
 
@@ -117,7 +121,7 @@ func (w *writer) extension(e *Extension) {
 	at := len(w.b)
 	w.b = append(w.b, 0, 0)
 	if e.Type.CIEs() {
-		w.cies(e.CIEs)
+		w.cies(e.CIEs, e.Type.AnyFamily())
 	} else {
 		w.b = append(w.b, e.Data...)
 	}

@@ -190,6 +190,10 @@ func (t ExtensionType) CIEs() bool {
 	return false
 }
 
+// AnyFamily reports whether the protocol addresses in an extension of this type may be of another family than the packet's:
+// FRR names itself as the responder of an IPv6 question by its IPv4 address. Nothing is decided by it.
+func (t ExtensionType) AnyFamily() bool { return t == ExtResponder }
+
 // Known reports whether the router understands an extension of this type.
 func (t ExtensionType) Known() bool {
 	return t.CIEs() || t == ExtEnd || t == ExtAuthentication || t == ExtVendor

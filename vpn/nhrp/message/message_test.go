@@ -141,6 +141,27 @@ func TestAnAddressOfTheWrongFamilyIsNotEncoded(t *testing.T) {
 	}
 }
 
+func TestAResponderMayNameItselfByTheOtherFamily(t *testing.T) {
+	six := ip("2001:db8::1")
+	p := &Packet{HopCount: 9, Type: ResolutionReply, SrcNBMA: ip("192.0.2.1"), SrcProto: six, DstProto: six,
+		Extensions: []Extension{{Type: ExtResponder, Compulsory: true, CIEs: []CIE{{NBMA: ip("192.0.2.2"), Proto: ip("10.0.0.2")}}}}}
+	b, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := q.Extension(ExtResponder).CIEs[0].Proto; got != ip("10.0.0.2") {
+		t.Fatalf("responder %s", got)
+	}
+	p.Extensions[0].Type = ExtNATAddress
+	if _, err := p.Encode(); !errors.Is(err, ErrAddress) {
+		t.Fatalf("a NAT address of the other family is encoded: %v", err)
+	}
+}
+
 func TestSetAuthenticationLeavesExactlyOneExtension(t *testing.T) {
 	p := &Packet{Extensions: []Extension{Authentication("a"), {Type: ExtVendor}, Authentication("b")}}
 	p.SetAuthentication("c")
