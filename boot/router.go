@@ -98,6 +98,7 @@ type Router struct {
 	tcp       sync.Map                    // VRF name to *tcpmd5.Table, the rules of its TCP peers
 	problems  []string
 	once      map[string]bool
+	cleared   map[uint32]baseline // counters of SA pairs when they were cleared, by inbound SPI
 	stopped   bool
 
 	punted   atomic.Uint64 // punts that were refused

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 	"felloe/manage/cli"
 	"felloe/manage/commands"
 	"felloe/manage/probe"
+	"felloe/manage/show"
 	"felloe/routing/bgp"
 	"felloe/vpn/ikev2"
+	"felloe/vpn/protect"
 )
 
 // The router is what the commands look at.
@@ -47,15 +50,11 @@ func (r *Router) Prober(name string) (*probe.Prober, error) {
 
 // SourceAddress implements commands.Verbs.
 func (r *Router) SourceAddress(name string, v6 bool) (netip.Addr, error) {
-	all := r.interfaces()
-	full, err := matchInterface(name, all)
+	full, err := r.InterfaceName(name)
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	for _, i := range all {
-		if i.Name != full {
-			continue
-		}
+	for _, i := range r.interfaces(func(n string) bool { return n == full }) {
 		for _, p := range i.Addresses {
 			if p.Addr().Is6() == v6 {
 				return p.Addr(), nil
@@ -65,32 +64,72 @@ func (r *Router) SourceAddress(name string, v6 bool) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%% %s has no address of the right family", full)
 }
 
-// ClearCrypto implements commands.Verbs. Sessions that are wanted come back by themselves.
-func (r *Router) ClearCrypto(kind string, peer netip.Addr) int {
+// ClearCrypto implements commands.Verbs. What is wanted comes back by itself.
+//
+//	session     the sessions: their IPsec SAs and the IKE SAs that nothing else needs, and IKE SAs without a session
+//	ikev2 sa    the IKE SAs, and with them their IPsec SAs
+//	sa          the IPsec SAs only: new ones are made under their IKE SA
+func (r *Router) ClearCrypto(kind string, only show.Only) int {
 	n := 0
 	r.look(func() {
 		const reason = "cleared by the operator"
-		for _, s := range r.protect.Sessions() {
-			if peer.IsValid() && s.NBMA != peer {
+		sessions := r.protect.Sessions()
+		inside := map[ikev2.SAID]string{}
+		for i := range sessions {
+			s := &sessions[i]
+			ivrf := r.interfaceVRF(s.Tunnel)
+			inside[s.IKE] = ivrf
+			remote := s.NBMA
+			if s.Remote.IsValid() {
+				remote = s.Remote.Addr()
+			}
+			if !only.Fits(s.Tunnel, s.VRF, ivrf, s.Local.Addr(), remote) {
 				continue
 			}
 			switch kind {
-			case "session", "ikev2 sa":
+			case "session":
 				n++
 				r.protect.Reset(s.Session, reason)
-			default:
-				// The IPsec SAs only: they are made anew under the IKE SA.
-				n += len(s.Pairs)
-				r.protect.ResetChildren(s.Session, reason)
+			case "sa", "ipsec sa":
+				pairs := s.Pairs
+				if only.SPI != 0 {
+					pairs = slices.DeleteFunc(slices.Clone(pairs), func(p protect.PairInfo) bool { return p.SPIIn != only.SPI && p.SPIOut != only.SPI })
+				}
+				if len(pairs) > 0 {
+					n += len(pairs)
+					r.protect.ResetChildren(s.Session, reason)
+				}
 			}
 		}
+		if kind != "session" && kind != "ikev2 sa" {
+			return
+		}
 		for _, sa := range r.engine.Snapshot(r.clock.Now()) {
-			if (kind == "session" || kind == "ikev2 sa") && (!peer.IsValid() || sa.Remote.Addr() == peer) && len(sa.Children) == 0 {
-				r.protect.DeleteIKE(ikev2.SAID(sa.ID), reason)
+			if kind == "session" && len(sa.Children) > 0 {
+				continue // its session has done it, or another session needs it
+			}
+			if ivrf, ok := inside[sa.ID]; only.Interface == "" && (only.Fits("", sa.VRF, sa.IVRF, sa.Local.Addr(), sa.Remote.Addr()) ||
+				ok && only.Fits("", sa.VRF, ivrf, sa.Local.Addr(), sa.Remote.Addr())) {
+				if kind == "ikev2 sa" {
+					n++
+				}
+				r.protect.DeleteIKE(sa.ID, reason)
 			}
 		}
 	})
 	return n
+}
+
+// ClearCryptoCounters implements commands.Verbs. The SAs count on; what they had is subtracted from now on.
+func (r *Router) ClearCryptoCounters() {
+	r.look(func() {
+		r.cleared = map[uint32]baseline{}
+		for _, s := range r.protect.Sessions() {
+			for _, p := range s.Pairs {
+				r.cleared[p.SPIIn] = baseline{p.In, p.Out}
+			}
+		}
+	})
 }
 
 // ClearNHRP implements commands.Verbs.
@@ -101,25 +140,61 @@ func (r *Router) ClearNHRP(v6 bool, addr netip.Addr) int {
 }
 
 // ClearBGP implements commands.Verbs.
-func (r *Router) ClearBGP(name string, neighbor netip.Addr, soft bool) error {
+func (r *Router) ClearBGP(c commands.BGPClear) error {
 	how := bgp.ClearHard
-	if soft {
+	switch {
+	case c.In && c.Out:
 		how = bgp.ClearSoft
+	case c.In:
+		how = bgp.ClearSoftIn
+	case c.Out:
+		how = bgp.ClearSoftOut
 	}
-	var cleared error
-	err := r.inBGP(name, func(b *bgp.BGP) { cleared = b.Clear(neighbor, how) })
-	return errors.Join(err, cleared)
+	if c.Every {
+		return r.call("clear", func() error {
+			var errs []error
+			for _, name := range sorted(r.bgps) {
+				errs = append(errs, r.bgps[name].bgp.Clear(netip.Addr{}, how))
+			}
+			if len(r.bgps) == 0 {
+				return errNoBGP(c.VRF)
+			}
+			return errors.Join(errs...)
+		})
+	}
+	found := !c.Neighbor.IsValid() || !c.All
+	err := r.inBGP(c.BGPTables, func(_ string, b *bgp.BGP) error {
+		if c.All && c.Neighbor.IsValid() {
+			if !slices.ContainsFunc(b.Neighbors(), func(n bgp.NeighborInfo) bool { return n.Address == c.Neighbor }) {
+				return nil
+			}
+			found = true
+		}
+		if err := b.Clear(c.Neighbor, how); err != nil {
+			return fmt.Errorf("%% %w", err)
+		}
+		return nil
+	})
+	if err == nil && !found {
+		return fmt.Errorf("%% No such neighbor: %s", c.Neighbor)
+	}
+	return err
 }
 
 // ClearNeighbours implements commands.Verbs.
-func (r *Router) ClearNeighbours(v6 bool) int {
+func (r *Router) ClearNeighbours(vrf string, v6 bool) int {
 	n := 0
 	r.look(func() {
 		for _, i := range r.ifs {
-			if i.net != nil && i.spec.Kind == config.Ethernet {
-				n += len(i.net.Neighbours())
-				i.net.ClearNeighbours()
+			if i.net == nil || i.spec.Kind != config.Ethernet || vrf != "" && i.spec.VRF != vrf {
+				continue
 			}
+			for _, x := range i.net.Neighbours() {
+				if x.Addr.Is6() == v6 {
+					n++
+				}
+			}
+			i.net.ClearNeighbours()
 		}
 	})
 	return n
@@ -161,7 +236,7 @@ func (r *Router) Replace(ctx context.Context, text string) (cli.Result, error) {
 
 // SetShutdown implements commands.Verbs: it applies the running configuration with that one difference.
 func (r *Router) SetShutdown(ctx context.Context, name string, shut bool) error {
-	full, err := matchInterface(name, r.interfaces())
+	full, err := r.InterfaceName(name)
 	if err != nil {
 		return err
 	}

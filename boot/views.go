@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -11,12 +13,10 @@ import (
 	"felloe/config"
 	"felloe/manage/cli"
 	"felloe/manage/show"
+	"felloe/netstack"
 	"felloe/netstack/fib"
-	"felloe/routing/bgp"
 	"felloe/routing/rib"
-	"felloe/vpn/ikev2"
 	"felloe/vpn/nhrp"
-	"felloe/vpn/protect"
 )
 
 // look runs f on the control loop. A router that has stopped shows nothing.
@@ -53,22 +53,123 @@ func (r *Router) ShowVersion() cli.Result {
 }
 
 // ShowRunningConfig implements commands.View. Secrets are not in it.
-func (r *Router) ShowRunningConfig() (cli.Result, error) {
+func (r *Router) ShowRunningConfig(ifname string) (cli.Result, error) {
 	var text []byte
-	err := r.call("show", func() error { text = config.Marshal(r.applied); return nil })
+	err := r.call("show", func() error {
+		if ifname == "" {
+			text = config.Marshal(r.applied)
+			return nil
+		}
+		full, err := matchInterface(ifname, r.interfaceNames())
+		if err != nil {
+			return err
+		}
+		if i := r.applied.Interface[full]; i != nil {
+			text = interfaceText(i)
+			return nil
+		}
+		return fmt.Errorf("%% %s is made of a template: see show derived-config interface %s", full, full)
+	})
 	return cli.Text(text), err
 }
 
-func (r *Router) interfaces() []show.Interface {
+// interfaceText is an interface's part of a configuration.
+func interfaceText(i *config.Interface) []byte {
+	c := config.New()
+	c.Interface = map[string]*config.Interface{i.Name: i}
+	return config.Marshal(c)
+}
+
+// ShowDerivedConfig implements commands.View: what a clone has of its template, with what its peer decided.
+func (r *Router) ShowDerivedConfig(ifname string) (cli.Result, error) {
+	var text []byte
+	err := r.call("show", func() error {
+		full, err := matchInterface(ifname, r.interfaceNames())
+		if err != nil {
+			return err
+		}
+		if i := r.applied.Interface[full]; i != nil {
+			text = interfaceText(i)
+			return nil
+		}
+		c, ok := r.clone(full)
+		if !ok {
+			return fmt.Errorf("%% %s has no peer", full)
+		}
+		derived := config.Interface{}
+		if t := r.applied.Interface[c.template]; t != nil {
+			derived = *t
+		}
+		derived.Name, derived.Source, derived.Destination = full, config.Local{Address: c.local.Addr()}, c.remote.Addr()
+		text = fmt.Appendf(nil, "# Cloned from %s for %s (IKEv2 profile %s)\n%s", c.template, c.peer, c.profile, interfaceText(&derived))
+		return nil
+	})
+	return cli.Text(text), err
+}
+
+// clone is what is known of a cloned interface beside the interface itself.
+type clone struct {
+	template, profile, peer string
+	local, remote           netip.AddrPort
+}
+
+// clone finds out for whom an interface was cloned. On the loop.
+func (r *Router) clone(name string) (clone, bool) {
+	for _, s := range r.protect.Sessions() {
+		if s.Tunnel == name && s.Template != "" {
+			return clone{s.Template, s.Profile, s.Peer.String(), s.Local, s.Remote}, true
+		}
+	}
+	return clone{}, false
+}
+
+// interfaceNames are those of the configuration, in order, then the cloned ones. On the loop.
+func (r *Router) interfaceNames() []string {
+	names := r.applied.InterfaceNames()
+	var clones []string
+	for _, i := range r.dp.Interfaces() {
+		if r.ifs[i.Name()] == nil {
+			clones = append(clones, i.Name())
+		}
+	}
+	slices.SortFunc(clones, compareInterfaces)
+	return append(slices.Clone(names), clones...)
+}
+
+// compareInterfaces orders names by their number: Virtual-Access9 before Virtual-Access10.
+func compareInterfaces(a, b string) int {
+	aw, an := splitInterface(a)
+	bw, bn := splitInterface(b)
+	return cmp.Or(cmp.Compare(aw, bw), cmp.Compare(len(an), len(bn)), cmp.Compare(an, bn))
+}
+
+// interfaces shows those that keep wants; nil is all.
+func (r *Router) interfaces(keep func(name string) bool) []show.Interface {
 	var out []show.Interface
 	r.look(func() {
-		for _, name := range r.applied.InterfaceNames() {
+		for _, name := range r.interfaceNames() {
+			if keep != nil && !keep(name) {
+				continue
+			}
 			if i := r.ifs[name]; i != nil {
 				out = append(out, r.showInterface(i))
+			} else if net, ok := r.dp.Interface(name); ok {
+				out = append(out, r.showClone(net))
 			}
 		}
 	})
 	return out
+}
+
+// InterfaceName implements commands.View.
+func (r *Router) InterfaceName(short string) (string, error) {
+	var full string
+	err := r.call("show", func() error {
+		var err error
+		full, err = matchInterface(short, r.interfaceNames())
+		return err
+	})
+	return full, err
 }
 
 func (r *Router) showInterface(i *iface) show.Interface {
@@ -97,51 +198,100 @@ func (r *Router) showInterface(i *iface) show.Interface {
 			s.Tunnel.Key = fmt.Sprint(t.Key)
 		}
 	}
-	if i.net == nil {
-		return s
+	if i.spec.Kind == config.VirtualTemplate && s.Status == "not present" {
+		s.Status = "up" // as on IOS: it is there, and carries nothing itself
 	}
-	if i.net.AdminUp() {
-		s.Status = map[bool]string{true: "up", false: "down"}[i.net.Up()]
+	if i.net != nil {
+		observe(&s, i.net)
 	}
-	if i.net.Up() {
+	return s
+}
+
+// observe adds what the data plane knows.
+func observe(s *show.Interface, i *netstack.Interface) {
+	if i.AdminUp() {
+		s.Status = map[bool]string{true: "up", false: "down"}[i.Up()]
+	}
+	if i.Up() {
 		s.Protocol = "up"
 	}
-	if mac := i.net.MAC(); mac != [6]byte{} {
+	if mac := i.MAC(); mac != [6]byte{} {
 		s.MAC = net.HardwareAddr(mac[:]).String()
 	}
-	s.MTU, s.IPMTU = i.net.MTU(), i.net.IPMTU()
-	c := i.net.Counters()
+	if of := i.Unnumbered(); of != nil {
+		s.Unnumbered = of.Name()
+		s.Addresses = append([]netip.Prefix{}, of.Addresses()...)
+	}
+	s.MTU, s.IPMTU = i.MTU(), i.IPMTU()
+	c := i.Counters()
 	s.RxPackets, s.RxBytes, s.TxPackets, s.TxBytes = c.RxPackets, c.RxBytes, c.TxPackets, c.TxBytes
 	for k, n := range c.Drops {
 		if n > 0 {
 			s.Drops[k] = n
 		}
 	}
+}
+
+// showClone is an interface that a template was cloned to.
+func (r *Router) showClone(i *netstack.Interface) show.Interface {
+	s := show.Interface{Name: i.Name(), VRF: i.VRF().Name(), Kind: "Virtual Access interface", Description: i.Description(), Status: "administratively down", Protocol: "down",
+		Addresses: append([]netip.Prefix{}, i.Addresses()...), Drops: map[string]uint64{}}
+	if t := i.Tunnel(); t != nil {
+		c := t.Config()
+		s.Tunnel = &show.TunnelDetail{Mode: map[bool]string{true: "ipsec", false: "gre ip"}[c.Mode == netstack.VTI], Source: c.Source.String(), UnderlayVRF: c.Underlay.Name(), TTL: c.TTL}
+		if c.Destination.IsValid() {
+			s.Tunnel.Destination = c.Destination.String()
+		}
+		if c.HasKey {
+			s.Tunnel.Key = fmt.Sprint(c.Key)
+		}
+	}
+	if c, ok := r.clone(i.Name()); ok {
+		s.Template, s.Peer = c.template, c.peer
+		if t := r.applied.Interface[c.template]; t != nil && s.Tunnel != nil {
+			s.Tunnel.Protection, s.WantedIPMTU = t.Protection, t.IPMTU
+			if c.remote.IsValid() {
+				s.Tunnel.Destination = c.remote.Addr().String()
+			}
+			if s.Tunnel.Mode == "ipsec" {
+				s.Tunnel.Mode = string(t.Mode)
+			}
+		}
+	}
+	observe(&s, i)
 	return s
 }
 
 // ShowInterfaces implements commands.View.
 func (r *Router) ShowInterfaces(name string) (cli.Result, error) {
-	all := r.interfaces()
 	if name == "" {
-		return show.Interfaces{Interfaces: all}, nil
+		return show.Interfaces{Interfaces: r.interfaces(nil)}, nil
 	}
-	full, err := matchInterface(name, all)
+	full, err := r.InterfaceName(name)
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(i show.Interface) bool { return i.Name != full })
-	return show.Interfaces{Interfaces: all}, nil
+	return show.Interfaces{Interfaces: r.interfaces(func(n string) bool { return n == full })}, nil
 }
 
-// matchInterface finds the interface that a name or an abbreviation ("gi1", "Lo10", "Tu0") means.
-func matchInterface(name string, all []show.Interface) (string, error) {
+// matchInterface finds the interface that a name or an abbreviation ("gi1", "Lo10", "Tu0", "Vi1") means.
+func matchInterface(name string, all []string) (string, error) {
 	word, number := splitInterface(name)
 	var found []string
-	for _, i := range all {
-		w, n := splitInterface(i.Name)
-		if n == number && strings.HasPrefix(strings.ToLower(w), strings.ToLower(word)) {
-			found = append(found, i.Name)
+	for _, full := range all {
+		w, n := splitInterface(full)
+		if n != number {
+			continue
+		}
+		switch lw := strings.ToLower(word); {
+		case strings.HasPrefix(strings.ToLower(w), lw), strings.EqualFold(show.Short(full), name):
+			found = append(found, full)
+		}
+	}
+	// "Vi1" is Virtual-Access1, as on IOS, though Virtual-Template1 begins with it too.
+	if len(found) > 1 {
+		if exact := slices.IndexFunc(found, func(f string) bool { return strings.EqualFold(show.Short(f), name) }); exact >= 0 {
+			return found[exact], nil
 		}
 	}
 	switch len(found) {
@@ -162,7 +312,7 @@ func splitInterface(name string) (word, number string) {
 }
 
 // ShowInterfaceBrief implements commands.View.
-func (r *Router) ShowInterfaceBrief(v6 bool) cli.Result { return show.NewBrief(r.interfaces(), v6) }
+func (r *Router) ShowInterfaceBrief(v6 bool) cli.Result { return show.NewBrief(r.interfaces(nil), v6) }
 
 // ShowRoutes implements commands.View.
 func (r *Router) ShowRoutes(name string, v6 bool, source string) (cli.Result, error) {
@@ -188,51 +338,82 @@ func (r *Router) ShowRouteTo(name string, dst netip.Addr) (cli.Result, error) {
 	return out, err
 }
 
-// ShowCEF implements commands.View.
-func (r *Router) ShowCEF(name string, v6 bool) (cli.Result, error) {
-	out := show.CEF{Entries: []show.CEFEntry{}}
+// ShowRouteOf implements commands.View.
+func (r *Router) ShowRouteOf(name string, p netip.Prefix) (cli.Result, error) {
+	var out show.Routes
 	err := r.inVRF(name, func(v *vrf) error {
-		for entry := range v.net.FIB().Routes {
-			route := entry.Route
-			if route.Prefix.Addr().Is6() != v6 {
-				continue
-			}
-			e := show.CEFEntry{Prefix: route.Prefix, NextHops: []show.NextHop{}}
-			switch route.Kind {
-			case fib.Local:
-				e.Action = "receive"
-			case fib.Discard:
-				e.Action = "drop"
-			case fib.Unreachable:
-				e.Action = "unreachable"
-			default:
-				e.Action = "forward"
-			}
-			for _, h := range route.NextHops {
-				n := show.NextHop{Interface: fmt.Sprint(h.Interface)}
-				if i, ok := r.dp.InterfaceByIndex(h.Interface); ok {
-					n.Interface = i.Name()
-				}
-				if h.Via.IsValid() {
-					n.Via = h.Via.String()
-				}
-				e.NextHops = append(e.NextHops, n)
-			}
-			out.Entries = append(out.Entries, e)
+		route, ok := v.rib.Get(p)
+		if !ok {
+			return fmt.Errorf("%% Network not in table")
 		}
+		out = show.NewRoutes(name, []rib.Route{route}, p.Addr().Is6(), "", r.clock.Now())
 		return nil
 	})
-	slices.SortFunc(out.Entries, func(a, b show.CEFEntry) int { return a.Prefix.Compare(b.Prefix) })
 	return out, err
 }
 
+// ShowCEF implements commands.View. The table is read where the data plane reads it, not on the control loop.
+func (r *Router) ShowCEF(name string, v6 bool, dst netip.Addr) (cli.Result, error) {
+	var table *fib.Table
+	if err := r.inVRF(name, func(v *vrf) error { table = v.net.FIB(); return nil }); err != nil {
+		return nil, err
+	}
+	out := show.CEF{Entries: []show.CEFEntry{}}
+	if dst.IsValid() {
+		entry := table.Lookup(dst)
+		if entry == nil {
+			return nil, errors.New("% Network not in table")
+		}
+		out.Entries = append(out.Entries, r.cefEntry(entry))
+		return out, nil
+	}
+	for entry := range table.Routes {
+		if entry.Route.Prefix.Addr().Is6() == v6 {
+			out.Entries = append(out.Entries, r.cefEntry(entry))
+		}
+	}
+	slices.SortFunc(out.Entries, func(a, b show.CEFEntry) int { return a.Prefix.Compare(b.Prefix) })
+	return out, nil
+}
+
+func (r *Router) cefEntry(entry *fib.Entry) show.CEFEntry {
+	route := entry.Route
+	e := show.CEFEntry{Prefix: route.Prefix, NextHops: []show.NextHop{}}
+	switch route.Kind {
+	case fib.Local:
+		e.Action = "receive"
+	case fib.Discard:
+		e.Action = "drop"
+	case fib.Unreachable:
+		e.Action = "unreachable"
+	default:
+		e.Action = "forward"
+	}
+	for _, h := range route.NextHops {
+		n := show.NextHop{Interface: fmt.Sprint(h.Interface)}
+		if i, ok := r.dp.InterfaceByIndex(h.Interface); ok {
+			n.Interface = i.Name()
+		}
+		if h.Via.IsValid() {
+			n.Via = h.Via.String()
+		}
+		e.NextHops = append(e.NextHops, n)
+	}
+	return e
+}
+
 // ShowNeighbours implements commands.View.
-func (r *Router) ShowNeighbours(v6 bool) cli.Result {
+func (r *Router) ShowNeighbours(vrf string, v6 bool) (cli.Result, error) {
 	out := show.Neighbours{Neighbours: []show.Neighbour{}, V6: v6}
+	if vrf != "" {
+		if err := r.CheckVRF(vrf); err != nil {
+			return nil, err
+		}
+	}
 	r.look(func() {
 		for _, name := range sorted(r.ifs) {
 			i := r.ifs[name]
-			if i.net == nil || i.spec.Kind != config.Ethernet {
+			if i.net == nil || i.spec.Kind != config.Ethernet || vrf != "" && i.spec.VRF != vrf {
 				continue
 			}
 			for _, n := range i.net.Neighbours() {
@@ -247,7 +428,59 @@ func (r *Router) ShowNeighbours(v6 bool) cli.Result {
 			}
 		}
 	})
-	return out
+	return out, nil
+}
+
+// CheckVRF implements commands.View.
+func (r *Router) CheckVRF(name string) error { return r.inVRF(name, func(*vrf) error { return nil }) }
+
+// ShowVRFs implements commands.View.
+func (r *Router) ShowVRFs(name string, ip, detail bool) (cli.Result, error) {
+	out := show.VRFs{VRFs: []show.VRF{}, IP: ip, Detail: detail}
+	if name != "" {
+		if err := r.CheckVRF(name); err != nil {
+			return nil, err
+		}
+	}
+	var tables []*fib.Table
+	r.look(func() {
+		inside, outside := map[string][]string{}, map[string][]string{}
+		for _, n := range r.interfaceNames() {
+			i, ok := r.dp.Interface(n)
+			if !ok {
+				continue
+			}
+			inside[i.VRF().Name()] = append(inside[i.VRF().Name()], n)
+			if t := i.Tunnel(); t != nil {
+				under := t.Config().Underlay.Name()
+				outside[under] = append(outside[under], n)
+			}
+		}
+		for _, n := range sorted(r.vrfs) {
+			if name != "" && n != name || name == "" && n == config.DefaultVRF {
+				continue
+			}
+			v := show.VRF{Name: n, ID: r.vrfs[n].net.ID(), Interfaces: append([]string{}, inside[n]...), Outside: append([]string{}, outside[n]...)}
+			if c := r.applied.VRF[n]; c != nil {
+				v.RD, v.Description = c.RD, c.Description
+			}
+			if s := r.bgps[n]; s != nil {
+				v.BGP = s.bgp.Config().AS
+			}
+			out.VRFs = append(out.VRFs, v)
+			tables = append(tables, r.vrfs[n].net.FIB())
+		}
+	})
+	for n, t := range tables {
+		for e := range t.Routes {
+			if e.Route.Prefix.Addr().Is6() {
+				out.VRFs[n].IPv6++
+			} else {
+				out.VRFs[n].IPv4++
+			}
+		}
+	}
+	return out, nil
 }
 
 // ShowCounters implements commands.View.
@@ -298,129 +531,4 @@ func (r *Router) ShowNHRP(v6 bool, part string) cli.Result {
 		return show.NewNHRPMulticast(t)
 	}
 	return show.NewNHRPCache(t, v6, part == "shortcut", r.clock.Now())
-}
-
-// around tells the crypto tables what is beside the sessions. On the loop.
-func (r *Router) around() show.Around {
-	return show.Around{IVRF: r.interfaceVRF, Egress: r.egress}
-}
-
-// interfaceVRF is the VRF of an interface, virtual ones included. On the loop.
-func (r *Router) interfaceVRF(name string) string {
-	if i, ok := r.dp.Interface(name); ok {
-		return i.VRF().Name()
-	}
-	return ""
-}
-
-// egress is the interface that packets to an address leave by.
-func (r *Router) egress(vrf string, to netip.Addr) (string, int) {
-	v, ok := r.dp.VRF(vrf)
-	if !ok || !to.IsValid() {
-		return "", 0
-	}
-	route := v.FIB().Lookup(to)
-	if route == nil || len(route.NextHops) == 0 {
-		return "", 0
-	}
-	i, ok := r.dp.InterfaceByIndex(route.NextHops[0].Interface)
-	if !ok {
-		return "", 0
-	}
-	return i.Name(), i.IPMTU()
-}
-
-// ShowIKEv2SAs implements commands.View.
-func (r *Router) ShowIKEv2SAs(only show.Only, detailed bool) cli.Result {
-	var out show.IKEv2SAs
-	r.look(func() {
-		inside := map[ikev2.SAID]string{}
-		for _, s := range r.protect.Sessions() {
-			inside[s.IKE] = r.interfaceVRF(s.Tunnel)
-		}
-		out = show.NewIKEv2SAs(r.engine.Snapshot(r.clock.Now()), only, func(sa *ikev2.SAInfo) string { return inside[sa.ID] }, detailed)
-	})
-	return out
-}
-
-func (r *Router) sessions() []protect.Info {
-	var out []protect.Info
-	r.look(func() { out = r.protect.Sessions() })
-	return out
-}
-
-// ShowIPsecSAs implements commands.View.
-func (r *Router) ShowIPsecSAs(only show.Only, detail bool) cli.Result {
-	var out show.IPsecSAs
-	r.look(func() { out = show.NewIPsecSAs(r.protect.Sessions(), only, r.around(), detail, r.clock.Now()) })
-	return out
-}
-
-// ShowCryptoSessions implements commands.View.
-func (r *Router) ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result {
-	var out show.CryptoSessions
-	r.look(func() {
-		now := r.clock.Now()
-		out = show.NewCryptoSessions(r.protect.Sessions(), r.engine.Snapshot(now), only, r.around(), kind, now)
-	})
-	return out
-}
-
-// ShowCryptoSockets implements commands.View.
-func (r *Router) ShowCryptoSockets() cli.Result {
-	source := map[string]netip.Addr{}
-	r.look(func() {
-		for n, i := range r.ifs {
-			if i.spec.Tunnel != nil {
-				source[n] = i.spec.Tunnel.Source
-			}
-		}
-	})
-	return show.NewCryptoSockets(r.sessions(), func(tunnel string) netip.Addr { return source[tunnel] })
-}
-
-func (r *Router) inBGP(name string, f func(*bgp.BGP)) error {
-	return r.inVRF(name, func(*vrf) error {
-		s := r.bgps[name]
-		if s == nil {
-			return fmt.Errorf("%% BGP is not configured in VRF %s", name)
-		}
-		f(s.bgp)
-		return nil
-	})
-}
-
-// ShowBGP implements commands.View.
-func (r *Router) ShowBGP(name string, v6 bool) (cli.Result, error) {
-	var out show.BGPTable
-	err := r.inBGP(name, func(b *bgp.BGP) {
-		f := bgp.IPv4
-		if v6 {
-			f = bgp.IPv6
-		}
-		s := b.Summary()
-		out = show.BGPTable{RouterID: s.RouterID, Version: s.Version, Entries: b.Table(f)}
-	})
-	return out, err
-}
-
-// ShowBGPSummary implements commands.View.
-func (r *Router) ShowBGPSummary(name string) (cli.Result, error) {
-	var out show.BGPSummary
-	err := r.inBGP(name, func(b *bgp.BGP) { out = show.BGPSummary{Summary: b.Summary()} })
-	return out, err
-}
-
-// ShowBGPNeighbors implements commands.View.
-func (r *Router) ShowBGPNeighbors(name string, only netip.Addr) (cli.Result, error) {
-	out := show.BGPNeighbors{Neighbors: []bgp.NeighborInfo{}}
-	err := r.inBGP(name, func(b *bgp.BGP) {
-		out.AS = b.Config().AS
-		for _, n := range b.Neighbors() {
-			if !only.IsValid() || n.Address == only {
-				out.Neighbors = append(out.Neighbors, n)
-			}
-		}
-	})
-	return out, err
 }

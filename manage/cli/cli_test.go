@@ -107,9 +107,9 @@ func TestHelpAndCompletion(t *testing.T) {
 
 func TestNamesThatThereAreAreHelpedWithAndCompleted(t *testing.T) {
 	tree := testTree()
-	tree.Names = func(keyword, arg string) []string {
+	tree.Names = func(keywords, arg string) []string {
 		switch {
-		case keyword == "vrf" && arg == "name":
+		case strings.HasSuffix(keywords, "route vrf") && arg == "name":
 			return []string{"private-vrf", "public-vrf"}
 		case arg == "interface":
 			return []string{"GigabitEthernet1", "Virtual-Access1"}

@@ -52,9 +52,9 @@ func fields(line string) []token {
 
 // path is what the tokens of a line lead to.
 type path struct {
-	at      *node
-	args    map[string]string
-	keyword string // the last one
+	at       *node
+	args     map[string]string
+	keywords []string
 }
 
 // walk follows the tokens from the root.
@@ -75,7 +75,7 @@ func (t *Tree) walk(line string, toks []token) (path, error) {
 			p.args[e.word] = tok.text
 		} else {
 			p.args[e.word] = e.word
-			p.keyword = e.word
+			p.keywords = append(p.keywords, e.word)
 		}
 		p.at = e.to
 	}
@@ -164,7 +164,7 @@ func (t *Tree) Help(line string) ([]Choice, error) {
 		word := e.word
 		if e.arg {
 			word = "<" + word + ">"
-			for _, name := range t.names(p.keyword, e.word) {
+			for _, name := range t.names(strings.Join(p.keywords, " "), e.word) {
 				if hasPrefixFold(name, partial) {
 					out = append(out, Choice{name, ""})
 				}
@@ -187,12 +187,12 @@ func (t *Tree) Help(line string) ([]Choice, error) {
 }
 
 // names are those that there are for an argument, fit to be typed.
-func (t *Tree) names(keyword, arg string) []string {
+func (t *Tree) names(keywords, arg string) []string {
 	if t.Names == nil {
 		return nil
 	}
 	var out []string
-	for _, n := range t.Names(keyword, arg) {
+	for _, n := range t.Names(keywords, arg) {
 		if strings.ContainsAny(n, " \t") {
 			n = `"` + n + `"`
 		}

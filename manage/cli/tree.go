@@ -37,9 +37,9 @@ type Tree struct {
 	root     node
 	words    map[string]string
 	patterns []Command
-	// Names tells what names there are for an <argument> now, given the keyword before it: ("vrf", "name"). They are
-	// completed and helped with; any other word is taken too. It may be nil.
-	Names func(keyword, arg string) []string
+	// Names tells what names there are for an <argument> now, given the keywords before it: ("show route-map", "name").
+	// They are completed and helped with; any other word is taken too. It may be nil.
+	Names func(keywords, arg string) []string
 }
 
 // NewTree returns an empty tree; help gives the texts shown beside keywords and <arguments>.

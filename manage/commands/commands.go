@@ -25,13 +25,26 @@ var help = map[string]string{
 	"multicast": "Replication list", "brief": "One line an interface", "monitor": "Show log lines here", "condition": "Limit debug lines", "peer": "By peer",
 	"source": "Source address or interface", "repeat": "How many", "size": "Bytes", "timeout": "Seconds", "interval": "Milliseconds between packets", "df-bit": "Do not fragment",
 	"soft": "Route refresh without a reset", "replace": "Apply a whole configuration", "all": "All", "static": "Static routes", "connected": "Connected routes", "packet": "Packets",
+	"authorization": "Authorization policies", "policy": "Policies", "profile": "Profiles", "proposal": "Proposals", "stats": "Counters", "transform-set": "Algorithms and mode",
+	"pki": "Certificates", "certificates": "Certificates of this router and of authorities", "trustpoints": "Whom certificates are trusted from", "crls": "Revocation lists",
+	"remote": "By the peer's address", "local": "Of this router's address", "fvrf": "By the routing table outside", "ivrf": "By the routing table inside", "spi": "By security parameter index",
+	"vpnv4": "IPv4 in VRFs", "vpnv6": "IPv6 in VRFs", "ipv4": "IPv4", "unicast": "Unicast routes", "advertised-routes": "What it is told", "received-routes": "What it said, before policy",
+	"routes": "What is accepted of it", "in": "Towards this router", "out": "From this router", "prefix-list": "Prefix lists", "route-map": "Route maps", "as-path-access-list": "AS path lists",
+	"community-list": "Community lists", "pool": "Address pools", "derived-config": "Configuration of a cloned interface", "arp-cache": "IPv4 neighbours", "client": "FlexVPN clients",
+	"flexvpn": "Cloned interfaces and what they are told", "updates": "Updates", "events": "Events", "keepalives": "Keepalives", "error": "Errors", "internal": "Decisions",
+	"<prefix>": "Prefix or address", "<spi>": "0x… or a number", "<fvrf>": "VRF outside the tunnel", "<ivrf>": "VRF inside the tunnel", "<local>": "This router's address",
 	"<host>": "Address", "<address>": "Address", "<name>": "Name", "<interface>": "Interface name", "<count>": "Number",
 }
 
 // New returns the command tree over a router.
 func New(r Router) *cli.Tree {
 	t := cli.NewTree(help)
+	t.Names = r.Names
 	shows(t, r)
+	showRoutes(t, r)
+	showCrypto(t, r)
+	showBGP(t, r)
+	showPolicies(t, r)
 	clears(t, r)
 	debugs(t, r)
 	probes(t, r)
@@ -48,6 +61,7 @@ func plain(t *cli.Tree, pattern, help string, f func() cli.Result) {
 	add(t, pattern, help, func(*cli.Invocation) (cli.Result, error) { return f(), nil })
 }
 
+// vrf is the routing table that a command is for.
 func vrf(i *cli.Invocation) string {
 	if i.Has("name") {
 		return i.Args["name"]
@@ -79,18 +93,43 @@ func shows(t *cli.Tree, r Router) {
 		l.Entries = nil
 		return l
 	})
-	add(t, "show running-config", "", func(*cli.Invocation) (cli.Result, error) { return r.ShowRunningConfig() })
+	add(t, "show running-config [interface <interface>]", "", func(i *cli.Invocation) (cli.Result, error) {
+		return r.ShowRunningConfig(i.Args["interface"])
+	})
+	add(t, "show derived-config interface <interface>", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowDerivedConfig(i.Args["interface"]) })
 	add(t, "show interfaces [<interface>]", "", func(i *cli.Invocation) (cli.Result, error) {
 		return r.ShowInterfaces(i.Args["interface"])
 	})
-	plain(t, "show arp", "", func() cli.Result { return r.ShowNeighbours(false) })
-	plain(t, "show ip arp", "", func() cli.Result { return r.ShowNeighbours(false) })
-	plain(t, "show ipv6 neighbors", "", func() cli.Result { return r.ShowNeighbours(true) })
+	for _, word := range []string{"vrf", "ip vrf"} {
+		for _, detail := range []string{"", " detail"} {
+			add(t, "show "+word+detail+" [<name>]", "", func(i *cli.Invocation) (cli.Result, error) {
+				return r.ShowVRFs(i.Args["name"], word == "ip vrf", detail != "")
+			})
+		}
+	}
+	for _, pattern := range []string{"show arp", "show ip arp", "show ipv6 neighbors"} {
+		add(t, pattern+" [vrf <name>]", "", func(i *cli.Invocation) (cli.Result, error) {
+			return r.ShowNeighbours(i.Args["name"], strings.Contains(pattern, "ipv6"))
+		})
+	}
 	for _, family := range []string{"ip", "ipv6"} {
 		v6 := family == "ipv6"
 		plain(t, "show "+family+" interface brief", "", func() cli.Result { return r.ShowInterfaceBrief(v6) })
+		for _, part := range []string{"", "nhs", "shortcut", "traffic", "multicast"} {
+			plain(t, strings.TrimSpace("show "+family+" nhrp "+part), "", func() cli.Result { return r.ShowNHRP(v6, part) })
+		}
+	}
+	add(t, "show ip local pool [<name>]", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowPools(i.Args["name"]) })
+}
+
+func showRoutes(t *cli.Tree, r Router) {
+	for _, family := range []string{"ip", "ipv6"} {
+		v6 := family == "ipv6"
 		add(t, "show "+family+" route [vrf <name>] [bgp|static|connected|local|nhrp|<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
-			if i.Has("address") {
+			if text, has := i.Args["address"]; has {
+				if p, err := netip.ParsePrefix(text); err == nil {
+					return r.ShowRouteOf(vrf(i), p.Masked())
+				}
 				a, err := address(i, "address")
 				if err != nil {
 					return nil, err
@@ -105,63 +144,14 @@ func shows(t *cli.Tree, r Router) {
 			}
 			return r.ShowRoutes(vrf(i), v6, source)
 		})
-		add(t, "show "+family+" cef [vrf <name>]", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowCEF(vrf(i), v6) })
-		for _, part := range []string{"", "nhs", "shortcut", "traffic", "multicast"} {
-			plain(t, strings.TrimSpace("show "+family+" nhrp "+part), "", func() cli.Result { return r.ShowNHRP(v6, part) })
-		}
-	}
-	plain(t, "show crypto ikev2 sa", "", func() cli.Result { return r.ShowIKEv2SAs(show.Only{}, false) })
-	plain(t, "show crypto ikev2 sa detailed", "", func() cli.Result { return r.ShowIKEv2SAs(show.Only{}, true) })
-	plain(t, "show crypto ipsec sa", "", func() cli.Result { return r.ShowIPsecSAs(show.Only{}, false) })
-	plain(t, "show crypto session", "", func() cli.Result { return r.ShowCryptoSessions(show.Only{}, show.SessionPlain) })
-	plain(t, "show crypto session detail", "", func() cli.Result { return r.ShowCryptoSessions(show.Only{}, show.SessionDetail) })
-	plain(t, "show crypto sockets", "", r.ShowCryptoSockets)
-	add(t, "show ip bgp [vrf <name>]", "The BGP table", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), false) })
-	add(t, "show bgp ipv6 unicast", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGP(vrf(i), true) })
-	add(t, "show ip bgp [vrf <name>] summary", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowBGPSummary(vrf(i)) })
-	add(t, "show ip bgp [vrf <name>] neighbors [<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
-		a, err := address(i, "address")
-		if err != nil {
-			return nil, err
-		}
-		return r.ShowBGPNeighbors(vrf(i), a)
-	})
-}
-
-func clears(t *cli.Tree, r Router) {
-	for _, kind := range []string{"ikev2 sa", "session", "sa", "ipsec sa"} {
-		add(t, "clear crypto "+kind+" [peer <address>]", "", func(i *cli.Invocation) (cli.Result, error) {
+		add(t, "show "+family+" cef [vrf <name>] [<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
 			a, err := address(i, "address")
 			if err != nil {
 				return nil, err
 			}
-			return cli.Text(fmt.Sprintf("%d cleared", r.ClearCrypto(kind, a))), nil
+			return r.ShowCEF(vrf(i), v6, a)
 		})
 	}
-	for _, family := range []string{"ip", "ipv6"} {
-		v6 := family == "ipv6"
-		add(t, "clear "+family+" nhrp [<address>]", "", func(i *cli.Invocation) (cli.Result, error) {
-			a, err := address(i, "address")
-			if err != nil {
-				return nil, err
-			}
-			return cli.Text(fmt.Sprintf("%d cleared", r.ClearNHRP(v6, a))), nil
-		})
-	}
-	add(t, "clear ip bgp [vrf <name>] <address> [soft]", "", func(i *cli.Invocation) (cli.Result, error) {
-		a, err := address(i, "address")
-		if err != nil {
-			return nil, err
-		}
-		return nil, r.ClearBGP(vrf(i), a, i.Has("soft"))
-	})
-	add(t, "clear arp", "Forget IPv4 neighbours", func(*cli.Invocation) (cli.Result, error) {
-		return cli.Text(fmt.Sprintf("%d cleared", r.ClearNeighbours(false))), nil
-	})
-	add(t, "clear ipv6 neighbors", "Forget IPv6 neighbours", func(*cli.Invocation) (cli.Result, error) {
-		return cli.Text(fmt.Sprintf("%d cleared", r.ClearNeighbours(true))), nil
-	})
-	add(t, "clear logging", "Empty the log's buffer", func(*cli.Invocation) (cli.Result, error) { r.Log().Clear(); return nil, nil })
 }
 
 func session(t *cli.Tree, r Router) {

@@ -11,9 +11,11 @@ import (
 // topics are what can be debugged: the words typed, and the category that the log lines carry.
 var topics = [][2]string{
 	{"crypto ikev2", "ikev2"}, {"crypto ikev2 error", "ikev2 error"}, {"crypto ikev2 internal", "ikev2 internal"}, {"crypto ikev2 packet", "ikev2 packet"},
+	{"crypto ikev2 client flexvpn", "ikev2 flexvpn"},
 	{"crypto ipsec", "ipsec"}, {"crypto ipsec error", "ipsec error"},
 	{"nhrp", "nhrp"}, {"nhrp cache", "nhrp cache"}, {"nhrp packet", "nhrp packet"}, {"nhrp detail", "nhrp detail"}, {"nhrp error", "nhrp error"},
-	{"tunnel", "tunnel"}, {"ip routing", "rib"}, {"ip bgp", "bgp"}, {"all", "all"},
+	{"tunnel", "tunnel"}, {"ip routing", "rib"}, {"ip bgp", "bgp"},
+	{"ip bgp updates", "bgp updates"}, {"ip bgp events", "bgp events"}, {"ip bgp keepalives", "bgp keepalives"}, {"all", "all"},
 }
 
 // Categories are the log categories of a debug topic as the configuration or the console words it.

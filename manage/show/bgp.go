@@ -37,8 +37,10 @@ func (s BGPScope) heading() string {
 
 // BGPSummary is `show ip bgp summary`.
 type BGPSummary struct {
-	BGPScope
 	bgp.Summary
+	Scope BGPScope `json:"-"`
+	VRF   string   `json:"vrf"`
+	RD    string   `json:"rd,omitempty"`
 	// Groups are the listen ranges by peer group.
 	Groups []BGPListenGroup `json:"listen_groups,omitempty"`
 	// TotalDynamic and TotalLimit are of all routing tables together.
@@ -55,7 +57,7 @@ type BGPListenGroup struct {
 
 // NewBGPSummary makes the answer of one table. Totals are the caller's.
 func NewBGPSummary(scope BGPScope, s bgp.Summary) BGPSummary {
-	out := BGPSummary{BGPScope: scope, Summary: s}
+	out := BGPSummary{Summary: s, Scope: scope, VRF: scope.String(), RD: scope.RD}
 	for i := range s.Ranges {
 		l := &s.Ranges[i]
 		at := slices.IndexFunc(out.Groups, func(g BGPListenGroup) bool { return g.Group == l.Template.Group })
@@ -143,7 +145,7 @@ func (s BGPSummaries) Text(w *cli.Table) {
 		if i > 0 {
 			w.Line("")
 		}
-		w.Linef("For address family: VPNv4 Unicast, vrf %s", x.BGPScope)
+		w.Linef("For address family: VPNv4 Unicast, vrf %s", x.Scope)
 		x.head(w)
 		x.neighbors(w)
 		x.dynamic(w)
@@ -313,7 +315,7 @@ func (b BGPPrefix) Text(w *cli.Table) {
 		for _, f := range []struct {
 			has  bool
 			word string
-		}{{p.Multipath, "multipath"}, {p.AtomicAggregate, "atomic-aggregate"}, {p.Best, "best"}, {p.RIBFailure, "RIB-failure"}} {
+		}{{p.Multipath, "multipath"}, {p.AtomicAggregate, "atomic-aggregate"}, {p.Aggregate, "aggregated"}, {p.Suppressed, "suppressed"}, {p.Best, "best"}, {p.RIBFailure, "RIB-failure"}} {
 			if f.has {
 				line += ", " + f.word
 			}
@@ -351,8 +353,6 @@ type BGPNeighbors struct {
 	AS        uint32             `json:"as"`
 	// Ranges are the listen ranges, for the members' group.
 	Ranges []bgp.Listen `json:"-"`
-	// Extra are more lines about a neighbour, by address.
-	Extra map[netip.Addr][]string `json:"-"`
 }
 
 // Text implements cli.Result.
@@ -426,10 +426,14 @@ func (b *BGPNeighbors) neighbor(w *cli.Table, n *bgp.NeighborInfo) {
 	for _, f := range n.Families {
 		w.Linef("  For address family: %s", f)
 	}
-	for _, l := range b.Extra[n.Address] {
-		w.Linef("  %s", l)
-	}
+	peerPolicies(w, &n.Settings)
 	w.Linef("  Prefixes received: %d", n.Prefixes)
+	if n.Refused > 0 {
+		w.Linef("  Prefixes received and refused by policy: %d", n.Refused)
+	}
+	if n.State == bgp.Established {
+		w.Linef("  Prefixes advertised: %d", n.Advertised)
+	}
 	w.Linef("  Connections established %d; dropped %d", n.Established, n.Dropped)
 	if n.LastReset != "" {
 		w.Linef("  Last reset due to %s", n.LastReset)
@@ -438,6 +442,32 @@ func (b *BGPNeighbors) neighbor(w *cli.Table, n *bgp.NeighborInfo) {
 		w.Linef("  Malformed messages handled: %d", n.Malformed)
 	}
 	w.Line("")
+}
+
+// peerPolicies says what passes between a neighbour and us.
+func peerPolicies(w *cli.Table, n *bgp.Neighbor) {
+	for _, d := range []struct {
+		in, which string
+		p         bgp.Policy
+	}{{"Incoming", "incoming", n.In}, {"Outgoing", "outgoing", n.Out}} {
+		if d.p.PrefixList != nil {
+			w.Linef("  %s update prefix filter list is %s", d.in, d.p.PrefixList.Name)
+		}
+		if d.p.RouteMap != nil {
+			w.Linef("  Route map for %s advertisements is %s", d.which, d.p.RouteMap.Name)
+		}
+	}
+	for _, f := range []struct {
+		on   bool
+		text string
+	}{{n.SoftReconfiguration, "Inbound soft reconfiguration allowed"}, {n.DefaultOriginate, "Default information originate"}, {n.SendCommunity, "Community attribute sent to this neighbor"},
+		{n.NextHopSelf, "NEXT_HOP is always this router"}, {n.RemovePrivateAS, "Private AS number removed from updates to this neighbor"},
+		{n.RouteReflectorClient, "Route-Reflector Client"}, {n.EBGPMultihop > 1, fmt.Sprintf("External BGP neighbor may be up to %d hops away.", n.EBGPMultihop)},
+		{n.MaximumPrefix.Limit > 0, fmt.Sprintf("Maximum prefixes allowed %d%s", n.MaximumPrefix.Limit, map[bool]string{true: " (warning-only)", false: ""}[n.MaximumPrefix.WarningOnly])}} {
+		if f.on {
+			w.Linef("  %s", f.text)
+		}
+	}
 }
 
 // BGPAllNeighbors is `show ip bgp vpnv4 all neighbors`.

@@ -173,6 +173,9 @@ func answers() map[string]cli.Result {
 		"ikev2-authorization-policy": NewAuthorizationPolicies(serverConfig(), ""),
 		"ipsec-transform-set":        NewTransformSets(serverConfig(), ""),
 		"ipsec-profile":              NewIPsecProfiles(serverConfig(), ""),
+		"virtual-access": Interfaces{[]Interface{{Name: "Virtual-Access1", VRF: "private-vrf", Kind: "Virtual Access interface", Status: "up", Protocol: "up", MTU: 1422, IPMTU: 1400,
+			Addresses: []netip.Prefix{prefix("166.34.121.112/32")}, Unnumbered: "Loopback1001", Template: "Virtual-Template1", Peer: "10.88.247.89",
+			Tunnel: &TunnelDetail{Mode: "ipsec ipv4", Source: "10.88.247.84", Destination: "10.88.247.89", Protection: "uCPE-ips-prof", UnderlayVRF: "public-vrf", TTL: 255}}}},
 		"interfaces": Interfaces{[]Interface{{Name: "Tunnel0", VRF: "default", Kind: "Tunnel", Status: "up", Protocol: "up", MTU: 1438, IPMTU: 1438, WantedIPMTU: 1600,
 			Addresses: []netip.Prefix{prefix("10.10.10.3/24")}, Tunnel: &TunnelDetail{Mode: "gre multipoint", Source: "172.16.3.3 (GigabitEthernet1)", Protection: "PROTECT", UnderlayVRF: "default", TTL: 255},
 			RxPackets: 3, TxPackets: 4, Drops: map[string]uint64{"no-sa": 2}}}},
@@ -239,7 +242,8 @@ func overlay(vpn bool) BGPTable {
 func overlayNeighbor() bgp.NeighborInfo {
 	return bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.122.144.146"), Group: "uCPEs", RemoteAS: 200, Dynamic: true, External: true, State: bgp.Established, RouterID: addr("10.122.144.146"),
 		Hold: 240 * time.Second, Local: port("166.34.121.112:179"), Remote: port("10.122.144.146:34567"), Established: 1, Families: []bgp.Family{bgp.IPv4},
-		Received: bgp.Messages{Opens: 1, Keepalives: 3, Updates: 1}, Sent: bgp.Messages{Opens: 1, Keepalives: 4, Updates: 3}}, UpDown: 165 * time.Second}
+		Received: bgp.Messages{Opens: 1, Keepalives: 3, Updates: 1}, Sent: bgp.Messages{Opens: 1, Keepalives: 4, Updates: 3}}, UpDown: 165 * time.Second,
+		Advertised: 4, Refused: 2, Settings: bgp.Neighbor{EBGPMultihop: 10, SoftReconfiguration: true, MaximumPrefix: bgp.MaximumPrefix{Limit: 15}, Out: bgp.Policy{PrefixList: policies().PrefixLists["TO-UCPES"]}}}
 }
 
 func overlayListen() []bgp.Listen {
@@ -254,8 +258,7 @@ func overlaySummary() BGPSummary {
 }
 
 func overlayNeighbors() BGPNeighbors {
-	return BGPNeighbors{BGPScope: BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: true}, Neighbors: []bgp.NeighborInfo{overlayNeighbor()}, AS: 65000, Ranges: overlayListen(),
-		Extra: map[netip.Addr][]string{addr("10.122.144.146"): {"Outgoing update prefix filter list is TO-UCPES"}}}
+	return BGPNeighbors{BGPScope: BGPScope{VRF: "private-vrf", RD: "65000:7", VPN: true}, Neighbors: []bgp.NeighborInfo{overlayNeighbor()}, AS: 65000, Ranges: overlayListen()}
 }
 
 func policies() *policy.Policies {

@@ -28,6 +28,9 @@ type Interface struct {
 	IPMTU       int               `json:"ip_mtu"`
 	WantedIPMTU int               `json:"ip_mtu_configured,omitempty"`
 	Addresses   []netip.Prefix    `json:"addresses"`
+	Unnumbered  string            `json:"unnumbered,omitempty"` // whose addresses these are
+	Template    string            `json:"template,omitempty"`   // that it was cloned from
+	Peer        string            `json:"peer,omitempty"`       // for whom
 	Tunnel      *TunnelDetail     `json:"tunnel,omitempty"`
 	RxPackets   uint64            `json:"rx_packets"`
 	RxBytes     uint64            `json:"rx_bytes"`
@@ -65,14 +68,25 @@ func (r Interfaces) Text(w *cli.Table) {
 		if i.VRF != "default" {
 			w.Linef("  VRF is %s", i.VRF)
 		}
-		for _, a := range i.Addresses {
-			w.Linef("  Internet address is %s", a)
+		if i.Unnumbered != "" {
+			var addrs []string
+			for _, a := range i.Addresses {
+				addrs = append(addrs, a.Addr().String())
+			}
+			w.Linef("  Interface is unnumbered. Using address of %s (%s)", i.Unnumbered, or(strings.Join(addrs, ", "), "none"))
+		} else {
+			for _, a := range i.Addresses {
+				w.Linef("  Internet address is %s", a)
+			}
 		}
 		wanted := ""
 		if i.WantedIPMTU > i.IPMTU {
 			wanted = fmt.Sprintf(" (%d is configured, which is more than it carries)", i.WantedIPMTU)
 		}
 		w.Linef("  MTU %d bytes, IP MTU %d bytes%s", i.MTU, i.IPMTU, wanted)
+		if i.Template != "" {
+			w.Linef("  Tunnel vaccess, cloned from %s for %s", i.Template, i.Peer)
+		}
 		if t := i.Tunnel; t != nil {
 			w.Linef("  Tunnel source %s, destination %s", t.Source, or(t.Destination, "UNKNOWN"))
 			w.Linef("  Tunnel protocol/transport %s, TTL %d, key %s", t.Mode, t.TTL, or(t.Key, "disabled"))
