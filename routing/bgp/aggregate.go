@@ -19,6 +19,7 @@ type aggregate struct {
 	origins [3]int
 	path    *path // while it is announced
 	dirty   bool
+	high    int
 }
 
 // applyAggregates takes up the configured summaries.
@@ -118,6 +119,7 @@ func (b *BGP) summarise() {
 			continue
 		}
 		g.dirty = false
+		g.members = compact(g.members, &g.high)
 		var want *Attributes
 		if len(g.members) > 0 {
 			want = b.attributesOf(g)

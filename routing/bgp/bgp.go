@@ -79,6 +79,7 @@ type BGP struct {
 	posted bool
 
 	table    map[netip.Prefix]*dest
+	high     int // how many there were in it
 	peers    map[netip.Addr]*peer
 	nexthops map[netip.Addr]*nexthop
 	dirty    []*dest
@@ -118,6 +119,8 @@ type peer struct {
 	sent    map[netip.Prefix]*Attributes // what the peer has been told
 	queue   []Advertisement
 	memoOut map[memo]*Attributes
+	highIn  int
+	highOut int
 	dflt    [2]*Attributes // the default routes that we originate for it: IPv4, IPv6
 }
 

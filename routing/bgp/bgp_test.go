@@ -25,6 +25,7 @@ type puppet struct {
 	fails error
 	peers []Peer
 	out   map[string]*Attributes // by peer and prefix
+	quiet bool                   // notes nothing of what peers are told
 }
 
 func (p *puppet) say(format string, a ...any) { p.told = append(p.told, fmt.Sprintf(format, a...)) }
@@ -32,6 +33,9 @@ func (p *puppet) Apply(c Config) error        { p.say("apply %d", c.AS); return 
 
 // Advertise notes what a peer is told: "2 < 192.0.2.0/24 65010 65011 ?" or "2 < - 192.0.2.0/24".
 func (p *puppet) Advertise(a netip.Addr, session uint64, list []Advertisement) {
+	if p.quiet {
+		return
+	}
 	for _, x := range list {
 		if x.Attributes == nil {
 			p.say("%s < - %v", last(a), x.Prefix)

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -32,9 +33,24 @@ func (b *BGP) flush() {
 		b.summarise()
 	}
 	b.checkDefaults()
+	b.table = compact(b.table, &b.high)
 	for _, p := range b.peers {
 		b.tell(p)
+		p.paths, p.sent = compact(p.paths, &p.highIn), compact(p.sent, &p.highOut)
 	}
+}
+
+// compact gives back the room of a map that has lost most of what was in it, which a map keeps otherwise.
+func compact[K comparable, V any](m map[K]V, high *int) map[K]V {
+	if n := len(m); n >= *high {
+		*high = n
+	} else if *high > 4096 && n < *high/8 {
+		small := make(map[K]V, n)
+		maps.Copy(small, m)
+		*high = n
+		return small
+	}
+	return m
 }
 
 // decide ranks the paths of a prefix (RFC 4271 §9.1.2) and gives the reachable ones to the RIB. A prefix of ours that is

@@ -2,6 +2,8 @@ package rib
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 
 	"felloe/netstack/fib"
@@ -103,6 +105,7 @@ func (r *RIB) round() {
 		e.inTouched, e.old = false, nil
 		r.drop(e)
 	}
+	r.shrink()
 	if len(out) > 0 && r.o.Output != nil {
 		r.o.Output(out)
 	}
@@ -118,6 +121,18 @@ func (r *RIB) round() {
 		for _, f := range r.onChange {
 			f()
 		}
+	}
+}
+
+// shrink gives back the room of the map of entries when most of what was in it is gone; a map keeps it otherwise.
+func (r *RIB) shrink() {
+	switch n := len(r.entries); {
+	case n >= r.high:
+		r.high = n
+	case r.high > 4096 && n < r.high/8:
+		small := make(map[netip.Prefix]*entry, n)
+		maps.Copy(small, r.entries)
+		r.entries, r.high = small, n
 	}
 }
 

@@ -34,6 +34,7 @@ type Options struct {
 type RIB struct {
 	o       Options
 	entries map[netip.Prefix]*entry
+	high    int                // how many there were in it
 	routed  bart.Table[*entry] // entries that have a route, NHRP's left out
 	ifaces  map[string]*iface
 
