@@ -122,7 +122,7 @@ func (sa *ikeSA) sendInit() {
 		payloads = append(payloads, &message.Notify{Message: message.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
 	payloads = append(payloads, s.signatureOffer(false)...)
-	if s.asks(hs) || !s.profile.Authorization.IsZero() {
+	if !s.profile.Authorization.IsZero() {
 		payloads = append(payloads, (vendorFlexVPN | vendorDynamicRoute).payloads()...)
 	}
 	m := message.Message{Header: sa.header(message.IKE_SA_INIT, 0, false), Payloads: payloads}

@@ -24,7 +24,8 @@ func (e *Engine) childPolicy(name string) (ChildPolicy, bool) {
 }
 
 // profileFor is the responder's choice: the profile for the front VRF and local address whose rules over the remote
-// identity fit closest; among equals one that has the identity the peer asks for, then the first.
+// identity fit closest; among equals one that names the VRF, then one that names the local address, then one that has the
+// identity the peer asks for, then the first.
 func (e *Engine) profileFor(vrf string, local netip.Addr, remote, wanted Identity, leaf *x509.Certificate) (Profile, bool) {
 	best, found, bestScore := Profile{}, false, -1
 	for _, p := range e.cfg.Profiles {
@@ -35,10 +36,7 @@ func (e *Engine) profileFor(vrf string, local netip.Addr, remote, wanted Identit
 		if !ok {
 			continue
 		}
-		score *= 2
-		if !wanted.IsZero() && p.identity(local) == wanted {
-			score++
-		}
+		score = score*8 + 4*b2i(p.MatchVRF != "*") + 2*b2i(len(p.MatchLocal) > 0) + b2i(!wanted.IsZero() && p.identity(local) == wanted)
 		if score > bestScore {
 			best, found, bestScore = p, true, score
 		}

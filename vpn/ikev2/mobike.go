@@ -136,8 +136,17 @@ func (s *session) relocate(d Datagram, nat NAT) {
 	s.log(zerolog.InfoLevel, "peer has moved", Field{"event", "moved"}, Field{"from", s.remote.String()}, Field{"to", d.Remote.String()},
 		Field{"nat_local", s.nat.Local}, Field{"nat_remote", s.nat.Remote}, Field{"udp_encap", s.natted()})
 	s.setPath(d.Local, d.Remote)
+	s.again()
 	if s.path != s.here() {
 		s.checks = append(s.checks, &routeCheck{path: s.here()})
+	}
+}
+
+// again begins the tries of a request anew that was under way to the old address.
+func (s *session) again() {
+	if q := s.cur.pending; q != nil {
+		q.sent, q.interval, q.next = 0, s.e.cfg.Retransmit.Base, s.e.now
+		s.e.touch(s.cur)
 	}
 }
 
@@ -181,25 +190,27 @@ func (e *Engine) Roam(now time.Time, id SAID, local, remote netip.Addr) []Action
 			return
 		}
 		s.setPath(netip.AddrPortFrom(local.Unmap(), s.local.Port()), netip.AddrPortFrom(remote.Unmap(), s.remote.Port()))
+		s.again()
 		s.cur.queue(&updateAddresses{})
 	})
 }
 
 // updateAddresses is the initiator's UPDATE_SA_ADDRESSES.
-type updateAddresses struct{}
+type updateAddresses struct{ local, remote netip.AddrPort }
 
 func (*updateAddresses) exchange() message.ExchangeType { return message.INFORMATIONAL }
 func (*updateAddresses) movable() bool                  { return true }
 
-func (*updateAddresses) begin(sa *ikeSA) ([]message.Payload, bool) {
+func (t *updateAddresses) begin(sa *ikeSA) ([]message.Payload, bool) {
 	s := sa.s
+	t.local, t.remote = s.local, s.remote
 	return append([]message.Payload{&message.Notify{Message: message.UPDATE_SA_ADDRESSES}}, sa.e.natNotifies(sa.spiI, sa.spiR, s.local, s.remote)...), true
 }
 
 func (t *updateAddresses) done(sa *ikeSA, p *parts) {
 	s := sa.s
-	if s.ended {
-		return
+	if s.ended || *t != (updateAddresses{s.local, s.remote}) {
+		return // we have moved on, and tell again
 	}
 	if n := p.failure(); n != nil {
 		s.log(zerolog.WarnLevel, "peer does not accept our new address", Field{"event", "mobike"}, Field{"notify", n.Message.String()})

@@ -243,7 +243,20 @@ func (n *node) do(acts []Action) {
 					n.out = id
 				}
 			}
-		case ChildFailed, PeerMoved, IKERekeyed, Keepalive, KeyLog:
+		case PeerMoved:
+			w.tracef("%s PeerMoved %+v", n.name, a)
+			if _, ok := n.ikes[a.SA]; !ok {
+				w.fatalf("%s: moved without an IKE SA: %+v", n.name, a)
+			}
+			for id, u := range n.ups {
+				if u.SA == a.SA {
+					u.Local, u.Remote, u.UDPEncap = a.Local, a.New, a.UDPEncap
+					n.ups[id] = u
+				}
+			}
+		case ConfigReceived, ConfigAcknowledged:
+			w.tracef("%s %T %+v", n.name, a, a)
+		case ChildFailed, IKERekeyed, Keepalive, KeyLog:
 			w.tracef("%s %T %+v", n.name, a, a)
 		default:
 			w.fatalf("unknown action %T", a)
