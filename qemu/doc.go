@@ -1,14 +1,20 @@
-// Package qemu runs labs: networks of routers that one TOML file describes, as virtual machines or inside one process,
-// with checks of what must come out.
+// Package qemu runs labs: networks of routers that one TOML file describes, as virtual machines, inside one process, or as
+// processes in network namespaces, with checks of what must come out.
 //
 //	lab.toml ─► Lab ─► Backend ─┬─ QEMU: one machine a node, frames over unix sockets ─┐
-//	              │             └─ memory: one boot.Router a node ─────────────────────┤
+//	              │             ├─ memory: one boot.Router a node ─────────────────────┤
+//	              │             └─ netns: one namespace a node, frames over veth pairs ┤
 //	              ▼                                                                    ▼
 //	       checks and steps ──────────────── links of netstack/link/mem: delay, loss, cuts, captures
 //
-// Either way all links are those of netstack/link/mem: in memory the routers hold their ends; with QEMU a relay in the
-// lab's process stands between each NIC's pair of unix datagram sockets and an end. So impairments, cuts and captures are
-// the same thing in both, and no privilege is needed for any of them.
+// In every case all links are those of netstack/link/mem: in memory the routers hold their ends; with QEMU a relay in the
+// lab's process stands between each NIC's pair of unix datagram sockets and an end; with namespaces it holds the far ends
+// of the veth pairs. So impairments, cuts and captures are the same thing in all, and need nothing of the kernel. Only
+// namespaces need a privilege.
+//
+// In a namespace a node need not be a router of ours: an external node is what its shell commands start (External). Routers
+// die with the lab's process; namespaces outlive it, with the software of others in them, so a lab's folder has their names,
+// each from before it is made, and whoever comes next ends what is in them (bury).
 //
 // A lab file:
 //

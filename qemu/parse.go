@@ -173,6 +173,9 @@ func parseLab(name, dir string, data []byte, depth int) (*Lab, error) {
 		if depth == maxBases {
 			return nil, fmt.Errorf("%s:1: base: more than %d files stand on each other", name, maxBases)
 		}
+		if filepath.Ext(f.Base) != ".toml" {
+			return nil, fmt.Errorf("%s:1: base: %q is not a .toml file", name, f.Base)
+		}
 		base, err := load(p.path(f.Base), depth+1)
 		if err != nil {
 			return nil, fmt.Errorf("%s:1: base: %w", name, err)

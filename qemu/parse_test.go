@@ -120,6 +120,9 @@ func TestTheReadyLabsAreWhole(t *testing.T) {
 			continue
 		}
 		for _, n := range l.Nodes {
+			if n.External != nil {
+				continue
+			}
 			if _, err := os.Stat(n.Config); err != nil {
 				t.Error(err)
 			}
@@ -147,4 +150,145 @@ func FuzzParseNeverPanics(f *testing.F) {
 			t.Error("a lab without a name or nodes was accepted")
 		}
 	})
+}
+
+const withExternal = twoNodes + `
+[[node]]
+name     = "peer"
+kind     = "external"
+prepare  = "./peer.sh prepare"
+start    = "./peer.sh start"
+ready    = "./peer.sh ready"
+stop     = "./peer.sh stop"
+packages = ["bird2", "g++"]
+[[link]]
+ends = ["peer:eth0", "left:GigabitEthernet1"]
+`
+
+func TestAnExternalNodeRunsInANamespaceOnly(t *testing.T) {
+	l, err := Parse("lab.toml", "/labs", []byte(withExternal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := l.Node("peer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := n.External; x == nil || x.Dir != "/labs" || x.Start != "./peer.sh start" || len(x.Packages) != 2 {
+		t.Errorf("%+v", x)
+	}
+	if err := l.runsOn("netns"); err != nil {
+		t.Error(err)
+	}
+	for _, b := range []string{"qemu", "memory"} {
+		if err := l.runsOn(b); err == nil || !strings.Contains(err.Error(), "peer is external software and runs with -backend netns only, not with "+b) {
+			t.Errorf("%s: %v", b, err)
+		}
+	}
+	if nicName(n, 0) != "eth0" || nicName(l.Nodes[0], 1) != "nic2" {
+		t.Errorf("%s, %s", nicName(n, 0), nicName(l.Nodes[0], 1))
+	}
+}
+
+func TestMistakesOfExternalNodesAreNamed(t *testing.T) {
+	_, err := Parse("lab.toml", "/labs", []byte(`name = "wrong"
+[[node]]
+name = "a"
+config = "a.toml"
+start = "x"
+[[node]]
+name = "b"
+kind = "external"
+config = "b.toml"
+backend = ["qemu"]
+[[node]]
+name = "c"
+kind = "peer"
+packages = ["-y"]
+backend = ["cloud"]
+[[link]]
+ends = ["a:GigabitEthernet1", "b:GigabitEthernet1"]
+[[step]]
+apply = "b"
+config = "x.toml"
+`))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		`lab.toml:2: [[node]] a: prepare, start, ready, stop and packages are for a node with kind = "external"`,
+		`lab.toml:6: [[node]] b: start: which command starts it?`,
+		`lab.toml:6: [[node]] b: config and mem are for routers`,
+		`lab.toml:6: [[node]] b: backend: an external node runs in a network namespace`,
+		`lab.toml:11: [[node]] c: kind: "peer" is neither`,
+		`lab.toml:11: [[node]] c: packages: "-y" is not the name of a package`,
+		`lab.toml:11: [[node]] c: backend: there is no backend "cloud" (qemu, memory, netns)`,
+		`ends: "b:GigabitEthernet1": Linux cannot call an interface that`,
+		`apply: b is external`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in\n%v", want, err)
+		}
+	}
+}
+
+func TestALabStandsOnAnother(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"base.toml": withExternal + `
+[set]
+mtu = "1400"
+raw = "no"
+[[check]]
+node = "left"
+command = "show x"
+expect = ["${mtu}"]
+`,
+		"same.toml":  "name = \"same\"\nbase = \"base.toml\"\n[set]\nraw = \"yes\"\n",
+		"other.toml": "name = \"other\"\nbase = \"same.toml\"\n[[node]]\nname = \"right\"\nconfig = \"new.toml\"\n[[step]]\npause = \"1s\"\n",
+		"loop.toml":  "name = \"loop\"\nbase = \"loop.toml\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := Load(filepath.Join(dir, "same.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Name != "same" || len(l.Nodes) != 3 || len(l.Links) != 3 || len(l.Steps) != 1 || l.Set["mtu"] != "1400" || l.Set["raw"] != "yes" {
+		t.Errorf("%+v", l)
+	}
+	l, err = Load(filepath.Join(dir, "other.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, err := l.Node("right")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if right.Config != filepath.Join(dir, "new.toml") || len(right.NICs) != 2 || len(l.Steps) != 1 || l.Steps[0].Pause != time.Second {
+		t.Errorf("%+v, %+v", right, l.Steps)
+	}
+	if _, err := Load(filepath.Join(dir, "loop.toml")); err == nil || !strings.Contains(err.Error(), "stand on each other") {
+		t.Errorf("a lab on itself: %v", err)
+	}
+}
+
+func TestABaseIsALabsFile(t *testing.T) {
+	_, err := Parse("lab.toml", "/labs", []byte("name = \"x\"\nbase = \"/dev/zero\"\n"))
+	if err == nil || !strings.Contains(err.Error(), "is not a .toml file") {
+		t.Error(err)
+	}
+}
+
+func TestOnlyALabsNamespacesAreCleanedUp(t *testing.T) {
+	for name, ours := range map[string]bool{
+		namespaceName("two-routers", "left"): true, namespaceName("x", wiresNode): true, "f-a-b": false, "fi-1-2-3-x": false,
+		"f-../../etc-1-x": false, "vpn": false, "f-lab-12-": false,
+	} {
+		if labNamespace.MatchString(name) != ours {
+			t.Errorf("%s: ours: %v", name, !ours)
+		}
+	}
 }
