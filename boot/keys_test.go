@@ -37,6 +37,8 @@ tcp-adjust-mss = 1200
 [interface.Loopback0]
 vrf = "red"
 address = ["10.9.9.9/32"]
+[interface.Loopback5]
+address = ["10.9.9.5/32"]
 [interface.Tunnel0]
 mode = "gre multipoint"
 address = ["10.10.10.1/24"]
@@ -127,7 +129,7 @@ maximum-paths = 2
 [bgp.peer-group.G]
 remote-as = 65001
 description = "d"
-update-source = "Loopback0"
+update-source = "Loopback5"
 ebgp-multihop = 3
 password = "p"
 timers = { keepalive = 6, hold = 18, connect-retry = 8 }
@@ -144,7 +146,7 @@ peer-group = "G"
 [bgp.neighbor."10.10.10.3"]
 remote-as = 65003
 description = "d"
-update-source = "Loopback0"
+update-source = "Loopback5"
 ttl-security = 2
 password = "p"
 timers = { keepalive = 6, hold = 18, connect-retry = 8 }
