@@ -167,7 +167,8 @@ limit = 5
 `
 
 // notes are for people: they are shown with the configuration and do nothing else.
-var notes = []string{"VRF.Description", "KeyringPeer.Description", "IKEProfile.Description", "IPsecProfile.Description", "Route.Name"}
+var notes = []string{"VRF.Description", "KeyringPeer.Description", "IKEProfile.Description", "IPsecProfile.Description", "Route.Name",
+	"PrefixList.Description", "RouteMap.Description", "RouteMapEntry.Description"}
 
 // effects is all that a router makes of a configuration. NICs are bound by name here.
 func effects(c *config.Config) any {
@@ -191,16 +192,35 @@ func effects(c *config.Config) any {
 }
 
 func TestEveryKeyHasAnEffect(t *testing.T) {
-	c, diags := config.Parse("everything.toml", []byte(everything))
-	for _, d := range diags {
-		t.Log(d) // contradictions do not matter here, but a key that cannot be read would be missing
-	}
-	if c == nil {
-		t.Fatal("no configuration")
-	}
-	before := effects(c)
 	// A key counts for all that have it: a tunnel's key means nothing on a Loopback.
 	effect := map[string]bool{}
+	own, ownDiags := config.Parse("everything.toml", []byte(everything))
+	all, allDiags := config.Load("../config/testdata/good/everything.toml") // has every key that there is
+	for _, d := range append(ownDiags, allDiags...) {
+		t.Log(d)
+	}
+	if own == nil || all == nil {
+		t.Fatal("no configuration")
+	}
+	// A name that is changed to "x" must mean something.
+	all.PrefixList["x"], all.RouteMap["x"] = all.PrefixList["LAN"], all.RouteMap["IN"]
+	for _, c := range []*config.Config{own, all} {
+		tryKeys(t, c, effect)
+	}
+	for _, path := range sorted(effect) {
+		if !effect[path] {
+			t.Errorf("%s has no effect: give it one in boot, or take it out of config", path)
+		}
+	}
+	if len(effect) < 250 {
+		t.Errorf("only %d keys were tried", len(effect))
+	}
+}
+
+// tryKeys changes one key after the other and notes whether anything comes of it.
+func tryKeys(t *testing.T, c *config.Config, effect map[string]bool) {
+	t.Helper()
+	before := effects(c)
 	leaves(reflect.ValueOf(c).Elem(), "", func(path, owner string, v reflect.Value) {
 		if slices.Contains(notes, owner) {
 			return
@@ -214,14 +234,6 @@ func TestEveryKeyHasAnEffect(t *testing.T) {
 		effect[path] = effect[path] || !reflect.DeepEqual(before, effects(c))
 		v.Set(was)
 	})
-	for _, path := range sorted(effect) {
-		if !effect[path] {
-			t.Errorf("%s has no effect: give it one in boot, or take it out of config", path)
-		}
-	}
-	if len(effect) < 120 {
-		t.Errorf("only %d keys were tried", len(effect))
-	}
 	if !reflect.DeepEqual(before, effects(c)) {
 		t.Error("the test did not put back what it changed")
 	}
@@ -288,6 +300,15 @@ func alter(v reflect.Value) bool {
 		return true
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.MustParsePrefix("10.77.0.0/16")))
+		return true
+	case config.File:
+		v.Set(reflect.ValueOf(config.File{Path: x.Path, Data: append([]byte("x"), x.Data[:len(x.Data)/2]...)}))
+		return true
+	case config.AddressRange:
+		v.Set(reflect.ValueOf(config.AddressRange{From: x.From, To: x.To.Next()}))
+		return true
+	case config.NameMatch:
+		v.Set(reflect.ValueOf(config.NameMatch{Operator: x.Operator, Value: x.Value + "x"}))
 		return true
 	case config.Secret:
 		v.Set(reflect.ValueOf(config.NewSecret(x.Reveal() + "x")))
