@@ -299,9 +299,9 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 			}
 			return id
 		},
-			Speaker: gobgp.Speaker(gobgp.Options{Network: network, Dynamic: &r.dynamic,
-				Admit: func(a netip.Addr) error { return r.admit(name, a) }}),
-			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp")})
+			Speaker: r.debugBGP(name, gobgp.Speaker(gobgp.Options{Network: network, Dynamic: &r.dynamic, Trace: r.debugMessages(name),
+				Admit: func(a netip.Addr) error { return r.admit(name, a) }})),
+			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp events")})
 		if err != nil {
 			return err
 		}

@@ -94,10 +94,10 @@ type DebugTopic string
 // Values lists what may be written.
 func (DebugTopic) Values() []string {
 	return []string{
-		"crypto ikev2", "crypto ikev2 error", "crypto ikev2 internal", "crypto ikev2 packet",
+		"crypto ikev2", "crypto ikev2 error", "crypto ikev2 internal", "crypto ikev2 packet", "crypto ikev2 client flexvpn",
 		"crypto ipsec", "crypto ipsec error",
 		"dmvpn detail crypto", "dmvpn detail nhrp", "dmvpn detail all",
 		"nhrp", "nhrp cache", "nhrp packet", "nhrp detail", "nhrp error",
-		"tunnel", "ip routing", "ip bgp",
+		"tunnel", "ip routing", "ip bgp", "ip bgp updates", "ip bgp events", "ip bgp keepalives",
 	}
 }

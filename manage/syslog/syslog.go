@@ -193,10 +193,7 @@ func (e *Entry) severity() int {
 
 func (l *Log) wantsLocked(fields map[string]any) bool {
 	category, _ := fields["debug"].(string)
-	on := false
-	for want := range l.debug {
-		on = on || want == "all" || category == want || strings.HasPrefix(category, want+" ")
-	}
+	on := l.debugsLocked(category)
 	if !on || len(l.cond) == 0 {
 		return on
 	}
@@ -206,6 +203,25 @@ func (l *Log) wantsLocked(fields map[string]any) bool {
 		}
 	}
 	return false
+}
+
+// debugsLocked reports whether a category, or one that it is part of, is being debugged.
+func (l *Log) debugsLocked(category string) bool {
+	on := false
+	for want := range l.debug {
+		on = on || want == "all" || category == want || strings.HasPrefix(category, want+" ")
+	}
+	return on
+}
+
+// Wants reports whether debug lines of a category would be kept, conditions apart: for who has much to say.
+func (l *Log) Wants(category string) bool {
+	if !l.debugging.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.debugsLocked(category)
 }
 
 // same compares a field with a condition's value: addresses as addresses, with or without a port; names in any case.

@@ -22,6 +22,7 @@ type relay struct {
 	session uint64
 	send    *sender
 	up      chan struct{} // closed when bgp knows that the session is up
+	alive   chan struct{} // closed when the peer has got our KEEPALIVE: an UPDATE must not overtake it
 	over    chan struct{} // closed when the relay has ended
 	begun   sync.Once
 	nudged  time.Time // when GoBGP last heard something; of fromPeer
@@ -47,7 +48,7 @@ type relay struct {
 
 func newRelay(p *peer, o *offer) *relay {
 	p.s.sessions++
-	return &relay{p: p, session: p.s.sessions, send: newSender(), up: make(chan struct{}), over: make(chan struct{}),
+	return &relay{p: p, session: p.s.sessions, send: newSender(), up: make(chan struct{}), alive: make(chan struct{}), over: make(chan struct{}),
 		conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p)}
 }
 
@@ -97,6 +98,7 @@ func (r *relay) run() {
 // fromEngine passes on what GoBGP says.
 func (r *relay) fromEngine(c net.Conn) {
 	buf := make([]byte, guard.MaxLen)
+	alive := false
 	for {
 		msg, err := guard.ReadMessage(c, buf)
 		if err != nil {
@@ -129,10 +131,22 @@ func (r *relay) fromEngine(c net.Conn) {
 			r.end(nil, "Peer closed the session")
 			return
 		}
+		if msg[18] == guard.Keepalive && !alive {
+			alive = true
+			close(r.alive)
+		}
+	}
+}
+
+// trace tells who listens of a message.
+func (r *relay) trace(sent bool, msg []byte) {
+	if f := r.p.s.o.Trace; f != nil && len(msg) > 18 {
+		f(r.p.addr, sent, msg[18], len(msg))
 	}
 }
 
 func (r *relay) write(c net.Conn, b []byte) error {
+	r.trace(true, b)
 	r.writeMu.Lock()
 	defer r.writeMu.Unlock()
 	_, err := c.Write(b)
@@ -196,13 +210,14 @@ func (r *relay) fromPeer(c net.Conn, g *guard.Guard, first []byte) {
 
 // take handles one message of the peer; false says that the connection is done with.
 func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
+	r.trace(false, msg)
 	r.mu.Lock()
 	if r.conn != c || r.ended {
 		r.mu.Unlock()
 		return false
 	}
 	got, err := g.FromPeer(msg)
-	fault := g.Fault
+	fault, looped := g.Fault, g.Looped
 	heard := r.gotOpen
 	if err == nil {
 		switch msg[18] {
@@ -224,7 +239,10 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 		r.refuse(c, n)
 		return false
 	}
-	if fault != "" {
+	switch {
+	case looped:
+		r.p.s.notice(r.p.addr, 6, "LOOP", "neighbor %v announced a path that was not taken: %s", r.p.addr, fault)
+	case fault != "":
 		r.p.s.notice(r.p.addr, 4, "MALFORMED", "neighbor %v sent an UPDATE that was not taken as it is: %s", r.p.addr, fault)
 	}
 	if n, ok := guard.ParseNotification(msg); ok {

@@ -27,6 +27,8 @@ type Options struct {
 	Admit func(remote netip.Addr) error
 	// Dynamic, when set, bounds the dynamic neighbours of all instances that share it.
 	Dynamic *Limit
+	// Trace, when set, hears of every message to and from peers, from any goroutine: its type (RFC 4271 §4.1) and length.
+	Trace func(peer netip.Addr, sent bool, kind uint8, length int)
 }
 
 // Limit bounds something that several instances share.
