@@ -107,6 +107,9 @@ func (l *Lab) Close() error {
 // Dir is the lab's folder.
 func (l *Lab) Dir() string { return l.options.Dir }
 
+// Socket is a path for a unix socket, short enough to be one.
+func (l *Lab) Socket(name string) string { return filepath.Join(l.sockets, name) }
+
 // Context ends with the case's time.
 func (l *Lab) Context() context.Context { return l.ctx }
 
