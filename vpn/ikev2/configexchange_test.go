@@ -116,7 +116,9 @@ func TestAClientGetsTheAddressThatItAsksForAndItsSelectorsAreThat(t *testing.T) 
 		t.Errorf("%+v", i)
 	}
 	// IKEUp, then the configuration, then the child.
-	order := func(v any) int { return slices.IndexFunc(a.actions, func(x Action) bool { return fmt.Sprintf("%T", x) == fmt.Sprintf("%T", v) }) }
+	order := func(v any) int {
+		return slices.IndexFunc(a.actions, func(x Action) bool { return fmt.Sprintf("%T", x) == fmt.Sprintf("%T", v) })
+	}
 	if !(order(IKEUp{}) < order(ConfigReceived{}) && order(ConfigReceived{}) < order(ChildUp{})) {
 		t.Error("the driver learns of the configuration in the wrong order")
 	}
@@ -290,12 +292,17 @@ func TestAPeerWithoutAuthorizationIsRefused(t *testing.T) {
 
 func TestNothingStaysGrantedHoweverAnSAEnds(t *testing.T) {
 	end := map[string]func(w *world, a, b *node){
-		"deleted here":        func(w *world, a, b *node) { b.do(b.e.DeleteIKE(w.now, b.sa(), "x")) },
-		"deleted there":       func(w *world, a, b *node) { a.do(a.e.DeleteIKE(w.now, a.sa(), "x")) },
-		"dropped":             func(w *world, a, b *node) { b.e.DropSA(b.sa()) },
-		"the peer is dead":    func(w *world, a, b *node) { a.dead = true; b.do(b.e.Probe(w.now, b.sa())); w.run(5 * time.Minute) },
-		"the peer begins new": func(w *world, a, b *node) { a.boot(); a.initiate(addrB); w.run(time.Second); b.do(b.e.DeleteAll(w.now, "x")) },
-		"expired":             func(w *world, a, b *node) { a.dead = true; w.run(25 * time.Hour) },
+		"deleted here":     func(w *world, a, b *node) { b.do(b.e.DeleteIKE(w.now, b.sa(), "x")) },
+		"deleted there":    func(w *world, a, b *node) { a.do(a.e.DeleteIKE(w.now, a.sa(), "x")) },
+		"dropped":          func(w *world, a, b *node) { b.e.DropSA(b.sa()) },
+		"the peer is dead": func(w *world, a, b *node) { a.dead = true; b.do(b.e.Probe(w.now, b.sa())); w.run(5 * time.Minute) },
+		"the peer begins new": func(w *world, a, b *node) {
+			a.boot()
+			a.initiate(addrB)
+			w.run(time.Second)
+			b.do(b.e.DeleteAll(w.now, "x"))
+		},
+		"expired": func(w *world, a, b *node) { a.dead = true; w.run(25 * time.Hour) },
 	}
 	for name, f := range end {
 		t.Run(name, func(t *testing.T) {

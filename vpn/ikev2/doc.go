@@ -71,8 +71,30 @@
 // that cannot be served now get TEMPORARY_FAILURE and are repeated after a random while, CHILD_SA_NOT_FOUND makes a new
 // pair. Two routers that begin an SA with each other at once keep one: the rule is in twins.go.
 //
-// RFCs: 7296, 7383 (fragmentation), 6989 (checks of public values, by package suite), 3948 (keepalives), 5282, 4868.
-// Left out here: signatures and certificates (authenticator is the seam), EAP, configuration payloads, MOBIKE (a peer
-// behind NAT is followed, RFC 7296 §2.23), IPComp, windows larger than one, several key exchanges (RFC 9370), childless
-// SAs. Vendor IDs and unknown notifications are ignored.
+// # Configurations, moving peers, children
+//
+//	CFG_REQUEST ─► Authorizer ─► CFG_REPLY      in IKE_AUTH, when the profile has an Authorization
+//	               Authorizer ─► CFG_SET        by either side after IKE_AUTH, to a peer that has not asked; again at
+//	                                            Reauthorize and SendConfiguration. Any response completes it.
+//	a peer's CFG_REPLY, CFG_SET ─► ConfigReceived; a later one replaces an earlier one
+//
+// The Authorizer is asked when both sides are authenticated, and told once when the SA is gone: what fails or stays half-open
+// is granted nothing. Without an address for who asks for one the IKE SA stays without a child (INTERNAL_ADDRESS_FAILURE).
+// Selectors of a peer that was given an address are narrowed to it, unless it is a FlexVPN (it says so by a vendor ID).
+//
+// An IKE SA may be without a child for ChildlessTimeout (RFC 6023), and may have many. A new pair's policy is the one that
+// has the first selectors of the offer, which are those of the packet that it is for (RFC 7296 §2.9); between GRE and
+// everything decides what the offer names.
+//
+// MOBIKE is in mobike.go: the peer's new address is the IKE SA's at once, and the children's when the peer has answered
+// from there; whether ESP travels in UDP is decided anew.
+//
+// A rekey that is refused costs nothing: the old pair is kept, both offers are logged in words, and it is tried again after
+// 30 s, 1 min … 8 min until the pair's lifetime is over.
+//
+// RFCs: 4555, 6023, 7296, 7383 (fragmentation), 7427 and 4754 (signatures), 6989 (checks of public values, by package suite),
+// 3948 (keepalives), 4868, 5282, 8598 (INTERNAL_DNS_DOMAIN).
+// Left out here: EAP, IPComp, windows larger than one, several key exchanges (RFC 9370), redirect, session resumption; of
+// MOBIKE what an initiator does by itself (Roam is the driver's decision). Unknown vendor IDs, notifications and
+// configuration attributes are ignored.
 package ikev2

@@ -47,7 +47,8 @@ func (sa *ikeSA) establish(d Datagram, h message.Header, p *parts, head []messag
 		return
 	}
 	s.assigned = granted
-	s.mobike = sa.e.cfg.MOBIKE && p.notify(message.MOBIKE_SUPPORTED) != nil
+	// RFC 4555 is for tunnel mode: transport mode's selectors are the addresses. Behind a NAT such a peer is followed.
+	s.mobike = sa.e.cfg.MOBIKE && p.notify(message.MOBIKE_SUPPORTED) != nil && p.notify(message.USE_TRANSPORT_MODE) == nil
 	s.peerAddresses(p)
 	sa.uncount()
 	sa.ready()

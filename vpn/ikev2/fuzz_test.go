@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ func (s *script) take(n int) []byte {
 // peer says. Two of the routers share a key; the third has another one.
 func FuzzSequences(f *testing.F) {
 	f.Add([]byte{})
+	f.Add([]byte{4, 1, 1, 1, 1, 1, 1, 1, 1, 0, 13, 10, 1, 1, 1, 1, 1, 0, 13, 6, 7, 1, 1, 1, 13, 5, 9, 1, 1, 1, 1, 1, 1, 0, 13, 10, 2, 7, 40, 1, 8})
 	f.Add([]byte{1, 1, 1, 1, 1, 1, 1, 1, 1, 1})
 	f.Add([]byte{2, 0, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 8, 0, 9, 1, 1, 1, 1, 1, 1})
 	f.Add([]byte{7, 200, 8, 0, 8, 1, 1, 1, 1, 1, 1, 1, 9, 0, 9, 1, 1, 1, 1, 1, 1, 1, 1, 10, 0, 1, 1, 11, 1, 1, 1})
@@ -53,6 +55,20 @@ func TestRandomSequencesKeepTheMachineSound(t *testing.T) {
 		r.Read(b)
 		sequence(t, b)
 	}
+	// Random bytes seldom say what makes sense: a client that moves, asks and has several children, among all the rest.
+	phrases := []string{"\x00\x01", "\x01\x01", "\x00\x01\x01\x01", "\x00\x0d\x0a\x01", "\x00\x0d\x0a\x02", "\x00\x0d\x0b", "\x01\x0d\x06\x07", "\x00\x0d\x05\x09",
+		"\x01\x0d\x07\x33", "\x00\x0d\x08\x01", "\x01\x0d\x09\x00", "\x00\x08", "\x01\x08", "\x00\x09", "\x01\x09", "\x00\x00", "\x00\x07\x0a", "\x01\x0a", "\x00\x03\x01"}
+	for seed := range 300 {
+		r := rand.New(rand.NewPCG(uint64(seed), 5))
+		b := append([]byte{[]byte{4, 0, 4, 6}[seed%4]}, bytes.Repeat([]byte{0, 1}, r.IntN(8))...)
+		for len(b) < 200 {
+			if r.IntN(12) == 0 {
+				b = append(b, byte(r.Uint32()))
+			}
+			b = append(b, phrases[r.IntN(len(phrases))]...)
+		}
+		sequence(t, b)
+	}
 }
 
 func sequence(t *testing.T, data []byte) {
@@ -67,7 +83,10 @@ func sequence(t *testing.T, data []byte) {
 		q := c.Children[0]
 		q.Name, q.Mode, q.Protocol = "wide", esp.Tunnel, 0
 		q.Proposals = []ESPProposal{{Suites: []esp.Suite{{Encr: esp.ENCR_AES_GCM_16, KeyBits: 256}}, Groups: []suite.Group{suite.CURVE25519}}}
-		c.Children = append(c.Children, q)
+		lan := q
+		lan.Name, lan.TSLocal, lan.TSRemote = "lan", prefixes("10.0.0.0/8"), prefixes("10.0.0.0/8")
+		c.Children = append(c.Children, q, lan)
+		c.MOBIKE, c.Addresses = true, map[string][]netip.Addr{"default": {addrA, addrB, addrC, addr("203.0.113.99")}}
 	}
 	w := newWorld(t, 9)
 	mode := s.next()
@@ -77,9 +96,14 @@ func sequence(t *testing.T, data []byte) {
 	if mode&2 != 0 { // certificates; the third router's authority is not that of the others
 		proof = sequenceCerts(t)
 	}
-	a, b := w.add("A", addrA, config(limit, proof[0])), w.add("B", addrB, config(limit, proof[1]))
+	ga := &granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.1.0.0/16")}}}
+	gb := &granter{t: t, grant: Configuration{Addresses: []netip.Prefix{prefix("10.2.0.7/32")}, Subnets: []netip.Prefix{prefix("10.2.0.0/16")}}}
+	a, b := w.add("A", addrA, config(limit, proof[0], authorized(ga))), w.add("B", addrB, config(limit, proof[1], authorized(gb)))
 	c := w.add("C", addrC, config(limit, proof[2]))
-	if mode%2 == 0 {
+	switch {
+	case mode%2 == 0 && mode&4 != 0: // a client with an address from the other, which moves
+		a.initiateAs(InitiateRequest{Local: addrA, Remote: addrB, Profile: "prof", Child: "lan", MOBIKE: true, Addresses: []netip.Addr{netip.IPv4Unspecified()}})
+	case mode%2 == 0:
 		a.initiate(addrB)
 	}
 	for len(s) > 0 {
@@ -95,6 +119,9 @@ func sequence(t *testing.T, data []byte) {
 	w.run(5 * time.Minute)
 	for _, n := range w.nodes {
 		w.clean(n)
+	}
+	if len(ga.held)+len(gb.held) != 0 {
+		t.Fatalf("still granted: %v %v", ga.held, gb.held)
 	}
 }
 
@@ -144,7 +171,30 @@ func (w *world) fuzzStep(s *script) {
 	case 12:
 		n.initiate(w.nodes[s.next()%3].addr)
 	case 13:
-		switch s.next() % 5 {
+		switch s.next() % 12 {
+		case 5:
+			n.do(n.e.CreateChildFor(w.now, n.anySA(), "lan", nil, Packet{host(6, addr("10.1.0.1")), host(6, netip.AddrFrom4([4]byte{10, 2, 0, byte(s.next())}))}))
+		case 6:
+			n.do(n.e.SendConfiguration(w.now, n.anySA(), Configuration{Subnets: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(s.next())}), 16)}}))
+		case 7:
+			if g, ok := n.e.cfg.Authorize.(*granter); ok {
+				g.grant.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(s.next())}), 16)}
+				n.do(n.e.Reauthorize(w.now))
+			}
+		case 8:
+			n.initiateAs(InitiateRequest{Local: n.addr, Remote: w.nodes[s.next()%3].addr, Profile: "prof", Child: "lan", MOBIKE: true,
+				Addresses: []netip.Addr{netip.IPv4Unspecified()}})
+		case 9:
+			n.initiateAs(InitiateRequest{Local: n.addr, Remote: w.nodes[s.next()%3].addr, Profile: "prof", MOBIKE: true})
+		case 10: // it moves; what was under way to its old address is lost
+			if n != w.nodes[2] {
+				n.addr = netip.AddrFrom4([4]byte{203, 0, byte(slices.Index(w.nodes, n)), byte(s.next() % 4)})
+				for _, id := range sortedKeys(n.ikes) {
+					n.do(n.e.Roam(w.now, id, n.addr, n.ikes[id].Remote.Addr()))
+				}
+			}
+		case 11: // it tries one that it does not have
+			n.do(n.e.Roam(w.now, n.anySA(), n.addr, addr("203.0.113.99")))
 		case 0:
 			n.do(n.e.CreateChild(w.now, n.anySA(), "wide", nil))
 		case 1:
@@ -155,6 +205,9 @@ func (w *world) fuzzStep(s *script) {
 			n.do(n.e.UnknownSPI(w.now, "", n.addr, w.nodes[s.next()%3].addr, uint32(s.next())))
 		case 4:
 			n.boot()
+			if g, ok := n.cfg.Authorize.(*granter); ok {
+				clear(g.held) // lost with the power
+			}
 		}
 	case 14: // an authenticated peer says anything
 		w.mad(n, s)

@@ -181,7 +181,9 @@ func TestChildrenWaitForThePeersAnswerFromItsNewAddress(t *testing.T) {
 
 func TestWhatMOBIKEAnswers(t *testing.T) {
 	second := addr("198.51.100.99")
-	w, a, b := roaming(t, func(c *Config) { c.Addresses = map[string][]netip.Addr{"default": {addrB, second, addr("2001:db8::b")}} })
+	w, a, b := roaming(t, func(c *Config) {
+		c.Addresses = map[string][]netip.Addr{"default": {addrB, second, addr("2001:db8::b")}}
+	})
 	// B's other addresses came with IKE_AUTH.
 	if got := fmt.Sprint(a.e.Snapshot(w.now)[0].PeerAddresses); got != "[198.51.100.99 2001:db8::b]" {
 		t.Errorf("A knows %s", got)
@@ -239,6 +241,17 @@ func TestTransportModeDoesNotMoveToAnotherAddress(t *testing.T) {
 	a.initiateAs(InitiateRequest{Local: a.addr, Remote: addrB, Profile: "prof", Child: "Tunnel0", MOBIKE: true})
 	w.run(time.Second)
 	w.oneSession(a, b)
+	if b.e.Snapshot(w.now)[0].MOBIKE || a.e.Snapshot(w.now)[0].MOBIKE {
+		t.Error("MOBIKE with transport mode")
+	}
+	// One that gets a transport-mode child later stays where it is.
+	w, a, b = roaming(t, func(c *Config) {
+		p := config().Children[0]
+		p.Name = "gre"
+		c.Children = append(c.Children, p)
+	})
+	b.do(b.e.CreateChild(w.now, b.sa(), "gre", nil))
+	w.run(time.Second)
 	a.addr = addr("203.0.113.9")
 	a.do(a.e.Roam(w.now, a.sa(), a.addr, addrB))
 	w.run(time.Second)

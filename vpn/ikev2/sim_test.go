@@ -470,7 +470,7 @@ func (w *world) oneSession(a, b *node) {
 func (w *world) clean(n *node) {
 	w.t.Helper()
 	e := n.e
-	if len(e.sessions)+len(e.sas)+len(e.inits)+len(e.children)+len(e.spis)+e.halfOpen+len(e.halfOpenFrom)+len(e.timers) != 0 {
+	if len(e.sessions)+len(e.sas)+len(e.inits)+len(e.children)+len(e.spis)+e.halfOpen+len(e.halfOpenFrom)+len(e.timers)+len(e.byAddress)+len(e.byIdentity) != 0 {
 		w.fatalf("%s still has sessions %d sas %d inits %d children %d spis %d half-open %d/%d timers %d", n.name, len(e.sessions), len(e.sas),
 			len(e.inits), len(e.children), len(e.spis), e.halfOpen, len(e.halfOpenFrom), len(e.timers))
 	}
