@@ -7,6 +7,8 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Subject and Issuer are a certificate's names for people, the most general part last: "CN=spoke1,OU=spokes,O=Lab".
@@ -128,6 +130,9 @@ func fold(s string) string { return strings.ToLower(strings.Join(strings.Fields(
 // ParseDN reads a distinguished name as people write it, "CN=spoke1,OU=spokes,O=Lab", the most general part last, and
 // makes its DER. A comma, plus or backslash in a value has a backslash in front.
 func ParseDN(s string) ([]byte, error) {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl) || strings.ContainsRune(s, utf8.RuneError) {
+		return nil, fmt.Errorf("distinguished name %q has characters that do not print", s)
+	}
 	parts, err := splitDN(s)
 	if err != nil {
 		return nil, err
