@@ -165,6 +165,9 @@ func (s *Session) SetOutbounds(list []OutboundSA) {
 	s.tunnel.state()
 }
 
+// Data is how many packets crossed the session in both directions but for control traffic.
+func (s *Session) Data() uint64 { return s.txData.Load() + s.rxData.Load() }
+
 // Outbound is the SA that the session sends with, the first when there are several, nil when there is none.
 func (s *Session) Outbound() *esp.Outbound {
 	if x := s.sending.Load(); x != nil {

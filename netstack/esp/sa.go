@@ -119,6 +119,9 @@ func (c *common) SPI() uint32 { return c.spi }
 // Suite is how the SA protects packets.
 func (c *common) Suite() Suite { return c.suite }
 
+// Packets is how many packets the SA has carried.
+func (c *common) Packets() uint64 { return c.packets.Load() }
+
 // Mode is transport or tunnel.
 func (c *common) Mode() Mode { return c.mode }
 

@@ -3,6 +3,7 @@ package flexvpn
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"testing"
@@ -93,13 +94,16 @@ type stage struct {
 	log    bytes.Buffer
 	tmpl   Template
 	events []protect.Event
+	out    io.Writer // instead of log
+	// forgetful: events are not kept.
+	forgetful bool
 }
 
 var server = netip.MustParseAddr("10.88.247.84")
 
 func newStage(t testing.TB) *stage {
 	s := &stage{t: t, clock: clock.NewVirtual(time.Unix(1e9, 0)), engine: &script{children: map[ikev2.ChildID]ikev2.SAID{}}, ribs: map[string]*rib.RIB{}}
-	log := zerolog.New(&s.log)
+	log := zerolog.New(s)
 	s.loop = loop.New(s.clock, log)
 	s.dp = netstack.New(netstack.Options{Clock: s.clock})
 	t.Cleanup(func() { s.dp.Close(); s.loop.Close() })
@@ -117,7 +121,12 @@ func newStage(t testing.TB) *stage {
 	}
 	var err error
 	s.p, err = protect.New(protect.Options{Loop: s.loop, Dataplane: s.dp, Engine: s.engine, Log: log,
-		Events:    func(e protect.Event) { s.events = append(s.events, e); s.m.HandleEvent(e) },
+		Events: func(e protect.Event) {
+			if !s.forgetful {
+				s.events = append(s.events, e)
+			}
+			s.m.HandleEvent(e)
+		},
 		Exchanged: func(a ikev2.Action) { s.m.Exchanged(a) }})
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +144,13 @@ func newStage(t testing.TB) *stage {
 		ChildPolicies: map[string]netstack.TunnelMode{"Virtual-Template1 ipsec": netstack.VTI, "Virtual-Template1 gre": netstack.GREPointToPoint},
 		Protection:    "keys", Settings: Settings{Unnumbered: "Loopback-private", IPMTU: 1400, AdjustMSS: 1360}}
 	return s
+}
+
+func (s *stage) Write(p []byte) (int, error) {
+	if s.out != nil {
+		return s.out.Write(p)
+	}
+	return s.log.Write(p)
 }
 
 func (s *stage) do(f func()) {

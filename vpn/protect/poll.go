@@ -30,12 +30,12 @@ func (m *Manager) pollNow() {
 		}
 		var rx, tx uint64
 		for _, p := range ike.pairs {
-			in := p.in.Counters().Packets
+			in := p.in.Packets()
 			if in != p.seen {
 				p.seen, p.lastSeen = in, now
 			}
 			rx += in
-			tx += p.out.Counters().Packets
+			tx += p.out.Packets()
 		}
 		// A pair that went away takes its counts along: what is left may be less than before, and is a change too.
 		received, sent := rx != ike.rx, tx != ike.tx
@@ -45,10 +45,8 @@ func (m *Manager) pollNow() {
 		}
 	}
 	m.run(acts)
-	for t := range m.tunnels {
-		for s := range t.sessions {
-			m.look(s, now)
-		}
+	for _, s := range m.byNet {
+		m.look(s, now)
 	}
 	if len(m.pairs) > 0 {
 		m.armPoll()
@@ -58,8 +56,7 @@ func (m *Manager) pollNow() {
 
 // look ends what idles.
 func (m *Manager) look(s *session, now time.Time) {
-	c := s.net.Counters()
-	if d := c.TxData + c.RxData; d != s.data {
+	if d := s.net.Data(); d != s.data {
 		s.data, s.lastData = d, now
 	}
 	if idle := s.t.cfg.IdleTime; idle > 0 && s.tx != nil && now.Sub(s.lastData) >= idle {
