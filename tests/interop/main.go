@@ -21,7 +21,9 @@ import (
 	"felloe/tests/interop/matrix"
 	"felloe/tests/interop/peers"
 
+	_ "felloe/tests/interop/bgp"
 	_ "felloe/tests/interop/frr"
+	_ "felloe/tests/interop/strongswan"
 )
 
 func main() {

@@ -22,7 +22,7 @@ type live interface {
 	served(hub member) error
 	// route: there is a route to the prefix or to one around it.
 	route(prefix string) error
-	// shortcut: the way to the address leads to this member directly.
+	// shortcut: the way to the address, or to the network that it is in, leads to this member directly.
 	shortcut(to string, far member) error
 	// noShortcut: none leads there.
 	noShortcut(to string) error
@@ -123,7 +123,7 @@ func (f felloe) shortcut(to string, far member) error {
 	if strings.Contains(to, ":") {
 		prefix, via = far.prefix6(), far.tunnel6()
 	}
-	return peers.Match(out, regexp.QuoteMeta(prefix)+` via `+regexp.QuoteMeta(via), `NBMA address: `+regexp.QuoteMeta(far.nbma()))
+	return peers.Match(out, `^(`+regexp.QuoteMeta(prefix)+`|`+regexp.QuoteMeta(to)+`/\d+) via `+regexp.QuoteMeta(via), `NBMA address: `+regexp.QuoteMeta(far.nbma()))
 }
 
 func (f felloe) noShortcut(to string) error {
@@ -212,7 +212,7 @@ func (f machine) shortcut(to string, far member) error {
 		prefix, via = far.prefix6(), far.tunnel6()
 		command = "show ipv6 route " + to
 	}
-	if err := peers.Match(out, `dynamic +`+regexp.QuoteMeta(prefix)+` +`+regexp.QuoteMeta(via)); err != nil {
+	if err := peers.Match(out, `dynamic +(`+regexp.QuoteMeta(prefix)+`|`+regexp.QuoteMeta(to)+`/\d+) +`+regexp.QuoteMeta(via)); err != nil {
 		return err
 	}
 	if out, err = f.vtysh(command); err != nil {

@@ -189,7 +189,7 @@ func (o overlay) frrConf(m member) string {
 		p(" address-family %s unicast", f)
 		p("  network %s", []string{m.prefix(), m.prefix6()}[i])
 		if m.hub { // the spokes learn the overlay as a whole, by way of the hub
-			p("  aggregate-address %s summary-only", []string{"10.0.0.0/8", "fd00::/8"}[i])
+			p("  aggregate-address %s", []string{"10.0.0.0/8", "fd00::/8"}[i])
 		}
 		for _, n := range neighbours {
 			if f == "ipv4" {

@@ -107,6 +107,9 @@ func (l *Lab) Close() error {
 // Dir is the lab's folder.
 func (l *Lab) Dir() string { return l.options.Dir }
 
+// Cache is where images are kept.
+func (l *Lab) Cache() string { return l.options.Cache }
+
 // Socket is a path for a unix socket, short enough to be one.
 func (l *Lab) Socket(name string) string { return filepath.Join(l.sockets, name) }
 

@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Namespace is a network namespace of a lab.
@@ -244,4 +247,31 @@ func (l *Lab) Cable(a *Namespace, aName string, b *Namespace, bName string) {
 		e.n.IP("link", "set", e.name, "up")
 		e.n.Run("ethtool -K " + e.name + " rx off tx off tso off gso off gro off >/dev/null 2>&1 || true")
 	}
+}
+
+// Do runs f in the namespace: sockets that it opens belong there, also afterwards. f does not start goroutines.
+func (n *Namespace) Do(f func()) {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		n.l.Fatalf("%v", err)
+	}
+	defer home.Close()
+	there, err := os.Open("/run/netns/" + n.kernelName)
+	if err == nil {
+		defer there.Close()
+		err = unix.Setns(int(there.Fd()), unix.CLONE_NEWNET)
+	}
+	if err != nil {
+		runtime.UnlockOSThread()
+		n.l.Fatalf("namespace %s: %v", n.Name, err)
+	}
+	defer func() {
+		// A thread that cannot go home stays locked, and ends with its goroutine.
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	f()
 }
