@@ -142,3 +142,95 @@ func (c *cloud) accesses(t *testing.T) string {
 	})
 	return b.String()
 }
+
+// static is one end of a static VTI, in a mode, over an underlay of both families.
+func static(n int, mode, inside string) string {
+	other := 3 - n
+	dst := fmt.Sprintf("172.16.0.%d", other)
+	if strings.HasPrefix(mode, "ipsec ipv6") {
+		dst = fmt.Sprintf("2001:db8::%d", other)
+	}
+	return fmt.Sprintf(`
+hostname = "r%[1]d"
+[interface.GigabitEthernet1]
+address = ["2001:db8::%[1]d/64", "172.16.0.%[1]d/24"]
+[interface.Tunnel0]
+mode = "%[2]s"
+address = [%[3]s]
+source = "GigabitEthernet1"
+destination = "%[4]s"
+protection = "P"
+[ikev2.keyring.K.peer.any]
+address = ["0.0.0.0/0", "::/0"]
+pre-shared-key = "secret"
+[ikev2.profile.P]
+match = { identity.remote.any = true }
+keyring = "K"
+[ipsec.transform-set.T]
+esp = ["aes-gcm-256"]
+[ipsec.profile.P]
+transform-set = ["T"]
+ikev2-profile = "P"
+`, n, mode, strings.ReplaceAll(inside, "N", fmt.Sprint(n)), dst)
+}
+
+func TestAStaticVTICarriesTheFamiliesOfItsModeOverEither(t *testing.T) {
+	const v4, v6 = `"10.1.0.N/24"`, `"fd00:1::N/64"`
+	for _, x := range []struct {
+		mode   string
+		v4, v6 bool
+	}{
+		{"ipsec ipv4", true, false},
+		{"ipsec ipv6", false, true},
+		{"ipsec ipv4 v6-overlay", false, true},
+		{"ipsec ipv6 v4-overlay", true, false},
+		{"ipsec dual-overlay", true, true},
+	} {
+		t.Run(x.mode, func(t *testing.T) {
+			c := newCloud(t)
+			a, b := c.net.Pair("r1", "r2", mem.Impairment{Delay: time.Millisecond})
+			c.start("r1", static(1, x.mode, v4+", "+v6), NIC{"r1", a})
+			c.start("r2", static(2, x.mode, v4+", "+v6), NIC{"r2", b})
+			for dst, carried := range map[string]bool{"10.1.0.2": x.v4, "fd00:1::2": x.v6} {
+				c.want("r1", "show crypto session", "UP-ACTIVE")
+				if carried {
+					c.want("r1", "ping "+dst+" repeat 3 size 1400", "(3/3)")
+					continue
+				}
+				if out := c.exec("r1", "ping "+dst+" repeat 1 timeout 1"); !strings.Contains(out, "(0/1)") {
+					t.Errorf("%s through a tunnel that carries none of its family:\n%s", dst, out)
+				}
+				if d := c.routers["r1"].Dataplane().Drops(); d["ts-mismatch"] == 0 {
+					t.Errorf("drops %v", d)
+				}
+			}
+		})
+	}
+}
+
+func TestBGPInAVRFRunsThroughTheTunnel(t *testing.T) {
+	c := newCloud(t)
+	link := c.net.Switch("public", mem.Impairment{Delay: time.Millisecond})
+	lan := c.net.Switch("lan", mem.Impairment{})
+	b, err := os.ReadFile("../config/testdata/good/secure-overlay.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start("server", string(b), NIC{"server:1", link.Port("server")}, NIC{"server:3", lan.Port("server")})
+	c.start("client1", overlayClient(2, `
+[bgp]
+as = 200
+router-id = "10.122.144.146"
+[bgp.vrf.inside]
+timers = { keepalive = "80s", hold = "240s", connect-retry = "2s" }
+[bgp.vrf.inside.neighbor."166.34.121.112"]
+remote-as = 65000
+update-source = "Loopback0"
+ebgp-multihop = 10
+`), NIC{"client1:1", link.Port("client1")})
+	c.want("client1", "show ip route vrf inside bgp", "81.81.81.1/32", "91.91.91.0/24")
+	c.want("client1", "ping vrf inside 81.81.81.1 source Loopback0 repeat 3", "(3/3)")
+	c.exec("server", "clear crypto session")
+	c.want("client1", "ping vrf inside 81.81.81.1 source Loopback0 repeat 3", "(3/3)")
+	c.want("client1", "show ip route vrf inside bgp", "81.81.81.1/32", "91.91.91.0/24")
+}
