@@ -16,6 +16,7 @@ import (
 	"felloe/netstack"
 	"felloe/netstack/fib"
 	"felloe/routing/rib"
+	"felloe/vpn/flexvpn"
 	"felloe/vpn/nhrp"
 )
 
@@ -92,35 +93,31 @@ func (r *Router) ShowDerivedConfig(ifname string) (cli.Result, error) {
 			text = interfaceText(i)
 			return nil
 		}
-		c, ok := r.clone(full)
+		a, ok := r.flexvpn.Find(full)
 		if !ok {
 			return fmt.Errorf("%% %s has no peer", full)
 		}
 		derived := config.Interface{}
-		if t := r.applied.Interface[c.template]; t != nil {
+		if t := r.applied.Interface[a.Template]; t != nil {
 			derived = *t
 		}
-		derived.Name, derived.Source, derived.Destination = full, config.Local{Address: c.local.Addr()}, c.remote.Addr()
-		text = fmt.Appendf(nil, "# Cloned from %s for %s (IKEv2 profile %s)\n%s", c.template, c.peer, c.profile, interfaceText(&derived))
+		derived.Name, derived.Mode, derived.Source, derived.Destination = full, accessMode(a, derived.Mode), config.Local{Address: a.Local.Addr()}, a.Remote.Addr()
+		text = fmt.Appendf(nil, "# Cloned from %s for %s (IKEv2 profile %s)\n%s", a.Template, a.Peer, a.Profile, interfaceText(&derived))
 		return nil
 	})
 	return cli.Text(text), err
 }
 
-// clone is what is known of a cloned interface beside the interface itself.
-type clone struct {
-	template, profile, peer string
-	local, remote           netip.AddrPort
-}
-
-// clone finds out for whom an interface was cloned. On the loop.
-func (r *Router) clone(name string) (clone, bool) {
-	for _, s := range r.protect.Sessions() {
-		if s.Tunnel == name && s.Template != "" {
-			return clone{s.Template, s.Profile, s.Peer.String(), s.Local, s.Remote}, true
-		}
+// accessMode is what a clone is: with `virtual-template-mode = "auto"` the peer may have chosen another mode than the template's.
+func accessMode(a flexvpn.Access, template config.TunnelMode) config.TunnelMode {
+	v6 := a.Remote.Addr().Is6()
+	switch {
+	case a.Mode == netstack.VTI && template.VTI(), a.Mode != netstack.VTI && template.GRE():
+		return template
+	case a.Mode == netstack.VTI:
+		return map[bool]config.TunnelMode{false: config.IPsecIPv4, true: config.IPsecIPv6}[v6]
 	}
-	return clone{}, false
+	return map[bool]config.TunnelMode{false: config.GREIP, true: config.GREIPv6}[v6]
 }
 
 // interfaceNames are those of the configuration, in order, then the cloned ones. On the loop.
@@ -246,15 +243,16 @@ func (r *Router) showClone(i *netstack.Interface) show.Interface {
 			s.Tunnel.Key = fmt.Sprint(c.Key)
 		}
 	}
-	if c, ok := r.clone(i.Name()); ok {
-		s.Template, s.Peer = c.template, c.peer
-		if t := r.applied.Interface[c.template]; t != nil && s.Tunnel != nil {
-			s.Tunnel.Protection, s.WantedIPMTU = t.Protection, t.IPMTU
-			if c.remote.IsValid() {
-				s.Tunnel.Destination = c.remote.Addr().String()
+	if a, ok := r.flexvpn.Find(i.Name()); ok {
+		s.Template, s.Peer = a.Template, a.Peer.String()
+		if s.Tunnel != nil {
+			mode := config.TunnelMode("")
+			if t := r.applied.Interface[a.Template]; t != nil {
+				mode, s.Tunnel.Protection, s.WantedIPMTU = t.Mode, t.Protection, t.IPMTU
 			}
-			if s.Tunnel.Mode == "ipsec" {
-				s.Tunnel.Mode = string(t.Mode)
+			s.Tunnel.Mode = string(accessMode(a, mode))
+			if a.Remote.IsValid() {
+				s.Tunnel.Destination = a.Remote.Addr().String()
 			}
 		}
 	}
@@ -493,12 +491,13 @@ func (r *Router) ShowCounters() cli.Result {
 			}
 		}
 		d := r.dp.Stats()
-		c, p := r.engine.Counters(), r.protect.Counters()
+		c, p, f := r.engine.Counters(), r.protect.Counters(), r.flexvpn.Counters()
 		for k, n := range map[string]uint64{
 			"ike-received": c.Received, "ike-sent": c.Sent, "ike-malformed": c.Malformed, "ike-decrypt-failed": c.DecryptFailed, "ike-unknown-spi": c.UnknownSPI,
 			"ike-window-dropped": c.WindowDropped, "ike-retransmitted": c.Retransmitted, "ike-cookies-sent": c.CookiesSent, "ike-half-open-refused": c.HalfOpenRefused,
 			"ike-auth-failed": c.AuthFailed, "ike-up": p.IKEUps, "ike-down": p.IKEDowns, "ike-failed": p.IKEFailures, "ike-rekeyed": p.IKERekeys, "child-up": p.ChildUps, "child-down": p.ChildDowns,
-			"child-failed": p.ChildFailures, "child-rekeyed": p.ChildRekeys, "contained": p.Contained, "no-sa": p.NoSA, "panics": r.loop.Panics(), "punts-refused": r.loop.Refused() + r.punted.Load(),
+			"child-failed": p.ChildFailures, "child-rekeyed": p.ChildRekeys, "contained": p.Contained, "homeless": p.Homeless, "clone-failed": p.CloneFailures, "access-cloned": f.Cloned, "access-released": f.Released,
+			"access-refused": f.Refused, "peer-routes-left-out": f.RoutesLeftOut, "no-sa": p.NoSA, "panics": r.loop.Panics(), "punts-refused": r.loop.Refused() + r.punted.Load(),
 			"punts": d.Punts.Load(), "punts-limited": d.PuntsLimited.Load(), "reassembled": d.Reassembled.Load(), "fragmented": d.Fragmented.Load(),
 			"icmp-errors": d.ICMPErrors.Load(), "icmp-limited": d.ICMPLimited.Load(), "nat-keepalives": d.Keepalives.Load(), "worker-panics": d.Panics.Load(),
 		} {

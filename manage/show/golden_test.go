@@ -113,6 +113,7 @@ func answers() map[string]cli.Result {
 		{Prefix: prefix("192.168.22.2/32"), Source: rib.EBGP, Distance: 20, Hops: hop, Since: now.Add(-65 * time.Second),
 			Override: []rib.Hop{{Via: addr("10.10.10.2"), Interface: "Tunnel0"}}, OverrideSince: now.Add(-5 * time.Second)},
 		{Prefix: prefix("192.168.99.0/24"), Source: rib.Static, Distance: 1, Kind: fib.Discard, Since: now},
+		{Prefix: prefix("10.122.144.128/27"), Source: rib.IKE, Distance: 1, Hops: []rib.Hop{{Interface: "Virtual-Access1"}}, Since: now},
 	}
 	ike := ikev2.SAInfo{ID: 1, VRF: "default", Local: port("172.16.1.1:500"), Remote: port("172.16.2.2:500"), State: "READY", Profile: "P",
 		Suite:    suite.IKE{Encr: suite.ENCR_AES_CBC, KeyBits: 256, PRF: suite.PRF_HMAC_SHA2_256, Integ: suite.AUTH_HMAC_SHA2_256_128, Group: suite.MODP_2048},
@@ -130,6 +131,7 @@ func answers() map[string]cli.Result {
 		"nhrp-nhs":                   NewNHRPServers(spokeTunnel(), false),
 		"nhrp-multicast":             NewNHRPMulticast(spokeTunnel()),
 		"route":                      NewRoutes("default", routes, false, "", now),
+		"route-static":               NewRoutes("private-vrf", routes, false, "static", now),
 		"route-nhrp":                 NewRoutes("default", routes, false, "nhrp", now),
 		"ikev2-sa":                   NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, false),
 		"ikev2-sa-detailed":          NewIKEv2SAs([]ikev2.SAInfo{ike}, Only{}, nil, true),

@@ -44,7 +44,7 @@ func NewRoutes(vrf string, routes []rib.Route, v6 bool, source string, now time.
 	out := Routes{VRF: vrf, Routes: []Route{}, v6: v6}
 	for i := range routes {
 		r := &routes[i]
-		if r.Prefix.Addr().Is6() != v6 || source != "" && r.Source.String() != source && !(source == "nhrp" && r.Overridden()) {
+		if r.Prefix.Addr().Is6() != v6 || !of(r, source) {
 			continue
 		}
 		x := Route{Code: r.Code(), Prefix: r.Prefix, Source: r.Source.String(), Distance: r.Distance, Metric: r.Metric,
@@ -71,6 +71,11 @@ func NewRoutes(vrf string, routes []rib.Route, v6 bool, source string, now time.
 		out.Routes = append(out.Routes, x)
 	}
 	return out
+}
+
+// of tells whether a route is of a source. What IKE has installed is static, as on IOS.
+func of(r *rib.Route, source string) bool {
+	return source == "" || r.Source.String() == source || source == "nhrp" && r.Overridden() || source == "static" && r.Source == rib.IKE
 }
 
 const routeCodes = `Codes: L - local, C - connected, S - static, B - BGP, D - EIGRP, H - NHRP
