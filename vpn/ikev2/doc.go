@@ -41,6 +41,29 @@
 // NAT transport selectors are substituted (RFC 7296 §2.23.1). PFS is a policy with groups; a peer that asks for a key
 // exchange gets one even if ours does not.
 //
+// # Proof of identity
+//
+// A profile says by which kind of proof we prove ourselves (LocalAuth) and which of the peer it takes (RemoteAuth); the
+// two sides need not be alike. How a kind of key signs depends on what the peer's IKE_SA_INIT announces:
+//
+//	kind         peer announces SHA-2 or IDENTITY (RFC 7427)        peer announces nothing
+//	rsa-sig      method 14, PKCS #1 v1.5 or PSS with that hash      method 1 with SHA-1 (RFC 7296 §3.8's default, what
+//	                                                                old IOS and strongSwan do); not with RSAPSS
+//	ecdsa-sig    method 14 with that hash                           method 9, 10 or 11 by the curve (RFC 4754)
+//	ed25519-sig  method 14, if IDENTITY is announced (RFC 8420)     not at all
+//
+// The hash that is as strong as the key is preferred, then stronger ones. We announce SHA2-256, 384, 512 and IDENTITY, and
+// only to and in profiles that sign. Of peers all of these are taken; method 1 with SHA-1 only of one that announces
+// nothing, for a peer that can do better and does not was talked out of it. SHA-1 in method 14 is never taken.
+//
+// A responder's IKE_SA_INIT and an initiator's IKE_AUTH carry a CERTREQ with our anchors. The peer's decides which
+// trustpoint proves us: the first with the right kind of key below what it names, else the first. CERT payloads are X.509
+// (encoding 4), the leaf first, then what is between it and the anchor; URLs are never followed. Package pki says what a
+// peer's chain must be. Then its leaf must name the identity that the peer claims, IDi or IDr, whatever the profile
+// matches; and the AUTH payload must be signed by it. A profile with certificate maps fits peers that prove themselves by a
+// certificate that meets one of them, besides what else it matches. The peer is told AUTHENTICATION_FAILED and no more;
+// our log says what was wrong. Ours is said in the log, too, when it has expired or does not name our identity.
+//
 // # Errors: what they cost
 //
 //	what comes                                               what it costs

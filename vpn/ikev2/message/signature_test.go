@@ -2,32 +2,37 @@ package message
 
 import (
 	"bytes"
-	"encoding/hex"
 	"slices"
 	"testing"
 )
 
 func TestSignatureHashAlgorithmsAreReadAsStrongSwanWritesThem(t *testing.T) {
-	// From an IKE_SA_INIT request of strongSwan 5.9.8: the body of the notify payload.
-	n, err := decodePayload(TypeNotify, false, unhex(t, "0000402f00020003000400 05"))
-	if err != nil {
-		t.Fatal(err)
+	for file, wantRequest := range map[string]bool{"init-certs_rsa-request.hex": false, "init-certs_rsa-response.hex": true} {
+		m, err := Decode(read(t, "testdata/"+file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes, request := false, false
+		for _, p := range m.Payloads {
+			switch p := p.(type) {
+			case *Notify:
+				if p.Message != SIGNATURE_HASH_ALGORITHMS {
+					continue
+				}
+				list, err := p.HashAlgorithms()
+				if want := []HashAlgorithm{HashSHA2_256, HashSHA2_384, HashSHA2_512, HashIdentity}; err != nil || !slices.Equal(list, want) {
+					t.Errorf("%s: %v %v", file, list, err)
+				}
+				hashes = bytes.Equal(HashAlgorithms(list...).appendBody(nil), p.appendBody(nil))
+			case *CERTREQ:
+				list, err := p.Authorities()
+				request = err == nil && p.Encoding == CertX509Signature && len(list) == 1 && bytes.Equal(Authorities(list...).appendBody(nil), p.appendBody(nil))
+			}
+		}
+		if !hashes || request != wantRequest {
+			t.Errorf("%s: hash algorithms %v, certificate request %v", file, hashes, request)
+		}
 	}
-	list, err := n.(*Notify).HashAlgorithms()
-	if want := []HashAlgorithm{HashSHA2_256, HashSHA2_384, HashSHA2_512, HashIdentity}; err != nil || !slices.Equal(list, want) {
-		t.Errorf("%v %v", list, err)
-	}
-	if got := HashAlgorithms(list...).appendBody(nil); !bytes.Equal(got, unhex(t, "0000402f0002000300040005")) {
-		t.Errorf("%x", got)
-	}
-}
-
-func unhex(t *testing.T, s string) []byte {
-	b, err := hex.DecodeString(string(bytes.ReplaceAll([]byte(s), []byte(" "), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func TestSignaturePayloadsAreRefusedWhenTheirLengthsDoNotFit(t *testing.T) {
