@@ -19,6 +19,24 @@
 // Counters move once a run, equal next hops are one hop in the FIB, and a worker remembers for the length of one pass
 // what its last packet found.
 //
+// # Tunnels and their sessions
+//
+// A session is the far end of a tunnel, with the SAs that it sends on: one, or on a VTI several, each for what it was
+// negotiated for (Selectors). A packet takes the first SA that it fits; with one SA for everything nothing is looked at.
+// What comes out of a VTI's SA must fit its selectors (RFC 4301 §5.2) and is dropped as "ts-mismatch" otherwise. An SA's
+// ends change in one step (esp.Ends): a peer may move, and into or out of UDP.
+//
+// What a session costs does not depend on how many there are: tables of SAs, sessions and neighbours grow and shrink in
+// proportion (cow), interfaces are found by index in chunks, and an MTU is computed anew only when something below that
+// very tunnel has changed (Tunnel.generation).
+//
+// # VRFs
+//
+// A packet belongs to the VRF of the interface that it came in on, and inside a tunnel to the tunnel's. Each VRF has its
+// own FIB, host stack, addresses, handlers and fragments; SAs, clear GRE and path MTUs are found by the VRF outside as
+// well, so peers of two VRFs may have the same addresses, keys and SPIs. Nothing goes from one into another but through a
+// tunnel that has its inside here and its outside there.
+//
 // A stage that panics loses the packet it was at, counts it ("panic"), logs it, and goes on with the next.
 //
 // The host stack is one gVisor stack a VRF, with one NIC that holds all local addresses; its packets enter the same
@@ -27,8 +45,8 @@
 //
 // Every packet that ends here has a reason, a fixed word: see Drops. Nothing else disappears.
 //
-// RFCs: 791, 792, 826, 1191, 1624, 1812, 2473 (in spirit), 2784, 2890, 3948, 4301 (the tunnel's side), 4303, 4443,
-// 4861, 4884 (not), 5722, 6864, 8200, 8201.
+// RFCs: 791, 792, 826, 1191, 1624, 1812, 2473 (in spirit), 2784, 2890, 3948, 4301 (the tunnel's side, a VTI's selectors), 4303,
+// 4443, 4861, 4884 (not), 5722, 6864, 8200, 8201.
 //
 // Left out on purpose: multicast routing (a packet to a group is forwarded only if the FIB has a route for the group),
 // ICMP redirects, IPv4 source routes, router advertisements, VLAN tags, MLD reports.

@@ -28,6 +28,9 @@
 // Up is told when the peer is sure to have its inbound SA: at once to the initiator; to the responder with the first
 // packet that comes in, or a moment after its response has left.
 //
+// A VTI's peer may make several children, each for other selectors: a slot each (slot.go), in which all of the above
+// happens by itself. The data plane chooses among what the slots send on by the packet, the narrowest selectors first.
+//
 // A session without a pair has no outbound SA, and the data plane drops what is sent to it: nothing leaves in clear.
 //
 // A session that was opened here is wanted until it is closed: failures are repeated with back-off. One that a peer began
@@ -47,6 +50,22 @@
 //
 // Two tunnels to one peer with the same IKE profile use one IKE SA.
 //
+// # Virtual templates
+//
+// A Template is for child policies that no tunnel has. When a peer makes its first child under one of them, Clone makes a
+// tunnel for its IKE SA (package flexvpn), all its children live on that tunnel's one session, and Release takes the tunnel
+// away when the last of them is gone. Nobody calls a template's peers.
+//
+// # Moves
+//
+// PeerMoved changes the ends of all SAs under an IKE SA at once: a NAT's new mapping, or MOBIKE, which may also put ESP
+// into UDP or take it out. A MOBIKE peer without a NAT speaks IKE on port 4500 and ESP as protocol 50.
+//
+// # What it costs
+//
+// A datagram, a child, a session that comes or goes are found by index (index.go), however many there are; once a second
+// each session is looked at for dead peers, idle time and SAs that nobody uses.
+//
 // # Failures
 //
 // Each says itself once: an event name (auth-failed, no-proposal, peer-silent …), the peer and the reason at level warn,
@@ -58,6 +77,6 @@
 // RFCs: 7296 (what the driver of §2.8, §2.21, §2.23 has to do), 3948 (ports and marker), 4301 in spirit: the tunnel
 // interface is the policy.
 //
-// Left out: crypto maps and other selector-based policies without a tunnel interface; MOBIKE; per-packet anti-replay
+// Left out: crypto maps and other selector-based policies without a tunnel interface; per-packet anti-replay
 // across routers; IKE over TCP.
 package protect
