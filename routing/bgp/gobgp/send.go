@@ -76,6 +76,11 @@ func (r *relay) sending() {
 	r.p.s.mu.Lock()
 	hold := max(sendHold, 2*r.p.n.Timers.WithDefaults().Hold)
 	r.p.s.mu.Unlock()
+	select {
+	case <-r.over:
+		return
+	case <-r.alive:
+	}
 	for {
 		select {
 		case <-r.over:

@@ -58,6 +58,8 @@ type Guard struct {
 
 	// Fault says what was wrong with the last UPDATE that was not passed on as it was; empty when nothing was.
 	Fault string
+	// Looped says that it was withdrawn because it has been here.
+	Looped bool
 }
 
 // New returns a guard for a new connection.
@@ -105,7 +107,7 @@ func (g *Guard) FromPeer(msg []byte) (r Received, err error) {
 	if int(kind) < len(g.in) {
 		g.in[kind].Add(1)
 	}
-	g.Fault = ""
+	g.Fault, g.Looped = "", false
 	switch {
 	case kind == NotificationType:
 		r.Engine = slices.Clone(msg)

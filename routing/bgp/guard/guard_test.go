@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"felloe/routing/bgp"
 )
 
 var external = Config{LocalAS: 65010, LocalID: netip.MustParseAddr("10.0.0.1"), ClusterID: netip.MustParseAddr("10.0.0.1"),
@@ -183,6 +185,24 @@ func TestUpdatesAreTakenApartAndWrittenAnew(t *testing.T) {
 		{name: "one that others would decode", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 40, "0102")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3,40"},
 		{name: "AS4_PATH of a peer that needs none, in front of the AS_PATH", msg: updateMessage(nil, join(origin, attr(0xc0, 17, "02 01 0000fdf3"), path11, nexthop), nlri), want: "+[192.0.2.0/24] attributes 1,2,3"},
 
+		{name: "PMSI_TUNNEL, tunnel encapsulation, IPv6 communities", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 22, "00"), attr(0xc0, 23, "0001"), attr(0xc0, 25, "ff")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3,22,23,25"},
+		{name: "AIGP and BGP-LS are not transitive", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0x80, 26, "01"), attr(0x80, 29, "01")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3"},
+		{name: "ATOMIC_AGGREGATE with something in it", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0x40, 6, "00")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3", fault: "ATOMIC_AGGREGATE"},
+		{name: "AGGREGATOR with AS 0", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 7, "00000000 0a000002")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3", fault: "AGGREGATOR"},
+		{name: "AGGREGATOR with the flags of another", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0x40, 7, "0000fdf3 0a000002")), nlri), want: "+[192.0.2.0/24] attributes 1,2,3", fault: "flags"},
+		{name: "no communities", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 8, "")), nlri), want: "-[192.0.2.0/24]", fault: "attribute 8"},
+		{name: "odd extended communities", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 16, "00020000000000")), nlri), want: "-[192.0.2.0/24]", fault: "attribute 16"},
+		{name: "odd large communities", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0xc0, 32, "0000000100000002000000")), nlri), want: "-[192.0.2.0/24]", fault: "attribute 32"},
+		{name: "a long MED", msg: updateMessage(nil, join(origin, path11, nexthop, attr(0x80, 4, "0000000001")), nlri), want: "-[192.0.2.0/24]", fault: "attribute 4"},
+		{name: "a short LOCAL_PREF", cfg: internal(), msg: updateMessage(nil, join(origin, empty, nexthop, attr(0x40, 5, "000064")), nlri), want: "-[192.0.2.0/24]", fault: "attribute 5"},
+		{name: "an IPv6 path without an AS_PATH", msg: updateMessage(nil, join(reach6, origin), nil), want: "-[2001:db8:1::/64] attributes 15", fault: "attribute 2 is missing"},
+		{name: "an IPv6 next hop that is no host", msg: updateMessage(nil, join(attr(0x80, 14, "0002 01 10 ff020000000000000000000000000001 00 40 20010db800010000"), origin, path11), nil), want: "-[2001:db8:1::/64] attributes 15", fault: "next hop"},
+		{name: "MP_REACH_NLRI with the flags of another", msg: updateMessage(nil, join(attr(0xc0, 14, "0002 01 10 20010db8000000000000000000000002 00 40 20010db800010000"), origin, path11), nil), code: 3, sub: 4},
+		{name: "MP_REACH_NLRI that is cut off", msg: updateMessage(nil, join(attr(0x80, 14, "0002 01 10 20010db8"), origin, path11), nil), code: 3, sub: 9},
+		{name: "MP_UNREACH_NLRI twice", msg: updateMessage(nil, join(attr(0x80, 15, "0002 01"), attr(0x80, 15, "0002 01")), nil), code: 3, sub: 1},
+		{name: "MP_UNREACH_NLRI that is cut off", msg: updateMessage(nil, attr(0x80, 15, "0002"), nil), code: 3, sub: 9},
+		{name: "both families in one message", msg: updateMessage(nil, join(reach6, origin, path11, nexthop), nlri), want: "+[192.0.2.0/24] attributes 1,2,3 | +[2001:db8:1::/64] attributes 1,2,14"},
+		{name: "an extended length that needs none", msg: updateMessage(nil, join([]byte{0x50, 1, 0, 1, 0}, path11, nexthop), nlri), want: "+[192.0.2.0/24] attributes 1,2,3"},
 		{name: "an attribute that reaches over the end", msg: updateMessage(nil, join(origin, path11, nexthop, []byte{0xc0, 8, 200, 0}), nlri), want: "-[192.0.2.0/24]", fault: "attribute 8 has 200 bytes in 1"},
 		{name: "one behind an IPv6 path", msg: updateMessage(nil, join(reach6, origin, []byte{0x40}), nil), want: "-[2001:db8:1::/64] attributes 15", fault: "1 bytes are left"},
 		{name: "one before anything is known", msg: updateMessage(nil, []byte{0x40, 1, 9, 0}, nil), code: 3, sub: 1},
@@ -318,6 +338,7 @@ func TestTheOpenIsCheckedAndReduced(t *testing.T) {
 		{"a hold time of 2 s", external, buildOpen(65011, 2, [4]byte{10, 0, 0, 2}, nil), 2, 6},
 		{"cut-off parameters", external, finish(append(bytes.Clone(openMessage(65011, "10.0.0.2")[:28]), 4, 2, 9, 0, 0)), 2, 0},
 		{"an unknown parameter", external, finish(append(bytes.Clone(openMessage(65011, "10.0.0.2")[:28]), 2, 1, 0)), 2, 4},
+		{"extended messages are not agreed on", external, openMessage(65011, "10.0.0.2", four(65011), capability{6, nil}), 0, 0},
 		{"extended parameters", external, finish(append(bytes.Clone(openMessage(65011, "10.0.0.2")[:28]), 255, 255, 0, 9, 2, 0, 6, 65, 4, 0, 0, 0xfd, 0xf3)), 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -416,5 +437,43 @@ func TestRouteRefreshIsForFamiliesOfTheSession(t *testing.T) {
 	}
 	if r := g.RefreshRequests(); len(r) != 1 || !bytes.Equal(r[0][19:], []byte{0, 1, 0, 1}) {
 		t.Errorf("we ask with %x", r)
+	}
+}
+
+func TestWhatPeersHaveInCommonIsKeptOnce(t *testing.T) {
+	g := running(t, external)
+	var first *bgp.Attributes
+	for i := range 3 {
+		r, err := g.FromPeer(updateMessage(nil, join(origin, path11, nexthop), prefixes(fmt.Sprintf("192.0.%d.0/24", i))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := r.Update.Reach[0].Attributes; first == nil {
+			first = a
+		} else if a != first {
+			t.Error("the same attributes are there twice")
+		}
+	}
+}
+
+func TestOldPeersGetShortNumbers(t *testing.T) {
+	u := Update{Reach: []Reach{{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, &bgp.Attributes{NextHop: netip.MustParseAddr("10.0.0.1"),
+		ASPath: []bgp.Segment{{Type: bgp.ASSequence, AS: []uint32{65010, 70000}}}, Aggregator: bgp.Aggregator{AS: 70000, ID: netip.MustParseAddr("1.1.1.1")}}}}}
+	m := u.Encode(false)[0]
+	for _, want := range [][]byte{attr(0x40, 2, "02 02 fdf2 5ba0"), attr(0xc0, 17, "02 02 0000fdf2 00011170"), attr(0xc0, 7, "5ba0 01010101"), attr(0xc0, 18, "00011170 01010101")} {
+		if !bytes.Contains(m, want) {
+			t.Errorf("%x is not in %x", want, m)
+		}
+	}
+}
+
+func TestAttributesThatLeaveNoRoomAreWithdrawn(t *testing.T) {
+	var many []uint32
+	for i := range 1100 {
+		many = append(many, uint32(i))
+	}
+	u := Update{Reach: []Reach{{[]netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, &bgp.Attributes{NextHop: netip.MustParseAddr("10.0.0.1"), Communities: many}}}}
+	if got := describe(t, u.Encode(true)); got != "-[192.0.2.0/24]" {
+		t.Errorf("the peer gets %q", got)
 	}
 }

@@ -84,6 +84,7 @@ func (g *Guard) fromUpdate(msg []byte) (*Update, error) {
 	if u.withdraw != "" {
 		g.Fault = u.withdraw
 		if u.looped {
+			g.Looped = true
 			g.looped.Add(1)
 		} else {
 			g.withdrawn.Add(1)
