@@ -63,8 +63,8 @@ func (o overlay) rows() []matrix.Row {
 	case o.spokes[0].frr && o.spokes[1].frr:
 	case o.spokes[1].frr:
 		rows = append(rows,
-			matrix.Row{ID: "withdrawn", What: "FRR's spoke loses its network: Felloe's shortcut to it goes"},
-			matrix.Row{ID: "purge", What: "Felloe's spoke loses its network and sends a purge request: FRR's shortcut to it goes"})
+			matrix.Row{ID: "purge", What: "Felloe's spoke loses its network and sends a purge request: FRR's shortcut to it goes"},
+			matrix.Row{ID: "withdrawn", What: "FRR's spoke loses its network: Felloe's shortcut to it goes with the route"})
 	default:
 		rows = append(rows, matrix.Row{ID: "purge", What: "a spoke loses its network and sends a purge request: the other's shortcut to it goes"})
 	}
@@ -164,8 +164,8 @@ func (w *world) check() {
 	switch {
 	case w.spokes[0].frr && w.spokes[1].frr: // nothing of it is ours
 	case w.spokes[1].frr:
-		w.Check("withdrawn", func() { w.lose(w.two(), w.one()) })
 		w.Check("purge", func() { w.lose(w.one(), w.two()) })
+		w.Check("withdrawn", func() { w.lose(w.two(), w.one()) })
 	default:
 		w.Check("purge", func() { w.lose(w.two(), w.one()) })
 	}
@@ -275,16 +275,26 @@ func (w *world) rekey() {
 
 // lose takes a spoke's network away: the other spoke's shortcut to it must go long before its hold time is over.
 func (w *world) lose(loser, other live) {
-	to := loser.about().lan()
-	if err := other.shortcut(to, loser.about()); err != nil {
-		w.Fatalf("there is no shortcut to lose: %v", err)
-	}
+	from, to := other.about().lan(), loser.about().lan()
+	w.Until(60*time.Second, "a shortcut to lose", func() error {
+		if _, err := other.ping(from, to, 3); err != nil {
+			return err
+		}
+		return other.shortcut(to, loser.about())
+	})
+	var back func()
 	switch m := loser.(type) {
 	case felloe:
 		m.Apply(strings.ReplaceAll(w.toml(loser.about()), fmt.Sprintf("10.%d.0.", loser.about().index), "10.99.0."))
+		back = func() { m.Apply(w.toml(loser.about())) }
 	case machine:
 		m.Run("ip addr del " + to + "/24 dev lan")
+		back = func() { m.Run("ip addr add " + to + "/24 dev lan") }
 	}
+	defer func() {
+		back()
+		w.Until(60*time.Second, "the network comes back", func() error { return other.route(loser.about().prefix()) })
+	}()
 	w.Until(15*time.Second, "the shortcut goes", func() error { return other.noShortcut(to) })
 }
 
