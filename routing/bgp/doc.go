@@ -1,29 +1,41 @@
-// Package bgp is the BGP speaker of one VRF as the router sees it: what it announces, what becomes of the paths that it
-// hears, and what there is to show.
+// Package bgp is the BGP speaker of one VRF: its table, what it makes of the paths that it hears, and what each peer is
+// told.
 //
 //	           Speaker (GoBGP behind the gobgp package, or a simulation)
-//	peers ◄──────────────────────────────────────────────────────────────► sessions, adj-RIB-in, advertising
-//	                   │ Event: path, state                ▲ Apply, Originate, NextHop, Clear
+//	peers ◄──────────────────────────────────────────────────────────────► sessions
+//	                   │ Event: path, state, refresh       ▲ Apply, Advertise, Clear
 //	                   ▼                                   │
-//	      BGP:  table of all paths ── next hops tracked ───┘ ◄── RIB: exact routes of `network`, redistribution
-//	                   │ decision (RFC 4271 §9.1)
-//	                   ▼
-//	      RIB.Update: every reachable path, ranked
+//	      policy in (prefix list, route map, weight)   policy out, next hop, AS path
+//	                   │                                   ▲
+//	                   ▼                                   │ best path, per peer: what it knows
+//	      BGP:  table of all paths ── decision (RFC 4271 §9.1) ◄─ next hops tracked ◄── RIB
+//	                   │      ▲ summaries, network, redistribution ◄────────────────────┤
+//	                   ▼                                                                │
+//	      RIB.Update: every reachable path, ranked ─────────────────────────────────────┘
 //
-// The seam is Speaker: paths in, paths out, next-hop validity in. A Speaker keeps the sessions and decides what a peer
-// is told; it knows no next hops and no routing table. BGP tracks the next hop of each path with the RIB, tells the
-// Speaker which are not reachable (those paths are not advertised), ranks the paths by RFC 4271's decision process,
-// cost to the next hop included, and hands all that are reachable to the RIB, which uses the best ones that resolve.
+// The seam is Speaker: it keeps sessions, and carries paths in and out. Everything that is decided is decided here, once:
+// what goes into the RIB is what peers are told. BGP tracks the next hop of each path with the RIB, ranks the paths by
+// weight and RFC 4271's decision process, cost to the next hop included, and hands all that are reachable to the RIB,
+// which uses the best ones that resolve.
 //
 // A prefix of Networks is announced while the RIB has exactly that route from another source; so is what Redistribute
-// names. Their next hop is the address of the session they are told on.
+// names and its route map permits, a default route only with DefaultInformation. A summary is announced while the table
+// has something within it, and stands in the RIB as a discard route of distance 200; it counts what it covers as that
+// comes and goes, so that a change costs the same however much there is. A neighbour's default route is not subject to
+// what is filtered towards it.
+//
+// What a peer has been told is remembered per peer, so that only differences are sent: a changed policy takes effect at
+// once and resets nothing. For what a changed inbound policy had refused the peer is asked again (RFC 2918), unless it
+// is kept (soft reconfiguration). A full table is told in pieces; between them others on the control loop have their
+// turn, and peers are read no faster than the loop works.
 //
 // BGP runs on the control loop: its methods are called there, and the events of the Speaker, which has goroutines of its
 // own, are posted to it.
 //
-// RFC 4271, 2858/4760 (IPv4 and IPv6 unicast), 4456 (route reflection), 2918 (route refresh), 2385 (MD5, by
-// netstack/tcpmd5), 5082 (GTSM), 6793 (four-octet AS numbers), 7606 (by routing/bgp/guard), 4486 (cease subcodes).
+// RFC 4271, 2858/4760 (IPv4 and IPv6 unicast), 4456 (route reflection), 1997 (communities), 2918 (route refresh), 2385
+// (MD5, by netstack/tcpmd5), 5082 (GTSM), 6793 (four-octet AS numbers), 7606 (by routing/bgp/guard), 4486 (cease
+// subcodes), 9687 (send hold timer).
 //
-// Left out: aggregate-address and unsuppress-map (to be built here, where the table is), route-maps, add-path, graceful
-// restart, confederations, VPN families.
+// Left out: unsuppress-map, add-path, graceful restart, enhanced route refresh, confederations, VPN families (the route
+// distinguisher is for show).
 package bgp

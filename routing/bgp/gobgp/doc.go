@@ -7,11 +7,15 @@
 //	listener ─┘                                  guard    └────  dialled to the router's true address
 //	                                          both ways
 //
+// GoBGP keeps the sessions: it negotiates, sends KEEPALIVEs, watches the hold time. Routes do not pass through it: what
+// an UPDATE says goes from the guard to bgp, and what bgp tells a peer is written here. So nothing that a peer says of
+// routes can hurt GoBGP, best paths are chosen in one place only, and a full table is kept once.
+//
 // GoBGP v3 accepts and dials kernel sockets only. So every peer is passive in it, and its listener lives in the arena: a
 // network namespace with nothing in it but a loopback device to which every address is local. The connector here dials
 // and accepts with the peers on the router's own stack, decides which of two colliding connections stays, and relays the
-// one that does into the arena, message by message, through routing/bgp/guard. GoBGP sees the true addresses of both
-// ends, so its next hops are right. It never sees TTLs, passwords or update-source: those belong to our side.
+// one that does into the arena, message by message, through routing/bgp/guard. GoBGP never sees TTLs, passwords or
+// update-source: those belong to our side.
 //
 // What is known about GoBGP and handled here:
 //
@@ -19,18 +23,17 @@
 //     that comes earlier waits.
 //   - Its Serve never ends. It is ended from its timing hook, on its own goroutine, with runtime.Goexit; the thread that
 //     it is locked to, and with it the arena, goes too.
-//   - Best-path options and multipath are package variables. A second instance with other options is refused; multipath
-//     is ours. StartBgp writes those variables while other instances read them: all of them stand still for it.
-//   - It leaves paths with the peer's AS in them out of what it tells the peer, which defeats allowas-in there. It reads
-//     a stand-in (65535, which RFC 7300 keeps out of every path) for the AS of external peers, unless as-override needs
-//     the true one.
-//   - It has no next-hop tracking. Next hops that bgp says are unreachable are rejected by an import policy, and the
-//     paths of the peers concerned go through it again.
+//   - StartBgp writes package variables while other instances read them: all of them stand still for it.
+//   - It wants to know a peer's AS beforehand. It reads a stand-in (65535, which RFC 7300 keeps out of every path) for
+//     that of external peers; the guard knows the true one.
 //   - Dynamic peers are added when they connect and deleted when they go; its own dynamic neighbours, which are left
 //     behind when a session does not come up, are not used.
+//   - It says that a session is up on another goroutine than the one that writes its KEEPALIVE. No UPDATE is sent before
+//     that has left, and none is taken before bgp knows of the session.
+//   - Its hold timer hears of UPDATEs as KEEPALIVEs, one a second at most.
 //
-// next-hop-self is an export policy on what is external (NextHopSelfAll: on everything), next-hop-unchanged one on
-// everything; the latter is how a hub leaves the spokes' next hops alone (DMVPN phase 2), where GoBGP would put its own.
+// What a peer is still to be told is kept per prefix, the last word only: a peer that reads slowly costs no more than a
+// table, and one that reads nothing for eight minutes is given up.
 //
 // The arena needs the right to make a network namespace: root, or a user namespace around the whole process. Available
 // says whether it is there; an ordinary user's program starts itself again with UserNamespace.

@@ -1,14 +1,17 @@
-// Package guard reads every BGP message between a peer and the BGP engine and hands on only what is well-formed, in one
-// canonical form.
+// Package guard reads every BGP message between a peer and the router and hands on only what is well-formed.
 //
-//	peer ──► ReadMessage (framing) ──► FromPeer ──► engine      OPEN checked and reduced, UPDATE walked and rebuilt
-//	peer ◄───────────────────────────── ToPeer ◄── engine       OPEN reduced, counted
+//	peer ──► ReadMessage (framing) ──► FromPeer ──► OPEN checked and reduced, KEEPALIVE, NOTIFICATION ──► engine
+//	                                      │
+//	                                      └───────► UPDATE taken apart: prefixes and attributes ────────► bgp
+//	peer ◄───────────────────────────── ToPeer ◄── OPEN reduced ◄──────────────────────────────────────── engine
+//	peer ◄───────────────────────────── Encode ◄── prefixes and attributes ◄───────────────────────────── bgp
 //
 // The engine (GoBGP v3) is frozen and has public faults that a peer can crash it with: an AS4_PATH in front of the
-// AS_PATH, a withdrawn route that reaches over the end of its field. So nothing that a peer wrote reaches it as it was
-// written. FromPeer takes a message apart and writes a new one: attributes in the order of their types, each once; AS
-// numbers of four octets, with AS4_PATH and AS4_AGGREGATOR merged (RFC 6793 §4.2.3); prefixes with no bits behind their
-// length; only the address families that both sides want.
+// AS_PATH, a withdrawn route that reaches over the end of its field. It gets no UPDATE at all. FromPeer takes them apart,
+// and what Encode makes of them is written anew: attributes in the order of their types, each once; AS numbers of four
+// octets, with AS4_PATH and AS4_AGGREGATOR merged (RFC 6793 §4.2.3), or split again for a peer with two; prefixes with
+// no bits behind their length; only the address families that both sides want. Routes with the same attributes share
+// them. The fuzz tests hold that to GoBGP's own decoder, which must read the same.
 //
 // Errors in an UPDATE are handled as RFC 7606 says: the attribute is discarded, the prefixes are treated as withdrawn,
 // or the session is reset with a *Notification. Loops (our AS, our ORIGINATOR_ID, our CLUSTER_ID) are withdrawn too: the
@@ -19,9 +22,8 @@
 // tells them to, which a peer with allowas-in wants to have. Capabilities other than multiprotocol, route refresh and
 // four-octet AS numbers are taken out in both directions.
 //
-// Optional transitive attributes that nobody here knows are passed on with the Partial bit. Those that the engine has a
-// decoder for, and the router no use, are dropped: PMSI_TUNNEL, Tunnel Encapsulation, IPv6 extended communities, AIGP,
-// BGP-LS, Prefix-SID.
+// Optional transitive attributes that nobody here knows are passed on with the Partial bit, as they came; others that are
+// not known end here.
 //
 // A Guard is a machine without sockets for one connection. It is not safe for concurrent use, except that FromPeer and
 // ToPeer may run beside each other.
