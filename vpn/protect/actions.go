@@ -76,7 +76,8 @@ func (m *Manager) ikeUp(a ikev2.IKEUp) {
 		ike = &ikeSA{id: a.SA, pairs: map[ikev2.ChildID]*pair{}}
 		m.addIKE(ike)
 	}
-	ike.vrf, ike.profile, ike.initiator = cmp.Or(a.VRF, "default"), a.Profile, a.Initiator
+	m.ikeVRF(ike, cmp.Or(a.VRF, "default"))
+	ike.profile, ike.initiator = a.Profile, a.Initiator
 	ike.local, ike.peer, ike.self, ike.established = a.Local, a.PeerID, a.LocalID, true
 	m.indexIKE(ike, a.Remote)
 	m.exchanged(a)

@@ -90,12 +90,27 @@ func (m *Manager) sessionsOf(id ikev2.SAID) []*session {
 // addIKE and dropIKE keep the IKE SAs, by the peer's address too.
 func (m *Manager) addIKE(ike *ikeSA) {
 	m.ikes[ike.id] = ike
+	m.ikesIn[ike.vrf]++
 	m.indexIKE(ike, ike.remote)
 }
 
 func (m *Manager) dropIKE(ike *ikeSA) {
 	delete(m.ikes, ike.id)
+	m.countIKE(ike.vrf, -1)
 	m.indexIKE(ike, netip.AddrPort{})
+}
+
+// ikeVRF says in which VRF an IKE SA is, and countIKE counts them.
+func (m *Manager) ikeVRF(ike *ikeSA, vrf string) {
+	m.countIKE(ike.vrf, -1)
+	ike.vrf = vrf
+	m.countIKE(vrf, 1)
+}
+
+func (m *Manager) countIKE(vrf string, n int) {
+	if m.ikesIn[vrf] += n; m.ikesIn[vrf] == 0 {
+		delete(m.ikesIn, vrf)
+	}
 }
 
 // indexIKE says where an IKE SA's peer is from now on; nowhere when it is gone.
@@ -149,6 +164,24 @@ func (m *Manager) ordered() []*tunnel {
 	return slices.SortedFunc(maps.Keys(m.tunnels), func(a, b *tunnel) int { return cmp.Compare(a.seq, b.seq) })
 }
 
+// wanting are the sessions with a far end that are wanted and have nothing to send on. Nobody calls a template's peers.
+func (m *Manager) wanting(vrf string, remote netip.Addr) (out []*session) {
+	for _, list := range m.byPolicy {
+		for _, t := range list {
+			if t.cfg.VRF != vrf {
+				continue
+			}
+			for _, s := range t.byNBMA[remote] {
+				if s.wanted && s.live() == nil {
+					out = append(out, s)
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *session) int { return cmp.Compare(a.seq, b.seq) })
+	return out
+}
+
 // siblings are the tunnels that share a tunnel's SAs.
 func (m *Manager) siblings(t *tunnel) (out []*tunnel) {
 	if t.template != nil {
@@ -162,7 +195,7 @@ func (m *Manager) siblings(t *tunnel) (out []*tunnel) {
 	return out
 }
 
-// follow makes a session use, or cease to use (nil), the SAs of another one.
+// setShared makes a session use, or cease to use (nil), the SAs of another one.
 func (s *session) setShared(owner *session) {
 	if s.shared != nil {
 		delete(s.shared.following, s)

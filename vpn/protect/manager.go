@@ -152,6 +152,7 @@ type Manager struct {
 	attempts   map[ikev2.SAID]map[*session]struct{}
 	ikes       map[ikev2.SAID]*ikeSA
 	ikesAt     map[netip.Addr]map[*ikeSA]struct{}
+	ikesIn     map[string]int // by front VRF
 	pairs      map[ikev2.ChildID]*pair
 	bySPI      map[uint32]*pair
 	linger     map[uint32]clock.Timer
@@ -195,7 +196,7 @@ func New(o Options) (*Manager, error) {
 		o: o, loop: o.Loop, clock: o.Loop.Clock(),
 		byNet: map[*netstack.Session]*session{}, byTunnel: map[*netstack.Tunnel]*tunnel{}, byPolicy: map[string][]*tunnel{},
 		tunnels: map[*tunnel]struct{}{}, templates: map[string]*template{}, templateOf: map[string]*template{},
-		attempts: map[ikev2.SAID]map[*session]struct{}{}, ikesAt: map[netip.Addr]map[*ikeSA]struct{}{},
+		attempts: map[ikev2.SAID]map[*session]struct{}{}, ikesAt: map[netip.Addr]map[*ikeSA]struct{}{}, ikesIn: map[string]int{},
 		ikes: map[ikev2.SAID]*ikeSA{}, pairs: map[ikev2.ChildID]*pair{}, bySPI: map[uint32]*pair{},
 		linger: map[uint32]clock.Timer{}, lingering: map[uint32]*pair{}, sockets: map[string]*sockets{},
 		quiet: newQuiet(), asked: asked{open: map[[16]byte]question{}},

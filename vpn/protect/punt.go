@@ -2,7 +2,6 @@ package protect
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"felloe/netstack"
@@ -72,16 +71,9 @@ func (m *Manager) unknownSPI(vrf string, local, remote netip.Addr, spi uint32) {
 	}
 	m.logUnknownSPI(vrf, remote, spi)
 	m.run(m.o.Engine.UnknownSPI(now, vrf, local, remote, spi))
-	for t := range m.tunnels {
-		if t.template != nil || t.cfg.VRF != vrf {
-			continue // nobody calls a template's peers
-		}
-		for _, s := range slices.Clone(t.byNBMA[remote]) {
-			if s.wanted && s.live() == nil {
-				s.stopRetry()
-				m.connect(s)
-			}
-		}
+	for _, s := range m.wanting(vrf, remote) {
+		s.stopRetry()
+		m.connect(s)
 	}
 	m.run(nil)
 }

@@ -57,15 +57,11 @@ func (m *Manager) closeSockets() {
 		return
 	}
 	m.idleSockets = false
-	inUse := map[string]bool{}
-	for _, ike := range m.ikes {
-		inUse[ike.vrf] = true
-	}
 	waiting := m.asked.pending(m.now()) > 0
 	for name, s := range m.sockets {
 		switch {
 		case s.uses > 0:
-		case inUse[name], waiting:
+		case m.ikesIn[name] > 0, waiting:
 			m.idleSockets = true
 		default:
 			delete(m.sockets, name)
