@@ -78,6 +78,7 @@ type Step struct {
 	Expect  []*Pattern
 	Reject  []*Pattern
 	Number  *Number
+	Fails   *Pattern          // the command must fail, and say this
 	Within  time.Duration     // tried again until then
 	Timeout time.Duration     // of one try
 	Print   bool              // show the output

@@ -74,6 +74,7 @@ type stepFile struct {
 	Expect      []string          `toml:"expect"`
 	Reject      []string          `toml:"reject"`
 	Number      *numberFile       `toml:"number"`
+	Fails       string            `toml:"fails"`
 	Within      duration          `toml:"within"`
 	Timeout     duration          `toml:"timeout"`
 	Print       bool              `toml:"print"`
@@ -529,11 +530,11 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 		}
 	}
 	looks := f.Command != "" && f.Background == "" || f.Wait != ""
-	if check && looks && len(f.Expect)+len(f.Reject) == 0 && f.Number == nil {
-		fail("checks nothing: give expect, reject or number")
+	if check && looks && len(f.Expect)+len(f.Reject) == 0 && f.Number == nil && f.Fails == "" {
+		fail("checks nothing: give expect, reject, number or fails")
 	}
-	if !looks && (len(f.Expect)+len(f.Reject)+len(f.Save) > 0 || f.Number != nil) {
-		fail("expect, reject, number and save go with a command or a wait")
+	if !looks && (len(f.Expect)+len(f.Reject)+len(f.Save) > 0 || f.Number != nil || f.Fails != "") {
+		fail("expect, reject, number, fails and save go with a command or a wait")
 	}
 	known := func(key, text string) {
 		for _, m := range variable.FindAllStringSubmatch(text, -1) {
@@ -556,6 +557,9 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 	}
 	for _, e := range f.Reject {
 		s.Reject = append(s.Reject, pattern("reject", e))
+	}
+	if f.Fails != "" {
+		s.Fails = pattern("fails", f.Fails)
 	}
 	if f.Number != nil {
 		s.Number = &Number{f.Number.Pattern, f.Number.Min, f.Number.Max}

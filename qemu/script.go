@@ -131,6 +131,9 @@ func (s *Script) step(ctx context.Context, st *Step) Result {
 	for pause := firstPause; ; pause = min(pause*2, longestPause) {
 		r.Tries++
 		out, err := s.do(ctx, st)
+		if st.Fails != nil {
+			out, err = s.failure(st, out, err)
+		}
 		r.Output = out
 		if err == nil {
 			err = s.look(st, out)
@@ -153,6 +156,19 @@ func (s *Script) step(ctx context.Context, st *Step) Result {
 	}
 	s.tell(st, r)
 	return r
+}
+
+// failure is the output of a command that must fail, with what it says of it.
+func (s *Script) failure(st *Step, out string, failed error) (string, error) {
+	if failed == nil {
+		return out, fmt.Errorf("it did not fail, expected %s", st.Fails.Text)
+	}
+	out += failed.Error() + "\n"
+	_, _, ok, err := st.Fails.find(out, s.saved)
+	if err == nil && !ok {
+		err = fmt.Errorf("it failed, but did not say %s", st.Fails.Text)
+	}
+	return out, err
 }
 
 func (s *Script) tell(st *Step, r Result) {

@@ -214,3 +214,20 @@ func TestWhatRunsInTheBackgroundEndsWithTheScript(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestACommandThatMustFailMustSayWhy(t *testing.T) {
+	for expect, passes := range map[string]bool{"no route": true, "timeout": false} {
+		l, err := Parse("lab.toml", "/labs", []byte(twoNodes+"[[check]]\nnode = \"left\"\ncommand = \"x\"\nfails = \""+expect+"\"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &fakeBackend{count: map[string]int{}, answer: func(string, string, int) (string, error) { return "", errors.New("% no route to the destination") }}
+		if _, err := (&Script{Lab: l, Backend: b}).Run(t.Context()); (err == nil) != passes {
+			t.Errorf("%s: %v", expect, err)
+		}
+		b.answer = func(string, string, int) (string, error) { return "no route", nil }
+		if _, err := (&Script{Lab: l, Backend: b}).Run(t.Context()); err == nil {
+			t.Errorf("%s: it did not fail", expect)
+		}
+	}
+}
