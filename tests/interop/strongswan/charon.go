@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"felloe/tests/interop/matrix"
@@ -23,13 +25,14 @@ const patience = time.Minute
 // charon is a daemon.
 type charon struct {
 	*peers.Namespace
-	r    *matrix.Run
-	name string
-	o    daemon
-	dir  string // its configuration and log
-	vici string
-	proc *peers.Process
-	mark int // where in the log since looks from
+	r     *matrix.Run
+	name  string
+	o     daemon
+	dir   string // its configuration and log
+	vici  string
+	proc  *peers.Process
+	flows int
+	mark  int // where in the log since looks from
 }
 
 // daemon says how one is run.
@@ -76,6 +79,7 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
    %s
    %s }
   openssl { fips_mode = 0 }
+  resolve { file = %s/resolv.conf }
  }
  filelog { f { path = %s/charon.log
   time_format = %%H:%%M:%%S
@@ -83,7 +87,7 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
   flush_line = yes } }
  %s
 }
-`, c.vici, raw, o.libipsec, c.dir, level, o.settings))
+`, c.vici, raw, o.libipsec, c.dir, c.dir, level, o.settings))
 	r.File(name+"/client.conf", "swanctl { load = pem pkcs1 pkcs8 x509 pubkey random nonce openssl }\n")
 	r.Evidence(func() string { return "log of " + name + ":\n" + last(c.log(), 400) })
 	c.run()
@@ -189,7 +193,43 @@ func (c *charon) says(patterns ...string) {
 
 // ping sends echo requests through the tunnel; one of the first may be lost while the SAs settle, none of the others.
 func (c *charon) ping(from, to string) {
-	peers.Expect(c.Namespace, patience, fmt.Sprintf("ping -q -c 2 -i 0.1 -W 2 -I %s %s", from, to), ` 0% packet loss`)
+	peers.Expect(c.Namespace, patience, fmt.Sprintf("ping -q -c 2 -i 0.05 -W 0.5 -I %s %s", from, to), ` 0% packet loss`)
+}
+
+// flow is echo requests that go on until they are counted.
+type flow struct {
+	c    *charon
+	p    *peers.Process
+	what string
+}
+
+// flow begins one of a hundred packets a second, once there is an answer.
+func (c *charon) flow(from, to string) flow {
+	c.ping(from, to)
+	c.flows++
+	what := from + " to " + to
+	return flow{c, c.Start(peers.Command{Name: fmt.Sprintf("%s-ping%d", c.name, c.flows), Args: []string{"ping", "-q", "-i", "0.01", "-W", "10", "-I", from, to}}), what}
+}
+
+// lossless ends the flow: every packet was answered, and there were this many at least.
+func (f flow) lossless(packets int) {
+	f.c.r.Sleep(500 * time.Millisecond)
+	f.p.Signal(syscall.SIGINT)
+	select {
+	case <-f.p.Done():
+	case <-time.After(patience):
+		f.c.r.Fatalf("ping does not end")
+	}
+	m := regexp.MustCompile(`(\d+) packets transmitted, (\d+) received(.*)`).FindStringSubmatch(f.p.Log())
+	if m == nil {
+		f.c.r.Fatalf("ping says nothing:\n%s", f.p.Log())
+	}
+	sent, _ := strconv.Atoi(m[1])
+	received, _ := strconv.Atoi(m[2])
+	f.c.r.Logf("%s: %d sent, %d received", f.what, sent, received)
+	if sent != received || strings.Contains(m[3], "duplicates") && !strings.Contains(m[3], " 0 duplicates") || sent < packets {
+		f.c.r.Fatalf("%s: %d packets sent, %d received%s; none may be lost, and %d or more are expected", f.what, sent, received, m[3], packets)
+	}
 }
 
 // unreachable proves that no ping comes through.
@@ -203,4 +243,13 @@ func (c *charon) unreachable(from, to string) {
 func last(s string, lines int) string {
 	parts := strings.Split(strings.TrimRight(s, "\n"), "\n")
 	return strings.Join(parts[max(0, len(parts)-lines):], "\n")
+}
+
+// sectionMatches looks at the SAs of one connection.
+func sectionMatches(c *charon, ike string, patterns ...string) error {
+	out, err := c.try("--list-sas --ike " + ike)
+	if err != nil {
+		return err
+	}
+	return peers.Match(out, patterns...)
 }
