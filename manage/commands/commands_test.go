@@ -3,6 +3,8 @@ package commands
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +34,38 @@ func (f *fake) ShowRoutes(vrf string, v6 bool, source string) (cli.Result, error
 	return f.answer("routes " + vrf + " " + source), nil
 }
 
+func (f *fake) CheckVRF(string) error                      { return nil }
+func (f *fake) InterfaceName(short string) (string, error) { return short, nil }
+func (f *fake) Names(string, string) []string              { return nil }
+func (f *fake) ShowSessionSummary() cli.Result             { return f.answer("summary") }
+func (f *fake) ShowIPsecSAs(o show.Only, d bool) cli.Result {
+	return f.answer(fmt.Sprintf("ipsec %+v %v", o, d))
+}
+func (f *fake) ShowCryptoSessions(o show.Only, k show.SessionKind) cli.Result {
+	return f.answer(fmt.Sprint("session ", o.FVRF, o.Remote, " ", k))
+}
+func (f *fake) ShowBGPSummary(q BGPTables) (cli.Result, error) {
+	return f.answer(fmt.Sprint("bgp summary ", q)), nil
+}
+func (f *fake) ShowBGP(q BGPTables) (cli.Result, error) { return f.answer(fmt.Sprint("bgp ", q)), nil }
+func (f *fake) ShowBGPRoutesOf(q BGPTables, a netip.Addr, part string) (cli.Result, error) {
+	return f.answer(fmt.Sprint("bgp ", q, " ", a, " ", part)), nil
+}
+func (f *fake) ShowConfigured(kind, name string) (cli.Result, error) {
+	return f.answer(kind + "/" + name), nil
+}
+func (f *fake) ShowPolicy(kind, name string, detail bool) (cli.Result, error) {
+	return f.answer(fmt.Sprint(kind, "/", name, " ", detail)), nil
+}
+func (f *fake) ClearCrypto(kind string, o show.Only) int {
+	f.answer(fmt.Sprint("clear ", kind, " ", o.Remote, " ", o.SPI, " ", o.VRF))
+	return 0
+}
+func (f *fake) ClearBGP(c BGPClear) error {
+	f.answer(fmt.Sprint("clear bgp ", c.VRF, " ", c.All, " ", c.Every, " ", c.Neighbor, " ", c.In, " ", c.Out))
+	return nil
+}
+
 func newFake() *fake {
 	return &fake{log: syslog.New(4096, func() time.Time { return time.Unix(0, 0) }, nil)}
 }
@@ -50,6 +84,21 @@ func TestWhatOperatorsTypeIsUnderstood(t *testing.T) {
 	for line, want := range map[string]string{
 		"sh cry ikev2 sa det": "ikev2", "sh ip nhrp nhs": "nhrp nhs", "sh dmvpn": "dmvpn", "sh ip int br": "brief",
 		"sh ip ro": "routes default ", "sh ip ro vrf red bgp": "routes red bgp", "show ip nhrp": "nhrp ",
+		"sh cry ses sum": "summary", "sh cry sess det remote 10.0.0.1 fvrf red": "session red10.0.0.1 1", "sh cry ses bri": "session invalid IP 2",
+		"sh ip bgp sum": "bgp summary {default false false false}", "sh ip bgp vpnv4 all sum": "bgp summary {default true true false}",
+		"sh bgp vpnv4 uni vrf red": "bgp {red false true false}", "sh bgp ipv6 unicast": "bgp {default false false true}",
+		"sh ip bgp vpnv4 vrf red nei 10.0.0.1 adv": "bgp {red false true false} 10.0.0.1 advertised-routes",
+		"sh cry ikev2 authorization pol default":   "ikev2 authorization policy/default",
+		"sh cry ips tran":                          "ipsec transform-set/",
+		"sh ip prefix-list det L":                  "ip prefix-list/L true",
+		"clear cry sa":                             "clear sa invalid IP 0 ",
+		"clear crypto sa spi 0x10 vrf red":         "clear sa invalid IP 16 red",
+		"clear crypto ikev2 sa peer 10.0.0.1":      "clear ikev2 sa 10.0.0.1 0 ",
+		"clear ip bgp *":                           "clear bgp default false true invalid IP false false",
+		"clear ip bgp 10.0.0.1 soft":               "clear bgp default false false 10.0.0.1 true true",
+		"clear ip bgp vrf red * soft in":           "clear bgp red false false invalid IP true false",
+		"clear bgp vpnv4 unicast * out":            "clear bgp default true false invalid IP false true",
+		"clear bgp vpnv4 unicast vrf red 10.0.0.1": "clear bgp red false false 10.0.0.1 false false",
 	} {
 		f := newFake()
 		run(t, f, line)
