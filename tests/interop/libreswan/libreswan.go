@@ -38,7 +38,7 @@ func init() {
 	for _, t := range tunnels {
 		matrix.Register(matrix.Case{
 			Name: "libreswan/" + t.name, Group: "libreswan", Peer: "libreswan, Linux XFRM", Title: t.title,
-			Images: []peers.Image{peers.Libreswan}, Timeout: 8 * time.Minute,
+			Images: []peers.Image{peers.Libreswan}, Timeout: 20 * time.Minute,
 			Rows: []matrix.Row{
 				{ID: "initiated", What: "libreswan brings the tunnel up (IKEv2, PSK)"},
 				{ID: "packets", What: "packets both ways, up to the largest that fits"},

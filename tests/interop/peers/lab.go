@@ -107,6 +107,9 @@ func (l *Lab) Close() error {
 // Dir is the lab's folder.
 func (l *Lab) Dir() string { return l.options.Dir }
 
+// Felloe is the program under test.
+func (l *Lab) Felloe() string { return l.options.Felloe }
+
 // Cache is where images are kept.
 func (l *Lab) Cache() string { return l.options.Cache }
 

@@ -91,12 +91,16 @@ func (l *Lab) Boot(name string, c MachineConfig, nics ...*Switch) *Machine {
 		return err
 	})
 	m.reader = bufio.NewReader(m.conn)
+	l.Evidence(func() string {
+		out, err := m.TryFor(10*time.Second, "cat /proc/uptime; ps axo pid,etimes,stat,wchan:20,args --forest | grep -v '\\]$'; tail -n 30 /var/log/charon.out /var/log/charon.log /var/log/pluto.log 2>/dev/null")
+		return fmt.Sprintf("%s: processes\n%s%v", m.Name, out, err)
+	})
 	return m
 }
 
 // Ready waits until the machine is up.
 func (m *Machine) Ready() {
-	m.l.Until(4*time.Minute, "machine "+m.Name+" boots", func() error {
+	m.l.Until(8*time.Minute, "machine "+m.Name+" boots", func() error {
 		select {
 		case <-m.Process.Done():
 			m.l.Fatalf("machine %s ended:\n%s\n%s", m.Name, m.Process.Log(), tail(m.Console(), 30))
