@@ -26,14 +26,14 @@ func identityOf(p *message.ID) Identity { return Identity{p.IDType, string(p.Dat
 // sendAuth makes the initiator's IKE_AUTH request.
 func (sa *ikeSA) sendAuth() {
 	s := sa.s
-	payloads, err := sa.prove(false)
+	between := sa.e.certRequest(s.profile)
+	if s.firstContact() {
+		between = append(between, &message.Notify{Message: message.INITIAL_CONTACT})
+	}
+	payloads, err := sa.prove(false, between...)
 	if err != nil {
 		s.fail(err.Error(), sentinel(err, ErrNoKey))
 		return
-	}
-	payloads = append(payloads, sa.e.certRequest(s.profile)...)
-	if s.firstContact() {
-		payloads = append(payloads, &message.Notify{Message: message.INITIAL_CONTACT})
 	}
 	rest, err := sa.firstOffer()
 	if err != nil {

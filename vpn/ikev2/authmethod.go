@@ -90,8 +90,9 @@ func (sa *ikeSA) verifyPeer(id *message.ID, auth *message.AUTH, others []message
 	return nil
 }
 
-// prove makes our IDi or IDr and everything that proves it.
-func (sa *ikeSA) prove(responder bool) ([]message.Payload, error) {
+// prove makes our IDi or IDr and everything that proves it. What else is said comes between, in the order of RFC 7296
+// appendix C: some peers expect it.
+func (sa *ikeSA) prove(responder bool, between ...message.Payload) ([]message.Payload, error) {
 	s := sa.s
 	kind := s.profile.LocalAuth
 	if kind.signature() {
@@ -109,7 +110,8 @@ func (sa *ikeSA) prove(responder bool) ([]message.Payload, error) {
 		return nil, err
 	}
 	s.signed = auth.Method
-	return append(append([]message.Payload{id}, certs...), auth), nil
+	s.requested = nil
+	return append(append(append([]message.Payload{id}, certs...), between...), auth), nil
 }
 
 // psk is the pre-shared key (RFC 7296 §2.15).
