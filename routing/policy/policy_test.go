@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"felloe/config"
 )
 
 func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
@@ -87,7 +89,7 @@ func TestRegularExpressionsAreCiscos(t *testing.T) {
 		{"{1,2}", "{1,2}", "11"},
 		{"_65000[_]1", "65000 1|65000,1", "650001"},
 	} {
-		r, err := Regexp(c.expr)
+		r, err := config.ASPathRegexp(c.expr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +105,7 @@ func TestRegularExpressionsAreCiscos(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"", strings.Repeat("1", 256), "(", "[", "*", `\1`, `\d`, `1\`, "(?i:a)", "1\x00", "((((1+)+)+)+"} {
-		if _, err := Regexp(s); err == nil {
+		if _, err := config.ASPathRegexp(s); err == nil {
 			t.Errorf("%q was taken", s)
 		}
 	}
@@ -209,7 +211,7 @@ func FuzzRegexp(f *testing.F) {
 		f.Add(s, "65000 1 {2,3}")
 	}
 	f.Fuzz(func(t *testing.T, expr, path string) {
-		if r, err := Regexp(expr); err == nil {
+		if r, err := config.ASPathRegexp(expr); err == nil {
 			r.MatchString(path)
 		}
 	})

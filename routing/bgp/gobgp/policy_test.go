@@ -118,7 +118,7 @@ func TestUpdatesDoNotOvertakeTheKeepalive(t *testing.T) {
 func TestAPeerThatFlapsAndSaysMalformedThings(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)
-	hub := newRouter(t, b, 1, 65010, with(neighbor("10.10.10.9", 65011, func(n *bgp.Neighbor) { n.Passive = true }), neighbor("10.10.10.2", 65012)))
+	hub := newRouter(t, b, 1, 65010, with(neighbor("10.10.10.9", 65011, func(n *bgp.Neighbor) { n.Passive, n.Timers = true, bgp.Timers{} }), neighbor("10.10.10.2", 65012)))
 	other := newRouter(t, b, 2, 65012, hubOf(65010))
 	eventually(t, "the other neighbour is up", func() bool { return other.up("10.10.10.1") })
 	p := dialRaw(t, newHost(t, b, 9)).up(true, 9)

@@ -18,8 +18,7 @@
 // engine would leave the older path in place. An external path that does not begin with its peer's AS is withdrawn.
 //
 // OPEN is where the peer's AS is checked, so that a wrong one gives an error of ours with both numbers in it. The AS
-// that the engine reads can be another one (Config.StandIn): the engine leaves out paths that hold the AS of the peer it
-// tells them to, which a peer with allowas-in wants to have. Capabilities other than multiprotocol, route refresh and
+// that the engine reads can be another one (Config.StandIn), as it wants to know it beforehand. Capabilities other than multiprotocol, route refresh and
 // four-octet AS numbers are taken out in both directions.
 //
 // Optional transitive attributes that nobody here knows are passed on with the Partial bit, as they came; others that are
