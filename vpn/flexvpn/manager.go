@@ -13,7 +13,6 @@ import (
 
 	"felloe/netstack"
 	"felloe/netstack/loop"
-	"felloe/routing/rib"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 
@@ -40,8 +39,9 @@ type Protection interface {
 type Routes interface {
 	SetInterface(name string, index uint32, up bool, addrs []netip.Prefix)
 	RemoveInterface(name string)
-	Update(source rib.Source, owner string, prefix netip.Prefix, paths []rib.Path)
-	Withdraw(source rib.Source, owner string, prefix netip.Prefix)
+	// SetIKE makes a prefix lead over an interface because its IKE peer said so; distance 0 is the usual one.
+	SetIKE(prefix netip.Prefix, ifname string, distance uint8, tag uint32)
+	DeleteIKE(prefix netip.Prefix, ifname string)
 }
 
 // Options are what a Manager is made of. All but Log are needed.

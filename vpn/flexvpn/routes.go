@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"felloe/netstack"
-	"felloe/routing/rib"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/protect"
@@ -240,12 +239,12 @@ func (m *Manager) set(l *live, want map[netip.Prefix]Route) {
 	if r != nil {
 		for p := range l.routes {
 			if _, keep := want[p]; !keep {
-				r.Withdraw(rib.IKE, name, p)
+				r.DeleteIKE(p, name)
 			}
 		}
 		for p, x := range want {
 			if l.routes[p] != x {
-				r.Update(rib.IKE, name, p, []rib.Path{{Source: rib.IKE, Distance: x.Distance, Tag: x.Tag, NextHops: []rib.NextHop{{Interface: name}}}})
+				r.SetIKE(p, name, x.Distance, x.Tag)
 			}
 		}
 	}
