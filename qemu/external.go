@@ -24,7 +24,7 @@ import (
 //	FELLOE_CACHE      a folder that stays, for what is costly to make
 //	LAB_…             the values of the lab's [set]
 func (n *Netns) environment(node *Node) []string {
-	env := append(os.Environ(), "FELLOE_NODE="+node.Name, "FELLOE_LAB_DIR="+filepath.Join(n.Dir, node.Name), "FELLOE_CACHE="+cacheDir())
+	env := append(os.Environ(), "FELLOE_NODE="+node.Name, "FELLOE_LAB_DIR="+filepath.Join(n.Dir, node.Name), "FELLOE_CACHE="+CacheDir())
 	for i := range node.NICs {
 		env = append(env, fmt.Sprintf("FELLOE_NIC_%d=%s", i+1, nicName(node, i)))
 	}
@@ -34,8 +34,9 @@ func (n *Netns) environment(node *Node) []string {
 	return env
 }
 
-// cacheDir is FELLOE_CACHE, build/cache below the working directory if that is a source tree, or the user's cache.
-func cacheDir() string {
+// CacheDir is what FELLOE_CACHE is for external nodes: what it was set to before, build/cache of the source tree that the
+// working directory is in, or the user's cache.
+func CacheDir() string {
 	if d := os.Getenv("FELLOE_CACHE"); d != "" {
 		return d
 	}
@@ -62,7 +63,7 @@ func (n *Netns) prepare(ctx context.Context, node *Node, say Say) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(cacheDir(), 0o755); err != nil {
+	if err := os.MkdirAll(CacheDir(), 0o755); err != nil {
 		return err
 	}
 	return n.run(ctx, exec.Command("sh", "-c", node.External.Prepare), node, "prepare")

@@ -79,6 +79,7 @@ func (n *Netns) Start(ctx context.Context, l *Lab, say Say) error {
 	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
 		return err
 	}
+	buryNameless()
 	n.lab, n.fabric, n.nodes = l, newFabric(l, clock.Real), map[string]*netnsNode{}
 	if n.KeyLogs == "" {
 		n.KeyLogs = filepath.Join(n.Dir, "keys")
@@ -553,6 +554,15 @@ func (n *Netns) need(ctx context.Context, say Say) error {
 		return fmt.Errorf("packages are missing: apt-get %s", strings.Join(install, " "))
 	}
 	say("installing %s", strings.Join(missing, " "))
+	// Their daemons are for the lab, not for the host: Debian asks this program whether it may start a service.
+	const policy = "/usr/sbin/policy-rc.d"
+	if f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755); err == nil {
+		_, err = f.WriteString("#!/bin/sh\nexit 101\n")
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		defer os.Remove(policy)
+	}
 	for try := 0; ; try++ {
 		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-qq"}, install...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

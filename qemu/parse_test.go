@@ -56,7 +56,7 @@ config = "other.toml"
 	}
 	var titles []string
 	for _, s := range l.Steps {
-		titles = append(titles, s.title())
+		titles = append(titles, s.Title())
 	}
 	if got := strings.Join(titles, "; "); got != "first; cut wire; third; impair left:GigabitEthernet9; apply /labs/other.toml to left" {
 		t.Error(got)

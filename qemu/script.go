@@ -54,6 +54,21 @@ type backgroundRun struct {
 
 // Run works through everything until the first failure. The results of all that ran are returned, the failure last.
 func (s *Script) Run(ctx context.Context) ([]Result, error) {
+	s.Begin()
+	defer s.cleanUp()
+	var results []Result
+	for _, step := range s.Lab.Steps {
+		r := s.Do(ctx, step)
+		results = append(results, r)
+		if !r.Passed {
+			return results, fmt.Errorf("%s: %s", step.Pos, r.Problem)
+		}
+	}
+	return results, s.endCaptures()
+}
+
+// Begin, Do for each of the lab's steps, and End are what Run does.
+func (s *Script) Begin() {
 	if s.Clock == nil {
 		s.Clock = clock.Real
 	}
@@ -66,17 +81,10 @@ func (s *Script) Run(ctx context.Context) ([]Result, error) {
 	s.saved = map[string]string{}
 	maps.Copy(s.saved, s.Lab.Set)
 	s.background = map[string]*backgroundRun{}
-	defer s.cleanUp()
-	var results []Result
-	for _, step := range s.Lab.Steps {
-		r := s.step(ctx, step)
-		results = append(results, r)
-		if !r.Passed {
-			return results, fmt.Errorf("%s: %s", step.Pos, r.Problem)
-		}
-	}
-	return results, s.endCaptures()
 }
+
+// End ends what still runs.
+func (s *Script) End() { s.cleanUp() }
 
 func (s *Script) cleanUp() {
 	for _, b := range s.background {
@@ -96,7 +104,7 @@ func (s *Script) endCaptures() error {
 }
 
 // Title of a step in progress lines and tables.
-func (st *Step) title() string {
+func (st *Step) Title() string {
 	if st.Description != "" {
 		return st.Description
 	}
@@ -125,12 +133,13 @@ func (st *Step) title() string {
 	return "pause " + st.Pause.String()
 }
 
-func (s *Script) step(ctx context.Context, st *Step) Result {
+// Do works on one step.
+func (s *Script) Do(ctx context.Context, st *Step) Result {
 	start := s.Clock.Now()
 	r := Result{Step: st}
 	for pause := firstPause; ; pause = min(pause*2, longestPause) {
 		r.Tries++
-		out, err := s.do(ctx, st)
+		out, err := s.try(ctx, st)
 		if st.Fails != nil {
 			out, err = s.failure(st, out, err)
 		}
@@ -174,14 +183,14 @@ func (s *Script) failure(st *Step, out string, failed error) (string, error) {
 func (s *Script) tell(st *Step, r Result) {
 	switch {
 	case !r.Passed:
-		s.Say("FAIL  %s (after %.1f s): %s", st.title(), r.Took.Seconds(), r.Problem)
+		s.Say("FAIL  %s (after %.1f s): %s", st.Title(), r.Took.Seconds(), r.Problem)
 		if strings.TrimSpace(r.Output) != "" {
 			fmt.Fprintln(s.Out, indent(st.commandLine(), r.Output))
 		}
 	case st.Check:
-		s.Say("ok    %s (%.1f s)", st.title(), r.Took.Seconds())
+		s.Say("ok    %s (%.1f s)", st.Title(), r.Took.Seconds())
 	default:
-		s.Say("      %s", st.title())
+		s.Say("      %s", st.Title())
 	}
 	if r.Passed && st.Print {
 		fmt.Fprintln(s.Out, indent(st.commandLine(), r.Output))
@@ -217,8 +226,8 @@ func (s *Script) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// do acts once and returns a command's output.
-func (s *Script) do(ctx context.Context, st *Step) (string, error) {
+// try acts once and returns a command's output.
+func (s *Script) try(ctx context.Context, st *Step) (string, error) {
 	limit := st.Timeout
 	if limit == 0 {
 		limit = tryTimeout
@@ -396,7 +405,7 @@ func Table(results []Result) string {
 	width := 5
 	for _, r := range results {
 		if r.Step.Check || !r.Passed {
-			width = max(width, len(r.Step.title()))
+			width = max(width, len(r.Step.Title()))
 		}
 	}
 	var b strings.Builder
@@ -410,7 +419,7 @@ func Table(results []Result) string {
 		if !r.Passed {
 			word = "FAILED"
 		}
-		fmt.Fprintf(&b, "| %-*s | %s | %5.1f s |\n", width, r.Step.title(), word, r.Took.Seconds())
+		fmt.Fprintf(&b, "| %-*s | %s | %5.1f s |\n", width, r.Step.Title(), word, r.Took.Seconds())
 	}
 	fmt.Fprintf(&b, "+-%s-+--------+---------+\n", line)
 	return b.String()

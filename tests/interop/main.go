@@ -24,6 +24,7 @@ import (
 	_ "felloe/tests/interop/bgp"
 	_ "felloe/tests/interop/frr"
 	_ "felloe/tests/interop/libreswan"
+	_ "felloe/tests/interop/overlay"
 	_ "felloe/tests/interop/strongswan"
 )
 

@@ -9,6 +9,10 @@
 //
 // So every test here proves two things: that the network does what it should, and that nothing leaked meanwhile.
 //
+// Labs with software of others, and two of ours, run in network namespaces (qemu.Netns), as root or in a user namespace; this
+// program is then also their `felloe run`. What they need of Debian must be there: iproute2, ethtool, procps, iputils-ping,
+// bird2, charon-systemd, strongswan-swanctl, libcharon-extra-plugins, libstrongswan-standard-plugins.
+//
 // The labs run in real time, since netstack's TCP does not run in virtual time by itself; their timers are short, and most
 // of the time they wait, so several run at once. Nothing is asserted about how long something takes, only that it
 // happens within a generous deadline.

@@ -38,6 +38,7 @@ addresses() {
 
 strongswan() {
   mkdir -p "$dir/swanctl"
+  in=$dir; [ "$raw" = no ] || in=/mnt # how the daemon sees $dir
   # kernel-libipsec's route for 0.0.0.0/0 goes into a table that only packets with this mark would use: which routes lead
   # into the tunnel is decided below, and by BIRD.
   cat >"$dir/strongswan.conf" <<CONF
@@ -47,12 +48,12 @@ charon {
   retransmit_tries = 3
   retry_initiate_interval = 2
   plugins {
-    vici { socket = unix://$dir/vici }
+    vici { socket = unix://$in/vici }
     kernel-libipsec { allow_peer_ts = yes
       raw_esp = $raw }
     kernel-netlink { fwmark = 0x99 }
   }
-  filelog { f { path = $dir/charon.log
+  filelog { f { path = $in/charon.log
       default = 1
       cfg = 2
       knl = 1
@@ -89,9 +90,8 @@ secrets { ike-server { id = 10.88.247.84
   secret = "ciscociscocisco123" } }
 CONF
   if [ "$raw" = yes ]; then # the mounts are this process's own
-    mkdir -p "$root$dir"
-    setsid sh -ec 'mount --bind "$2" "$1$2"; mount --bind /dev "$1/dev"; mount -t proc proc "$1/proc"; mount -t tmpfs run "$1/run"
-      exec chroot "$1" env STRONGSWAN_CONF="$2/strongswan.conf" charon-systemd' sh "$root" "$dir" >"$dir/daemon.log" 2>&1 </dev/null &
+    setsid sh -ec 'mount --bind "$2" "$1/mnt"; mount --bind /dev "$1/dev"; mount -t proc proc "$1/proc"; mount -t tmpfs run "$1/run"
+      exec chroot "$1" env STRONGSWAN_CONF=/mnt/strongswan.conf charon-systemd' sh "$root" "$dir" >"$dir/daemon.log" 2>&1 </dev/null &
   else
     STRONGSWAN_CONF=$dir/strongswan.conf setsid charon-systemd >"$dir/daemon.log" 2>&1 </dev/null &
   fi
