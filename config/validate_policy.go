@@ -2,8 +2,6 @@ package config
 
 import (
 	"net/netip"
-
-	"felloe/routing/policy"
 )
 
 // policy checks prefix lists, as-path lists, community lists and route maps.
@@ -16,7 +14,7 @@ func (v *validator) policy() {
 		for i, e := range v.c.ASPathList[name].Entry {
 			if key := v.item(path, i); v.permitOrDeny(key, e.Permit != "", e.Deny != "") {
 				word := map[bool]string{true: ".permit", false: ".deny"}[e.Permit != ""]
-				if _, err := policy.Regexp(e.Permit + e.Deny); err != nil {
+				if _, err := ASPathRegexp(e.Permit + e.Deny); err != nil {
 					v.errorf(key+word, "%v", err)
 				}
 			}
