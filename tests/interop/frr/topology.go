@@ -217,8 +217,8 @@ func (o overlay) swanctl(m member) string {
   local { auth = psk }
   remote { auth = psk }
   children { gre { mode = transport
-    local_ts = dynamic[gre]
-    remote_ts = dynamic[gre]
+    local_ts = dynamic[47]
+    remote_ts = dynamic[47]
     esp_proposals = %s
     start_action = trap
     dpd_action = clear } } }

@@ -101,7 +101,7 @@ conn felloe
 	right=192.0.2.1
 	rightid=@felloe.example
 	ike=aes256-sha2_512-dh19
-	esp=` + t.esp + `-dh19
+	esp=` + t.esp + `;dh19
 	dpddelay=10
 	retransmit-timeout=20s
 ` + t.conn + `	auto=add
@@ -125,7 +125,7 @@ func run(r *matrix.Run, t tunnel) {
 		peers.Expect(vm, within, "ping -n -c 5 -i 0.2 -W 2 172.31.0.1", `5 packets transmitted, 5 received`)
 	}
 	r.Must("initiated", func() {
-		if out, err := vm.Try("ipsec auto --up felloe"); err != nil {
+		if out, err := vm.Try("ipsec up felloe"); err != nil {
 			r.Fatalf("%v\n%s", err, out)
 		}
 		router.Expect(20*time.Second, "show crypto session", `UP-ACTIVE`, `libreswan\.example|192\.0\.2\.2`)
@@ -152,9 +152,9 @@ func run(r *matrix.Run, t tunnel) {
 		router.Expect(20*time.Second, "show counters", `ike-rekeyed +[1-9]`, `child-rekeyed +[1-9]`)
 	})
 	r.Check("deleted", func() {
-		vm.Run("ipsec auto --delete felloe")
+		vm.Run("ipsec delete felloe")
 		router.Expect(20*time.Second, "show counters", `child-down +[1-9]`)
-		vm.Run("ipsec auto --add felloe")
+		vm.Run("ipsec add felloe")
 	})
 	r.Check("responded", func() {
 		router.Expect(90*time.Second, "ping 172.31.0.2 repeat 3 interval 100 timeout 2", `100 percent`)
