@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-//go:generate go test -run ^TestGenerated -update .
+//go:generate go test -run ^(TestGenerated|TestMistakes) -update .
 
 // Schema is the JSON Schema (draft 2020-12) of a configuration file, for editors. It is made from the same structs that
 // Parse fills. What only the whole configuration can tell (references, overlaps) is not in it.
