@@ -63,6 +63,21 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
 			r.Fatalf("%v", err)
 		}
 	}
+	c.configure()
+	r.File(name+"/client.conf", "swanctl { load = pem pkcs1 pkcs8 x509 pubkey random nonce openssl }\n")
+	r.Evidence(func() string { return "log of " + name + ":\n" + last(c.log(), 400) })
+	c.run()
+	if o.trixie {
+		r.Version("strongSwan (trixie's)", c.version())
+	} else {
+		r.Version("strongSwan", c.version())
+	}
+	return c
+}
+
+// configure writes strongswan.conf.
+func (c *charon) configure() {
+	r, name, o := c.r, c.name, c.o
 	level := "default = 1\n ike = 2\n cfg = 2\n knl = 1"
 	if o.quiet {
 		level = "default = 0\n ike = 1\n cfg = 0\n enc = 0\n net = 0"
@@ -88,15 +103,6 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
  %s
 }
 `, c.vici, raw, o.libipsec, c.dir, c.dir, level, o.settings))
-	r.File(name+"/client.conf", "swanctl { load = pem pkcs1 pkcs8 x509 pubkey random nonce openssl }\n")
-	r.Evidence(func() string { return "log of " + name + ":\n" + last(c.log(), 400) })
-	c.run()
-	if o.trixie {
-		r.Version("strongSwan (trixie's)", c.version())
-	} else {
-		r.Version("strongSwan", c.version())
-	}
-	return c
 }
 
 // run starts the process, again after it was stopped.

@@ -79,8 +79,10 @@ prefix = "10.20.%[1]d.0/24"
 interface = "Tunnel%[1]d"
 `, t.index, address, id, hubID, auth, t.s.transforms(), g)
 			ike, esp := t.s.proposals()
+			// Connections share certificates: a first contact by one says nothing about the others.
 			list = append(list, connection{name: t.s.String() + "-" + m.name, local: address, remote: "192.0.2.1", ike: ike,
-				mine: mine + "\n id = " + id, peers: "auth = " + map[bool]string{true: "psk", false: "pubkey"}[m.toml == ""] + "\n id = " + hubID,
+				settings: "unique = never",
+				mine:     mine + "\n id = " + id, peers: "auth = " + map[bool]string{true: "psk", false: "pubkey"}[m.toml == ""] + "\n id = " + hubID,
 				children: []child{{local: fmt.Sprintf("10.20.%d.0/24", t.index), esp: esp, settings: "rekey_time = 0"}}})
 		}
 	}
