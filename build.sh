@@ -4,6 +4,7 @@
 #   ./build.sh          build/felloe and the images
 #   ./build.sh demo     build, and run the demonstration network (qemu/labs/dmvpn-phase3)
 #   ./build.sh test     all tests, with the race detector, and boots of the images
+#   ./build.sh interop  everything against strongSwan, BIRD, FRR, libreswan and the Linux kernel; writes docs/interop.md
 #   ./build.sh bench    what a packet costs
 #   ./build.sh fuzz     every fuzz target for a while (./build.sh fuzz 5m)
 #   ./build.sh clean    remove what was built, but not what was downloaded
@@ -35,6 +36,14 @@ need() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
     { tail -n 20 "$log" >&2; rm -f "$log"; die "cannot install ${missing[*]}"; }
   rm -f "$log"
+}
+
+# need_quietly PACKAGE...: the same for daemons: none of them is started on this machine. Peers run only inside labs.
+need_quietly() {
+  local policy=/usr/sbin/policy-rc.d mine=
+  if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; mine=1; fi
+  need "$@"
+  [ -z "$mine" ] || rm -f $policy
 }
 
 # refresh_lists [sudo]: fetches the package lists once a run.
@@ -107,6 +116,9 @@ demo() {
 
 run_tests() {
   need git gcc libc6-dev ca-certificates qemu-system-x86 ovmf tshark iproute2 ethtool
+  [ "$(id -u)" = 0 ] || die "the tests make network namespaces: run them as root"
+  need_quietly procps iputils-ping charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-standard-plugins \
+    libstrongswan-extra-plugins bird2 frr
   build
   say "formatting"
   local bad; bad=$("$(dirname "$GO")"/gofmt -l $(git ls-files '*.go') 2>/dev/null || gofmt -l $(git ls-files '*.go'))
@@ -115,7 +127,19 @@ run_tests() {
   "$GO" vet ./...
   say "tests with the race detector"
   FELLOE_IMAGES=$PWD/build CGO_ENABLED=1 "$GO" test -race -p 2 -timeout 14m ./... | grep --line-buffered -v '\[no test files\]'
+  say "the short set against software of others"
+  "$GO" run ./tests/interop -short -felloe build/felloe
   say "all tests passed after $((SECONDS - start)) s"
+}
+
+# interop [ARGUMENT...]: the whole matrix; with arguments (-only PATTERN, -list, -v …) a part of it, and no document.
+interop() {
+  need git ca-certificates
+  [ "$(id -u)" = 0 ] || die "it makes network namespaces: run it as root"
+  build
+  if [ $# -gt 0 ]; then "$GO" run ./tests/interop -felloe build/felloe "$@"; return; fi
+  "$GO" run ./tests/interop -felloe build/felloe -docs docs/interop.md
+  say "done after $((SECONDS - start)) s; docs/interop.md holds the matrix"
 }
 
 bench() {
@@ -147,8 +171,9 @@ case ${1:-build} in
   build) build; say "built after $((SECONDS - start)) s: $(cd build && ls felloe felloe.vmlinuz felloe.initrd felloe.qcow2 | tr '\n' ' ')" ;;
   demo) demo ;;
   test) run_tests ;;
+  interop) shift; interop "$@" ;;
   bench) shift; bench "$@" ;;
   fuzz) shift; fuzz "$@" ;;
   clean) find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true ;;
-  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

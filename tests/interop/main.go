@@ -1,10 +1,3 @@
-// Command interop runs Felloe against software written by others and says what works.
-//
-//	go run ./tests/interop [-short] [-only PATTERN] [-list] [-docs docs/interop.md]
-//
-// Cases come from the packages that it imports; felloe/tests/interop/matrix says what a case is and felloe/tests/interop/peers
-// what it can use. It must run as root, installs the Debian packages that its cases need, and ends with an error when a row
-// of the matrix did not come out as it must. -docs is for a whole run: it writes the documentation's table.
 package main
 
 import (

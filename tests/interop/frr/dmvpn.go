@@ -37,7 +37,6 @@ func init() {
 			matrix.Register(matrix.Case{
 				Name: "frr/dmvpn/" + a.name + "/" + c.name, Group: "DMVPN with FRR", Peer: peer, Title: a.title + ", " + c.title,
 				Rows: o.rows(), Images: []peers.Image{peers.FRR}, Timeout: 20 * time.Minute,
-				Short: a.name == "mixed-frr-hub" && c.name == "gcm-esn",
 				Run:   func(r *matrix.Run) { o.run(r) },
 			})
 		}
