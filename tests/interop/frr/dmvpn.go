@@ -37,7 +37,7 @@ func init() {
 			matrix.Register(matrix.Case{
 				Name: "frr/dmvpn/" + a.name + "/" + c.name, Group: "DMVPN with FRR", Peer: peer, Title: a.title + ", " + c.title,
 				Rows: o.rows(), Images: []peers.Image{peers.FRR}, Timeout: 20 * time.Minute,
-				Run:   func(r *matrix.Run) { o.run(r) },
+				Run: func(r *matrix.Run) { o.run(r) },
 			})
 		}
 	}
