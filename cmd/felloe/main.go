@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"felloe/boot"
+	"felloe/boot/ikeload"
 	"felloe/boot/machine"
 	"felloe/boot/pid1"
 	"felloe/config"
@@ -26,6 +27,7 @@ const usage = `usage: felloe COMMAND …
   apply -agent SOCKET FILE.toml                              change a running router's configuration
   exec -agent SOCKET COMMAND                                 run a console command on a running router
   pki ca|issue|revoke …                                      certificates for a lab
+  bench ike -peers N … TARGET                                many IKEv2 sessions at once, to load a responder with
   version
 `
 
@@ -63,6 +65,12 @@ func run(args []string) int {
 		return qemu.Main(args[1:])
 	case "pki":
 		return pkiMain(args[1:], time.Now(), os.Stdout, os.Stderr)
+	case "bench":
+		if len(args) > 1 && args[1] == "ike" {
+			return ikeload.Main(args[2:], os.Stdout, os.Stderr)
+		}
+		fmt.Fprint(os.Stderr, usage)
+		return 2
 	case "version":
 		fmt.Println("felloe", version)
 		return 0
