@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -51,6 +53,28 @@ func (r *Router) ShowVersion() cli.Result {
 		v.Problems = append(v.Problems, r.problems...)
 	})
 	return v
+}
+
+// ShowMemory implements commands.View.
+func (r *Router) ShowMemory() cli.Result {
+	debug.FreeOSMemory()
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	return show.Memory{Heap: mem.HeapAlloc, Objects: mem.HeapObjects, Reserved: mem.Sys - mem.HeapReleased, Resident: resident(),
+		Goroutines: runtime.NumGoroutine(), Collections: mem.NumGC}
+}
+
+// resident is the process's resident memory.
+func resident() uint64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, pages uint64
+	if _, err := fmt.Sscan(string(b), &size, &pages); err != nil {
+		return 0
+	}
+	return pages * uint64(os.Getpagesize())
 }
 
 // ShowRunningConfig implements commands.View. Secrets are not in it.

@@ -76,6 +76,7 @@ func TestAServerOfVRFsShowsItselfInIOSsWords(t *testing.T) {
 		"show crypto session detail":                               {"fvrf: public-vrf ivrf: private-vrf", "Capabilities:", "#pkts dec'ed", "Phase1_id: 10.88.247.89"},
 		"show crypto session ivrf private-vrf remote 10.88.247.89": {"UP-ACTIVE"},
 		"show crypto session brief":                                {"ivrf = private-vrf", "Vi1", "UA"},
+		"show processes memory":                                    {"Goroutines: "},
 		"show crypto session summary":                              {"Crypto sessions: 1", "UP-ACTIVE 1", "IKEv2 SAs: 1", "IPsec SAs: 2"},
 		"show crypto ikev2 sa detailed":                            {"public-vrf/private-vrf", "READY", "Authorization policy: uCPE-author-pol", "166.34.121.112 255.255.255.255", "10.122.144.128 255.255.255.224", "DPD configured for 60 seconds, retry 2, on-demand"},
 		"show crypto ikev2 sa remote 10.88.247.89 fvrf public-vrf": {"READY"},

@@ -32,6 +32,7 @@ var help = map[string]string{
 	"routes": "What is accepted of it", "in": "Towards this router", "out": "From this router", "prefix-list": "Prefix lists", "route-map": "Route maps", "as-path-access-list": "AS path lists",
 	"community-list": "Community lists", "pool": "Address pools", "derived-config": "Configuration of a cloned interface", "arp-cache": "IPv4 neighbours", "client": "FlexVPN clients",
 	"flexvpn": "Cloned interfaces and what they are told", "updates": "Updates", "events": "Events", "keepalives": "Keepalives", "error": "Errors", "internal": "Decisions",
+	"processes": "The router's process", "memory": "Memory",
 	"<prefix>": "Prefix or address", "<spi>": "0x… or a number", "<fvrf>": "VRF outside the tunnel", "<ivrf>": "VRF inside the tunnel", "<local>": "This router's address",
 	"<host>": "Address", "<address>": "Address", "<name>": "Name", "<interface>": "Interface name", "<count>": "Number",
 }
@@ -84,6 +85,7 @@ func address(i *cli.Invocation, arg string) (netip.Addr, error) {
 
 func shows(t *cli.Tree, r Router) {
 	plain(t, "show version", "Version, uptime, boot times", r.ShowVersion)
+	plain(t, "show processes memory", "What the router's process has", r.ShowMemory)
 	plain(t, "show counters", "Drops and events by reason", r.ShowCounters)
 	plain(t, "show dmvpn", "Tunnels and their peers", func() cli.Result { return r.ShowDMVPN(false) })
 	plain(t, "show dmvpn detail", "", func() cli.Result { return r.ShowDMVPN(true) })

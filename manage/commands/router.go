@@ -28,6 +28,8 @@ type View interface {
 	InterfaceName(short string) (string, error)
 
 	ShowVersion() cli.Result
+	// ShowMemory collects garbage and shows what is left.
+	ShowMemory() cli.Result
 	// ShowRunningConfig shows the table of one interface, or everything for "".
 	ShowRunningConfig(ifname string) (cli.Result, error)
 	// ShowDerivedConfig shows what a cloned interface has from its template and its peer.

@@ -124,6 +124,7 @@ func answers() map[string]cli.Result {
 		Hold: 6 * time.Second, Local: port("10.10.10.3:179"), Remote: port("10.10.10.1:26572"), Established: 1}, UpDown: 65 * time.Second, Prefixes: 2}
 	down := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.9"), RemoteAS: 65019, External: true, LastReset: "wrong AS", Dropped: 1}, UpDown: -1}
 	return map[string]cli.Result{
+		"memory":                     Memory{Heap: 9 << 20, Objects: 71320, Reserved: 21 << 20, Resident: 37 << 20, Goroutines: 31, Collections: 14},
 		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
 		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
 		"nhrp":                       NewNHRPCache(spokeTunnel(), false, false, now),

@@ -38,6 +38,25 @@ func (v Version) Text(w *cli.Table) {
 	}
 }
 
+// Memory is `show processes memory`: of the router's process, right after garbage was collected and given back. Sizes are in
+// bytes.
+type Memory struct {
+	Heap        uint64 `json:"heap_bytes"` // what is in use
+	Objects     uint64 `json:"objects"`
+	Reserved    uint64 `json:"reserved_bytes"` // of the system, heap and all else
+	Resident    uint64 `json:"resident_bytes"` // 0 where the system does not say
+	Goroutines  int    `json:"goroutines"`
+	Collections uint32 `json:"collections"`
+}
+
+// Text implements cli.Result.
+func (m Memory) Text(w *cli.Table) {
+	w.Linef("Heap: %d KiB in %d objects", m.Heap/1024, m.Objects)
+	w.Linef("Of the system: %d KiB, resident %d KiB", m.Reserved/1024, m.Resident/1024)
+	w.Linef("Goroutines: %d", m.Goroutines)
+	w.Linef("Collections of garbage: %d", m.Collections)
+}
+
 // Logging is `show logging`.
 type Logging struct {
 	Logged     uint64         `json:"logged"`
