@@ -46,12 +46,13 @@ const allTransforms = `["gcm256", "cbc256-sha256", "cbc256-sha384", "cbc256-sha5
 
 // service is what a Felloe responder has for one kind of peers: an ikev2 profile, an ipsec profile and a template.
 type service struct {
-	number  int    // of the template; 1 when not given
-	match   string // inside of match; any identity when not given
-	auth    string // "rsa-sig": both sides; the pre-shared key when not given
-	profile string // more lines of the ikev2 profile
-	ipsec   string // more lines of the ipsec profile
-	mode    string // the template's; "ipsec ipv4"
+	number   int    // of the template; 1 when not given
+	match    string // inside of match; any identity when not given
+	auth     string // "rsa-sig": both sides; the pre-shared key when not given
+	profile  string // more lines of the ikev2 profile
+	ipsec    string // more lines of the ipsec profile
+	mode     string // the template's; "ipsec ipv4"
+	template string // more lines of the template
 }
 
 func (s service) String() string {
@@ -77,6 +78,7 @@ func (s service) String() string {
 unnumbered = "Loopback1"
 mode = %[2]q
 protection = "P%[1]d"
+%[9]s
 [ikev2.profile.I%[1]d]
 match = { %[3]s }
 %[4]s
@@ -87,7 +89,7 @@ virtual-template = %[1]d
 ikev2-profile = "I%[1]d"
 transform-set = %[7]s
 %[8]s
-`, n, mode, match, identity, auth, s.profile, allTransforms, s.ipsec)
+`, n, mode, match, identity, auth, s.profile, allTransforms, s.ipsec, s.template)
 }
 
 // trustpoint has the router's certificate from the files NAME.pem and NAME.key, and the authority's from ca.pem.
