@@ -266,8 +266,11 @@ func (t *createChild) refused(sa *ikeSA, n *message.Notify) {
 		}
 	case message.CHILD_SA_NOT_FOUND:
 		old := t.old
+		if old == nil {
+			break // to what was no rekeying: a refusal like others
+		}
 		t.abandon(sa)
-		if old != nil && !old.gone && old.state == childReady {
+		if !old.gone && old.state == childReady {
 			// RFC 7296 §2.25: the peer does not have it; a new one takes its place.
 			old.down("peer does not know it", 0)
 			s.cur.queue(&createChild{policy: t.policy, tag: t.tag})

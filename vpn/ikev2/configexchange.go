@@ -144,12 +144,18 @@ func (t *setConfig) done(sa *ikeSA, p *parts) {
 	sa.e.emit(a)
 }
 
-// configured takes the CFG_REPLY to our CFG_REQUEST.
-func (s *session) configured(p *parts) {
+// configured takes the CFG_REPLY to our CFG_REQUEST. One that we did not ask for is like a CFG_SET that we do not accept.
+func (s *session) configured(p *parts, asked bool) {
 	if p.cp == nil || p.cp.CFG != message.CFG_REPLY {
 		return
 	}
-	s.received = s.e.parse(p.cp)
+	c := s.e.parse(p.cp)
+	if !asked {
+		s.e.counters.ConfigsIgnored++
+		s.logConfig("configuration ignored: it was not asked for", message.CFG_REPLY, c)
+		return
+	}
+	s.received = c
 	s.logConfig("configuration received", message.CFG_REPLY, s.received)
 	s.e.emit(s.configReceived(message.CFG_REPLY, s.received))
 }

@@ -3,6 +3,7 @@ package ikev2
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"felloe/vpn/ikev2/message"
@@ -75,10 +76,12 @@ func (sa *ikeSA) informationalRequest(d Datagram, h message.Header, p *parts) {
 	answer = append(answer, sa.mobikeAnswer(p)...)
 	answer = append(answer, sa.configAnswer(p)...)
 	sa.respond(d, h, answer)
-	for _, c := range s.checks {
+	if c := s.check; c != nil {
+		// One that still waits for its turn is about where the peer was.
+		s.cur.tasks = slices.DeleteFunc(s.cur.tasks, func(t task) bool { _, old := t.(*routeCheck); return old })
+		s.check = nil
 		s.cur.queue(c)
 	}
-	s.checks = nil
 	for _, n := range p.notifies {
 		switch n.Message {
 		case message.AUTHENTICATION_FAILED:

@@ -138,7 +138,7 @@ func (s *session) relocate(d Datagram, nat NAT) {
 	s.setPath(d.Local, d.Remote)
 	s.again()
 	if s.path != s.here() {
-		s.checks = append(s.checks, &routeCheck{path: s.here()})
+		s.check = &routeCheck{path: s.here()}
 	}
 }
 

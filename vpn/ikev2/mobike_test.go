@@ -193,7 +193,7 @@ func TestWhatMOBIKEAnswers(t *testing.T) {
 	ask := func(local netip.Addr, n ...*message.Notify) string {
 		b.e.begin(w.now)
 		out := s.cur.mobikeAnswer(&parts{at: Datagram{"default", netip.AddrPortFrom(local, 4500), from, nil}, notifies: n})
-		s.checks = nil
+		s.check = nil
 		b.do(b.e.finish())
 		return names(out)
 	}

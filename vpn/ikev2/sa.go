@@ -72,7 +72,7 @@ type session struct {
 	path      path          // what the children's ESP goes by
 	refusals  int           // of new keys for the IKE SA, in a row
 	peerOffer string        // what the peer last offered for that, in words
-	checks    []*routeCheck // to send after the response
+	check     *routeCheck   // to send after the response
 
 	cur         *ikeSA
 	sas         []*ikeSA // cur and those on their way out

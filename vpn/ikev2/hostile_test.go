@@ -1,0 +1,77 @@
+package ikev2
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"felloe/vpn/ikev2/message"
+)
+
+// What a peer that has proven who it is may do to us.
+
+func TestAPeerThatMovesAllTheTimeAndAnswersNothingCostsOneCheck(t *testing.T) {
+	w, a, b := roaming(t)
+	// B's questions are lost, its answers arrive.
+	w.wire = func(_ int, d Datagram) []time.Duration {
+		if h, _ := message.DecodeHeader(d.Data); d.Remote.Addr() == addrB && !h.Response() {
+			return nil
+		}
+		return []time.Duration{time.Millisecond}
+	}
+	for i := range 100 {
+		a.addr = addr(fmt.Sprintf("203.0.113.%d", 20+i))
+		a.do(a.e.Roam(w.now, a.sa(), a.addr, addrB))
+		w.run(100 * time.Millisecond)
+	}
+	cur := b.e.sessions[b.sa()].cur
+	if n := len(cur.tasks); n > 1 || cur.pending == nil {
+		t.Errorf("%d requests wait for their turn", n)
+	}
+	// The one that waits is about where the peer is now.
+	w.wire = nil
+	w.run(time.Minute)
+	w.oneSession(a, b)
+	if u := b.child(); u.Remote.Addr() != a.addr {
+		t.Errorf("B sends to %v, A is at %v", u.Remote, a.addr)
+	}
+}
+
+func TestAConfigurationThatNobodyAskedForIsIgnored(t *testing.T) {
+	for _, request := range []bool{true, false} {
+		g := &granter{t: t, grant: Configuration{Accept: RouteAccept{Accept: true}}}
+		w, a, b := apart(t, both(authorized(g), func(c *Config) { c.Profiles[0].Request, c.Profiles[0].SetAccept = request, false }), none)
+		a.initiate(addrB)
+		w.run(time.Second)
+		w.oneSession(a, b)
+		s := a.e.sessions[a.sa()]
+		a.e.begin(w.now)
+		reply := Configuration{Subnets: []netip.Prefix{prefix("10.0.0.0/8")}}
+		s.configured(&parts{cp: reply.payload(message.CFG_REPLY, nil)}, s.asks(&handshake{}))
+		a.do(a.e.finish())
+		if got := len(find[ConfigReceived](a)) == 1 && len(a.e.Snapshot(w.now)[0].Received.Subnets) == 1; got != request {
+			t.Errorf("asked %v, taken %v", request, got)
+		}
+	}
+}
+
+func TestARefusalOfANewPairAsIfItWereARekeyIsAFailure(t *testing.T) {
+	w, a, b := connected(t, 1)
+	for _, n := range []*node{a, b} {
+		s := n.e.sessions[n.sa()]
+		n.e.begin(w.now)
+		task := &createChild{policy: n.cfg.Children[0], tag: "mine"}
+		task.spi = n.e.newSPI()
+		task.done(s.cur, &parts{notifies: []*message.Notify{{Message: message.CHILD_SA_NOT_FOUND}}})
+		n.do(n.e.finish())
+		f := find[ChildFailed](n)
+		if len(f) != 1 || f[0].Tag != "mine" || !errors.Is(f[0].Err, ErrRefused) {
+			t.Errorf("the driver waits for ever: %+v", f)
+		}
+		if len(n.e.spis) != 1 {
+			t.Error("the SPI is lost")
+		}
+	}
+}
