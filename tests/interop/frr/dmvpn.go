@@ -295,6 +295,9 @@ func (w *world) lose(loser, other live) {
 		w.Until(60*time.Second, "the network comes back", func() error { return other.route(loser.about().prefix()) })
 	}()
 	w.Until(15*time.Second, "the shortcut goes", func() error { return other.noShortcut(to) })
+	if f, ok := loser.(felloe); ok {
+		f.Expect(5*time.Second, "show ip nhrp traffic", `(?s)Sent: .*[^0-9][1-9][0-9]* purge request.*Rcvd:`)
+	}
 }
 
 // authentication gives spoke 2 another string: the hub does not register it again.
