@@ -207,11 +207,16 @@ func (m *Manager) Release(sa ikev2.SAID) {
 }
 
 // Refresh implements ikev2.Refresher: what an SA is granted by the configuration of now. Its addresses stay. A policy that
-// is gone leaves everything as it is.
-func (m *Manager) Refresh(sa ikev2.SAID) (ikev2.Configuration, bool) {
+// is gone leaves everything as it is; a profile without authorization leaves nothing but the addresses.
+func (m *Manager) Refresh(sa ikev2.SAID, a ikev2.Authorization) (ikev2.Configuration, bool) {
 	g := m.grants[sa]
 	if g == nil {
 		return ikev2.Configuration{}, false
+	}
+	if g.req.Authorization = a; a.IsZero() {
+		g.policy = ""
+		g.given = m.configuration(g, Policy{})
+		return g.given, true
 	}
 	name, p, err := m.policy(g.req)
 	if err != nil {

@@ -232,8 +232,12 @@ func TestAChangeOfTheConfigurationLeavesLeasesAndTellsNewRoutes(t *testing.T) {
 	c.Pools = map[string]Pool{"Q": {Ranges: []Range{span("10.2.0.1", "10.2.0.1")}}}
 	c.Policies = map[string]Policy{"clients": {Pool: "Q", Subnets: []netip.Prefix{netip.MustParsePrefix("10.10.0.0/16")}}}
 	m.SetConfig(c)
-	got, ok := m.Refresh(1)
+	got, ok := m.Refresh(1, ikev2.Authorization{Policy: "clients"})
 	if !ok || got.String() != "address 10.1.0.1/32, subnet 10.10.0.0/16" {
+		t.Errorf("got %v", got)
+	}
+	// A profile that authorizes nothing any more leaves the address.
+	if got, ok := m.Refresh(1, ikev2.Authorization{}); !ok || got.String() != "address 10.1.0.1/32" || got.Accept.Accept || got.Policy != "" {
 		t.Errorf("got %v", got)
 	}
 	if got := address(t, m, ask(2, "b", any4)); got != "10.2.0.1" {
@@ -246,7 +250,7 @@ func TestAChangeOfTheConfigurationLeavesLeasesAndTellsNewRoutes(t *testing.T) {
 	if m.pools["P"] != nil {
 		t.Error("the removed pool is still there")
 	}
-	if _, ok := m.Refresh(1); ok {
+	if _, ok := m.Refresh(1, ikev2.Authorization{Policy: "clients"}); ok {
 		t.Error("what was released is refreshed")
 	}
 }

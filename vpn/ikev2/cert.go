@@ -113,6 +113,12 @@ func (e *Engine) announce() []message.Payload {
 	return []message.Payload{message.HashAlgorithms(list...)}
 }
 
+// adapt takes over of a changed profile what does not concern how the two sides have proven themselves.
+func (p *Profile) adapt(n Profile) {
+	p.Lifetime, p.DPD, p.NATKeepalive, p.IVRF = n.Lifetime, n.DPD, n.NATKeepalive, n.IVRF
+	p.Authorization, p.Request, p.SetSend, p.SetAccept = n.Authorization, n.Request, n.SetSend, n.SetAccept
+}
+
 // here says whether a profile is for this front VRF and local address.
 func (p Profile) here(vrf string, local netip.Addr) bool {
 	return (p.MatchVRF == "*" || vrfName(p.MatchVRF) == vrf) && (len(p.MatchLocal) == 0 || contains(p.MatchLocal, local))

@@ -125,6 +125,12 @@ func (t *setConfig) begin(sa *ikeSA) ([]message.Payload, bool) {
 	return []message.Payload{t.c.payload(message.CFG_SET, nil)}, true
 }
 
+// queueConfig queues a CFG_SET instead of one that still waits for its turn.
+func (sa *ikeSA) queueConfig(c Configuration) {
+	sa.tasks = slices.DeleteFunc(sa.tasks, func(t task) bool { _, old := t.(*setConfig); return old })
+	sa.queue(&setConfig{c: c})
+}
+
 // done: any response completes it. Many a client answers with an empty one.
 func (t *setConfig) done(sa *ikeSA, p *parts) {
 	s := sa.s
@@ -206,12 +212,14 @@ func (s *session) logConfig(msg string, kind CFGType, c Configuration) {
 	s.log(zerolog.InfoLevel, msg, fields...)
 }
 
-// Refresher is an Authorizer that can tell what an SA would be granted now, after a change of policies or routes.
+// Refresher is an Authorizer that can tell what an SA would be granted now, after a change of policies or routes, or of
+// what its profile says of authorization.
 type Refresher interface {
-	Refresh(sa SAID) (Configuration, bool)
+	Refresh(sa SAID, a Authorization) (Configuration, bool)
 }
 
-// Reauthorize has every peer told by CFG_SET what has changed for it. Addresses stay as they are.
+// Reauthorize has every peer told by CFG_SET what has changed for it. Addresses stay as they are. When what is accepted of
+// the peer's subnets has changed, the driver is told by a ConfigReceived with what the peer has said last.
 func (e *Engine) Reauthorize(now time.Time) []Action {
 	e.begin(now)
 	r, ok := e.cfg.Authorize.(Refresher)
@@ -223,14 +231,19 @@ func (e *Engine) Reauthorize(now time.Time) []Action {
 		if s == nil || s.leased == nil || s.established.IsZero() {
 			continue
 		}
-		c, ok := r.Refresh(id)
+		c, ok := r.Refresh(id, s.profile.Authorization)
 		if !ok || c.equal(s.assigned) {
 			continue
 		}
+		old := s.assigned
 		s.assigned = c
-		if s.profile.SetSend {
+		if c.Accept != old.Accept {
+			e.emit(s.configReceived(message.CFG_SET, s.received))
+		}
+		old.Accept, old.Policy = c.Accept, c.Policy // the peer is not told these
+		if s.profile.SetSend && !c.equal(old) {
 			e.touch(s.cur)
-			e.guard(s.cur, func() { s.cur.queue(&setConfig{c: c.withoutAddresses()}) })
+			e.guard(s.cur, func() { s.cur.queueConfig(c.withoutAddresses()) })
 		}
 	}
 	return e.finish()

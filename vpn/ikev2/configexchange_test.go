@@ -52,7 +52,12 @@ func (g *granter) Release(sa SAID) {
 	delete(g.held, sa)
 }
 
-func (g *granter) Refresh(SAID) (Configuration, bool) { return g.grant, true }
+func (g *granter) Refresh(_ SAID, a Authorization) (Configuration, bool) {
+	if a.IsZero() {
+		return Configuration{}, true
+	}
+	return g.grant, true
+}
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 

@@ -108,5 +108,5 @@ func (ConfigAcknowledged) action() {}
 
 // SendConfiguration tells the peer by CFG_SET what it shall use from now on; for example routes that have changed.
 func (e *Engine) SendConfiguration(now time.Time, id SAID, c Configuration) []Action {
-	return e.with(now, id, func(s *session) { s.cur.queue(&setConfig{c: c}) })
+	return e.with(now, id, func(s *session) { s.cur.queueConfig(c) })
 }

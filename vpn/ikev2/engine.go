@@ -95,7 +95,8 @@ func NewEngine(cfg Config, rand io.Reader) *Engine {
 	return e
 }
 
-// SetConfig changes what new exchanges may do. Running SAs stay; they take the new configuration when they rekey.
+// SetConfig changes what new exchanges may do. Running SAs stay; they take the new configuration when they rekey. What their
+// profile says of their life and of configurations they take at once; see Reauthorize for what they were granted.
 func (e *Engine) SetConfig(cfg Config) {
 	e.cfg = cfg.withDefaults()
 	e.profiles, e.policies = make(map[string]int, len(cfg.Profiles)), make(map[string]int, len(cfg.Children))
@@ -104,6 +105,15 @@ func (e *Engine) SetConfig(cfg Config) {
 	}
 	for i, p := range slices.Backward(cfg.Children) {
 		e.policies[p.Name] = i
+	}
+	for _, s := range e.sessions {
+		if p, ok := e.profile(s.profile.Name); ok && !s.established.IsZero() && !s.ended {
+			s.profile.adapt(p)
+			e.touch(s.cur)
+		}
+	}
+	for sa := range e.dirty {
+		e.settle(sa)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -73,5 +74,46 @@ func TestARefusalOfANewPairAsIfItWereARekeyIsAFailure(t *testing.T) {
 		if len(n.e.spis) != 1 {
 			t.Error("the SPI is lost")
 		}
+	}
+}
+
+func TestAProfileThatChangesHoldsForThePeersThatAreThere(t *testing.T) {
+	g := &granter{t: t, grant: Configuration{Policy: "pol", Accept: RouteAccept{Accept: true}}}
+	w, a, b := apart(t, authorized(&granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.1.0.0/16")}}}), authorized(g))
+	a.initiate(addrB)
+	w.run(time.Second)
+	w.oneSession(a, b)
+	if c := find[ConfigReceived](b); len(c) != 1 || !c[0].Accept.Accept {
+		t.Fatalf("%+v", c)
+	}
+	apply := func(change func(*Profile)) {
+		b.cfg.Profiles = slices.Clone(b.cfg.Profiles)
+		change(&b.cfg.Profiles[0])
+		b.e.SetConfig(b.cfg)
+		b.do(b.e.Reauthorize(w.now))
+	}
+	// What is accepted of the peer's routes changes without a word of the peer's.
+	g.grant.Accept.Tag = 7
+	apply(func(*Profile) {})
+	if c := find[ConfigReceived](b); len(c) != 2 || c[1].Accept.Tag != 7 || len(c[1].Configuration.Subnets) != 1 {
+		t.Fatalf("%+v", c)
+	}
+	apply(func(p *Profile) { p.Authorization = Authorization{} })
+	if c := find[ConfigReceived](b); len(c) != 3 || c[2].Accept.Accept {
+		t.Fatalf("%+v", c)
+	}
+	// Nothing more is taken from the peer.
+	apply(func(p *Profile) { p.SetAccept = false })
+	a.do(a.e.SendConfiguration(w.now, a.sa(), Configuration{Subnets: []netip.Prefix{prefix("0.0.0.0/0")}}))
+	w.run(time.Second)
+	if c := find[ConfigReceived](b); len(c) != 3 || b.e.Counters().ConfigsIgnored != 1 {
+		t.Fatalf("%+v", c)
+	}
+	// Dead peer detection begins.
+	apply(func(p *Profile) { p.DPD = DPD{Interval: 20 * time.Second, Retry: 2 * time.Second} })
+	a.dead = true
+	w.run(time.Minute)
+	if len(b.downs) != 1 || !errors.Is(b.downs[0].Err, ErrDead) {
+		w.fatalf("%+v", b.downs)
 	}
 }
