@@ -79,6 +79,10 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 		refuse(err)
 		return
 	}
+	if p.notify(message.INITIAL_CONTACT) == nil && s.crowded() {
+		refuse(fmt.Errorf("%w: this peer has %d IKE SAs already", ErrLimit, e.cfg.MaxSAsPeer))
+		return
+	}
 	sa.establish(d, h, p, proof)
 }
 
@@ -167,7 +171,7 @@ func (*tellFailure) begin(*ikeSA) ([]message.Payload, bool) {
 
 // sentinel is the package's error that err wraps.
 func sentinel(err, other error) error {
-	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrUnauthorized, ErrNoAddress, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
+	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrUnauthorized, ErrNoAddress, ErrLimit, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
 		if errors.Is(err, s) {
 			return s
 		}

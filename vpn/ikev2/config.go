@@ -25,6 +25,7 @@ type Config struct {
 	MaxHalfOpen     int // half-open SAs at most, older ones stay; default 2048
 	MaxHalfOpenPeer int // of one source address; default 32
 	MaxSAs          int // IKE SAs at most; default 16384
+	MaxSAsPeer      int // established ones that a peer may have; default 256
 	HalfOpenTimeout time.Duration
 
 	Fragmentation Fragmentation

@@ -47,18 +47,23 @@ func (s *session) authorize(p *parts) (Configuration, error) {
 	if isRequest(p.cp) && !s.initiator {
 		r.HasRequest, r.Wanted = true, e.parse(p.cp)
 	}
+	var old []*session
 	if p.notify(message.INITIAL_CONTACT) != nil && !s.initiator {
 		// Who begins anew gets what it had.
-		for _, o := range s.older() {
-			if o.remote.Addr() == s.remote.Addr() {
-				o.release()
-			}
+		old = slices.DeleteFunc(s.older(), func(o *session) bool { return !s.replaces(o) })
+		for _, o := range old {
+			o.release()
 		}
 	}
 	c, err := e.cfg.Authorize.Authorize(e.now, r)
 	if err != nil {
-		if !errors.Is(err, ErrNoAddress) && !errors.Is(err, ErrUnauthorized) {
-			err = errors.Join(ErrUnauthorized, err)
+		if !errors.Is(err, ErrNoAddress) {
+			if !errors.Is(err, ErrUnauthorized) {
+				err = errors.Join(ErrUnauthorized, err)
+			}
+			for _, o := range old { // their addresses may be another's at once
+				o.beganAnew()
+			}
 		}
 		return Configuration{}, err
 	}

@@ -64,6 +64,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxHalfOpen, 2048)
 	def(&c.MaxHalfOpenPeer, 32)
 	def(&c.MaxSAs, 16384)
+	def(&c.MaxSAsPeer, 256)
 	defT(&c.HalfOpenTimeout, 30*time.Second)
 	defT(&c.Retransmit.Base, time.Second)
 	defT(&c.Retransmit.Max, 16*time.Second)

@@ -117,3 +117,93 @@ func TestAProfileThatChangesHoldsForThePeersThatAreThere(t *testing.T) {
 		w.fatalf("%+v", b.downs)
 	}
 }
+
+func TestAPeerHasOnlySoManyIKESAs(t *testing.T) {
+	spoke := func(c *Config) { c.Profiles[0].Identity = FQDNIdentity("spoke.example") }
+	w := newWorld(t, 1)
+	a, c := w.add("A", addrA, config(spoke)), w.add("C", addrC, config(spoke))
+	b := w.add("B", addrB, config(func(c *Config) { c.MaxSAsPeer = 3 }))
+	for range 5 {
+		a.initiate(addrB)
+		w.run(time.Second)
+	}
+	if len(b.ikes) != 3 || !b.logged("this peer has 3 IKE SAs already") {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+	// A group's key may be many peers', each with an address of its own.
+	c.initiate(addrB)
+	w.run(time.Second)
+	if len(b.ikes) != 4 {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+	// Who begins anew gets in.
+	a.boot()
+	a.initiate(addrB)
+	w.run(time.Second)
+	if len(b.ikes) != 2 || len(a.ikes) != 1 {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+}
+
+func TestInitialContactFromAnotherAddressCountsWithACertificate(t *testing.T) {
+	l := newLab(t, "CA", nil)
+	spoke := both(certs(t, l, "spoke", "ecdsa-p256", addrA), func(c *Config) { c.Profiles[0].Identity = FQDNIdentity("spoke.example") })
+	w := newWorld(t, 1)
+	g := &granter{t: t, grant: Configuration{Policy: "pol"}}
+	a, c := w.add("A", addrA, config(spoke)), w.add("C", addrC, config(spoke)) // one router at two places
+	b := w.add("B", addrB, config(certs(t, l, "hub", "ecdsa-p256", addrB), func(c *Config) {
+		c.Authorize, c.MaxSAsPeer = g, 2
+		c.Profiles[0].Authorization = Authorization{Policy: "pol"}
+	}))
+	a.initiate(addrB)
+	w.run(time.Second)
+	c.initiate(addrB)
+	w.run(time.Second)
+	if len(b.ikes) != 1 || len(c.ikes) != 1 || len(g.held) != 1 || len(b.downs) != 1 || b.downs[0].Remote.Addr() != addrA {
+		w.fatalf("%d IKE SAs, %d grants", len(b.ikes), len(g.held))
+	}
+	// Without INITIAL_CONTACT its SAs count wherever they come from.
+	a.boot()
+	for _, n := range []*node{a, c} {
+		n.cfg.Profiles[0].NoInitialContact = true
+		n.e.SetConfig(n.cfg)
+		n.initiate(addrB)
+		w.run(time.Second)
+	}
+	if len(b.ikes) != 2 || !b.logged("this peer has 2 IKE SAs already") {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+}
+
+func TestAnAddressIsNeverTwoPeersWhenOneIsRefusedThatBeginsAnew(t *testing.T) {
+	g := &granter{t: t, grant: Configuration{Policy: "pol"}}
+	w, a, b := apart(t, none, authorized(g))
+	a.initiate(addrB)
+	w.run(time.Second)
+	w.oneSession(a, b)
+	// The policy goes, and the peer begins anew: its lease is free, so its old SA may not use the address any more.
+	g.err = errors.New("there is no policy")
+	a.boot()
+	a.initiate(addrB)
+	w.run(time.Second)
+	if len(g.held) != len(b.ikes) || len(b.ikes) != 0 {
+		w.fatalf("%d grants, %d IKE SAs", len(g.held), len(b.ikes))
+	}
+}
+
+func TestOneLoginAsksOnlyAFewOthersWhetherTheyLive(t *testing.T) {
+	group := func(c *Config) { c.Profiles[0].Identity, c.Profiles[0].NoInitialContact = KeyIdentity("group"), true }
+	w := newWorld(t, 1)
+	b := w.add("B", addrB, config())
+	for i := range 50 {
+		w.add(fmt.Sprintf("spoke%d", i), addr(fmt.Sprintf("192.0.2.%d", 100+i)), config(group)).initiate(addrB)
+	}
+	w.run(time.Minute)
+	before := len(find[Send](b))
+	a := w.add("A", addrA, config(group))
+	a.initiate(addrB)
+	w.run(time.Second)
+	if n := len(find[Send](b)) - before - 2; len(b.ikes) != 51 || n > maxAsked {
+		w.fatalf("%d IKE SAs, one more costs %d messages", len(b.ikes), n)
+	}
+}

@@ -95,17 +95,48 @@ func (s *session) firstContact() bool {
 	return true
 }
 
-// initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address
-// that is only a claim, which anybody with the same pre-shared key can make: those are asked whether they live.
-// Without INITIAL_CONTACT, too, older ones are asked: their peer may have lost them.
+// initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address that
+// is only a claim when anybody with the same pre-shared key can make it: those are asked whether they live. A certificate
+// proves it. Without INITIAL_CONTACT, too, older ones are asked, a few: their peer may have lost them.
 func (s *session) initialContact(said bool) {
+	asked := 0
 	for _, o := range s.older() {
-		if said && o.remote.Addr() == s.remote.Addr() {
-			o.log(zerolog.InfoLevel, "peer began anew", Field{"event", "initial-contact"}, Field{"notify", message.INITIAL_CONTACT.String()})
-			o.fail("peer began anew (INITIAL_CONTACT)", ErrDeleted)
+		if said && s.replaces(o) {
+			o.beganAnew()
 			continue
 		}
-		s.e.touch(o.cur)
-		o.cur.probe()
+		if asked++; asked <= maxAsked {
+			s.e.touch(o.cur)
+			o.cur.probe()
+		}
 	}
+}
+
+// maxAsked bounds what one IKE_AUTH has us send to others.
+const maxAsked = 32
+
+// replaces says whether an INITIAL_CONTACT ends another SA of the same identity.
+func (s *session) replaces(o *session) bool {
+	return o.remote.Addr() == s.remote.Addr() || s.peerCert != nil && o.peerCert != nil
+}
+
+func (o *session) beganAnew() {
+	o.log(zerolog.InfoLevel, "peer began anew", Field{"event", "initial-contact"}, Field{"notify", message.INITIAL_CONTACT.String()})
+	o.fail("peer began anew (INITIAL_CONTACT)", ErrDeleted)
+}
+
+// crowded says whether a peer has as many IKE SAs as one may: of one certificate's identity, or of one identity and
+// address when it has proven itself by a key, which may be a group's.
+func (s *session) crowded() bool {
+	all := s.e.byIdentity[s.identityKey()]
+	if len(all) < s.e.cfg.MaxSAsPeer {
+		return false
+	}
+	n := 0
+	for o := range all {
+		if s.replaces(o) {
+			n++
+		}
+	}
+	return n >= s.e.cfg.MaxSAsPeer
 }
