@@ -11,7 +11,12 @@ import (
 	"felloe/vpn/ikev2/message"
 )
 
-const maxText = 512 // of a version or a domain
+// Limits of what is taken of one configuration payload; the rest counts as unknown.
+const (
+	maxText      = 512 // bytes of a version or a domain
+	maxSubnets   = 1024
+	maxAddresses = 16 // of its own, of name servers, domains
+)
 
 // payload is a configuration on the wire. asks are the attributes that the peer has asked for.
 func (c Configuration) payload(kind CFGType, asks []message.CFGAttributeType) *message.CP {
@@ -111,11 +116,11 @@ func (c *Configuration) empty(t message.CFGAttributeType, asking bool) bool {
 	switch t {
 	case message.INTERNAL_IP4_ADDRESS:
 		if asking {
-			c.Addresses = append(c.Addresses, netip.PrefixFrom(netip.IPv4Unspecified(), 32))
+			return c.address(netip.PrefixFrom(netip.IPv4Unspecified(), 32), true)
 		}
 	case message.INTERNAL_IP6_ADDRESS:
 		if asking {
-			c.Addresses = append(c.Addresses, netip.PrefixFrom(netip.IPv6Unspecified(), 128))
+			return c.address(netip.PrefixFrom(netip.IPv6Unspecified(), 128), true)
 		}
 	case message.INTERNAL_IP4_NETMASK, message.INTERNAL_IP4_DNS, message.INTERNAL_IP6_DNS, message.INTERNAL_IP4_SUBNET, message.INTERNAL_IP6_SUBNET,
 		message.APPLICATION_VERSION, message.INTERNAL_DNS_DOMAIN, message.UNITY_DEF_DOMAIN, message.UNITY_PFS:
@@ -154,7 +159,7 @@ func (c *Configuration) attribute(a message.CFGAttribute, asking bool) bool {
 			n = 16
 		}
 		ip, ok := address(n)
-		if !ok || len(v) != n || ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() {
+		if !ok || len(v) != n || ip.IsUnspecified() || ip.IsMulticast() || ip.Is4In6() || len(c.DNS) == maxAddresses {
 			return false
 		}
 		c.DNS = append(c.DNS, ip)
@@ -172,7 +177,7 @@ func (c *Configuration) attribute(a message.CFGAttribute, asking bool) bool {
 		c.Version = printable(v[:min(len(v), maxText)])
 	case message.INTERNAL_DNS_DOMAIN, message.UNITY_DEF_DOMAIN:
 		d := printable(v)
-		if len(v) > maxText || d == "" {
+		if len(v) > maxText || d == "" || len(c.Domains) == maxAddresses && !slices.Contains(c.Domains, d) {
 			return false
 		}
 		if !slices.Contains(c.Domains, d) {
@@ -197,7 +202,7 @@ func (c *Configuration) attribute(a message.CFGAttribute, asking bool) bool {
 
 func (c *Configuration) address(p netip.Prefix, asking bool) bool {
 	a := p.Addr()
-	if a.Is4In6() || a.IsMulticast() || a.IsUnspecified() && !asking || slices.Contains(c.Addresses, p) {
+	if a.Is4In6() || a.IsMulticast() || a.IsUnspecified() && !asking || len(c.Addresses) == maxAddresses || slices.Contains(c.Addresses, p) {
 		return false
 	}
 	c.Addresses = append(c.Addresses, p)
@@ -209,9 +214,13 @@ func (c *Configuration) subnet(p netip.Prefix) bool {
 	if a := p.Addr(); a.IsMulticast() || a.Is4In6() {
 		return false
 	}
-	if !slices.Contains(c.Subnets, p) {
-		c.Subnets = append(c.Subnets, p)
+	if slices.Contains(c.Subnets, p) {
+		return true
 	}
+	if len(c.Subnets) == maxSubnets {
+		return false
+	}
+	c.Subnets = append(c.Subnets, p)
 	return true
 }
 

@@ -207,3 +207,25 @@ func TestOneLoginAsksOnlyAFewOthersWhetherTheyLive(t *testing.T) {
 		w.fatalf("%d IKE SAs, one more costs %d messages", len(b.ikes), n)
 	}
 }
+
+func TestThousandsOfAttributesAreCutOffAndCounted(t *testing.T) {
+	cp := &message.CP{CFG: message.CFG_SET}
+	for i := range 5000 {
+		cp.Attributes = append(cp.Attributes, message.CFGAttribute{Type: message.INTERNAL_IP4_SUBNET, Value: []byte{10, byte(i >> 8), byte(i), 0, 255, 255, 255, 0}})
+	}
+	for i := range 100 {
+		cp.Attributes = append(cp.Attributes, message.CFGAttribute{Type: message.INTERNAL_IP4_DNS, Value: []byte{10, 0, 0, byte(i)}},
+			message.CFGAttribute{Type: message.INTERNAL_IP4_ADDRESS, Value: []byte{10, 0, 0, byte(i + 1)}}, message.CFGAttribute{Type: message.INTERNAL_DNS_DOMAIN, Value: fmt.Appendf(nil, "d%d", i)})
+	}
+	c := parseConfiguration(cp)
+	if len(c.Subnets) != maxSubnets || len(c.DNS) != maxAddresses || len(c.Addresses) != maxAddresses || len(c.Domains) != maxAddresses || c.Unknown != 5300-maxSubnets-3*maxAddresses {
+		t.Errorf("%d subnets, %d servers, %d addresses, %d domains, %d ignored", len(c.Subnets), len(c.DNS), len(c.Addresses), len(c.Domains), c.Unknown)
+	}
+	asks := &message.CP{CFG: message.CFG_REQUEST}
+	for range 5000 {
+		asks.Attributes = append(asks.Attributes, message.CFGAttribute{Type: message.INTERNAL_IP4_ADDRESS})
+	}
+	if c := parseConfiguration(asks); len(c.Addresses) != 1 {
+		t.Errorf("%d wishes", len(c.Addresses))
+	}
+}
