@@ -73,6 +73,7 @@ type Load struct {
 	bySA     map[ikev2.SAID]*session
 	bySPI    map[uint32]*pair
 	byChild  map[ikev2.ChildID]*pair
+	deletes  map[exchange]*session // that wait for an answer
 	dying    []dying
 	phase    *phase
 	next     <-chan struct{}
@@ -136,7 +137,7 @@ func New(o Options, w Wire) (*Load, error) {
 			*f = func(string) {}
 		}
 	}
-	l := &Load{o: o, wire: w, bySA: map[ikev2.SAID]*session{}, bySPI: map[uint32]*pair{}, byChild: map[ikev2.ChildID]*pair{}}
+	l := &Load{o: o, wire: w, bySA: map[ikev2.SAID]*session{}, bySPI: map[uint32]*pair{}, byChild: map[ikev2.ChildID]*pair{}, deletes: map[exchange]*session{}}
 	cfg, err := l.config()
 	if err != nil {
 		return nil, err
@@ -234,7 +235,7 @@ func (l *Load) Run(ctx context.Context, next <-chan struct{}) *Report {
 	l.report.Up = len(l.up())
 	if !l.o.Keep {
 		// Deleting is not stopped by what has stopped the rest; its own time limits it.
-		l.run(context.WithoutCancel(ctx), "delete", l.up(), func(s *session) { l.do(l.e.DeleteIKE(time.Now(), s.id, "the measurement is over")) })
+		l.run(context.WithoutCancel(ctx), "delete", l.up(), func(s *session) { l.remove(s) })
 	}
 	c := l.e.Counters()
 	l.report.Sent, l.report.Received, l.report.Retransmitted = c.Sent, c.Received, c.Retransmitted
@@ -317,6 +318,10 @@ func (l *Load) receive(f Frame) {
 		l.opened(f)
 		return
 	}
+	if x, ok := exchangeOf(f.Data, true); ok && l.deletes[x] != nil {
+		l.done(l.deletes[x], "delete")
+		delete(l.deletes, x)
+	}
 	l.do(l.e.Receive(time.Now(), ikev2.Datagram{Local: f.Local, Remote: f.Remote, Data: f.Data}))
 }
 
@@ -367,7 +372,7 @@ func (l *Load) ikeDown(a ikev2.IKEDown) {
 	why := reason(a.Reason, a.Err)
 	switch {
 	case l.phase != nil && l.phase.name == "delete" && s.state == up:
-		s.state = gone // and the phase waits for the answer
+		s.state = gone
 	case s.state == up:
 		s.state = lost
 		l.report.Lost[why]++

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"felloe/vpn/ikev2"
+	"felloe/vpn/ikev2/message"
 )
 
 // phase is what sessions go through now.
@@ -62,13 +65,11 @@ func (l *Load) run(ctx context.Context, name string, todo []*session, begin func
 	l.o.Progress(p.out.String())
 }
 
-// settle looks at the sessions in the phase: for answers to deletes, probes to repeat, and time that is over.
+// settle looks at the sessions in the phase: for probes to repeat, and time that is over.
 func (l *Load) settle() {
 	now := time.Now()
 	for s := range l.phase.busy {
 		switch {
-		case s.state == gone && !l.e.Has(s.id):
-			l.done(s, "delete")
 		case now.Sub(s.began) >= l.o.Timeout:
 			why := fmt.Sprintf("not within %v", l.o.Timeout)
 			if s.warning != "" {
@@ -82,6 +83,33 @@ func (l *Load) settle() {
 			l.probe(s)
 		}
 	}
+}
+
+// exchange is a request: its answer has the same.
+type exchange struct {
+	spiI, spiR uint64
+	id         uint32
+}
+
+func exchangeOf(b []byte, response bool) (exchange, bool) {
+	h, err := message.DecodeHeader(b)
+	return exchange{h.SPIi, h.SPIr, h.MessageID}, err == nil && h.Exchange == message.INFORMATIONAL && h.Response() == response
+}
+
+// remove deletes a session's IKE SA. The engine forgets it at once and repeats the request by itself; here it is through
+// when the peer has answered.
+func (l *Load) remove(s *session) {
+	acts := l.e.DeleteIKE(time.Now(), s.id, "the measurement is over")
+	l.do(acts)
+	for _, a := range acts {
+		if a, ok := a.(ikev2.Send); ok {
+			if x, ok := exchangeOf(a.Data, false); ok {
+				l.deletes[x] = s
+				return
+			}
+		}
+	}
+	l.done(s, "delete") // something else of its is under way, and the request comes after it
 }
 
 // done ends a session's part in a phase of this name.

@@ -102,9 +102,6 @@ func (e *Engine) Snapshot(now time.Time) []SAInfo {
 	return out
 }
 
-// Has says whether an IKE SA is there: one that is deleted stays until the peer has answered, or is given up.
-func (e *Engine) Has(id SAID) bool { return e.sessions[id] != nil }
-
 func (s *session) info(now time.Time) SAInfo {
 	sa := s.cur
 	life := s.profile.Lifetime
