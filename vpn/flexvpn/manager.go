@@ -91,6 +91,8 @@ type Manager struct {
 	next      int
 	sas       map[ikev2.SAID]*sa
 	live      map[*netstack.Session]*live
+	owners    places // of assigned addresses
+	hosts     places // who else says to have an address
 	counters  Counters
 }
 
@@ -125,7 +127,7 @@ func New(o Options) (*Manager, error) {
 		return nil, errors.New("flexvpn: Options need Loop, Dataplane, Protection and Routes")
 	}
 	return &Manager{o: o, templates: map[string]*template{}, accesses: map[string]*access{}, byTunnel: map[*netstack.Tunnel]*access{},
-		sas: map[ikev2.SAID]*sa{}, live: map[*netstack.Session]*live{}}, nil
+		sas: map[ikev2.SAID]*sa{}, live: map[*netstack.Session]*live{}, owners: places{}, hosts: places{}}, nil
 }
 
 // SetTemplate adds a template or changes it. Its sessions stay when they can.

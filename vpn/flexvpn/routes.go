@@ -1,6 +1,7 @@
 package flexvpn
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -31,6 +32,32 @@ type Route struct {
 // maxRoutes bounds what one peer may have installed.
 const maxRoutes = 4096
 
+// place is an address in a VRF.
+type place struct {
+	vrf  string
+	addr netip.Addr
+}
+
+// who is a set of sessions.
+type who map[*live]struct{}
+
+// places are sessions by an address.
+type places map[place]who
+
+func (x places) add(p place, l *live) {
+	if x[p] == nil {
+		x[p] = who{}
+	}
+	x[p][l] = struct{}{}
+}
+
+func (x places) remove(p place, l *live) {
+	delete(x[p], l)
+	if len(x[p]) == 0 {
+		delete(x, p)
+	}
+}
+
 // sa is what an IKE SA's configuration exchange has come to.
 type sa struct {
 	assigned []netip.Prefix // to the peer, by us
@@ -47,7 +74,10 @@ type live struct {
 	ike     ikev2.SAID
 	outer   netip.Addr
 	routes  map[netip.Prefix]Route
+	leftOut string // what was said of routes that could not be
 }
+
+func (l *live) place(p netip.Prefix) place { return place{l.tun.Config().VRF.Name(), p.Addr()} }
 
 func (l *live) list() []Route {
 	out := slices.Collect(maps.Values(l.routes))
@@ -177,13 +207,19 @@ func (m *Manager) install(l *live) {
 	if s != nil {
 		accept = s.accept
 	}
+	left := leftOut{}
 	add := func(p netip.Prefix, why Why) {
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()).Masked()
 		if _, there := want[p]; there || !p.IsValid() {
 			return
 		}
-		if len(want) >= maxRoutes || !m.leads(l, p, why) {
+		reason := m.leads(l, p, why)
+		if reason == "" && len(want) >= maxRoutes {
+			reason = fmt.Sprintf("a peer may have %d", maxRoutes)
+		}
+		if reason != "" {
 			m.counters.RoutesLeftOut++
+			left.add(reason, p, why)
 			return
 		}
 		want[p] = Route{Prefix: p, Distance: max(accept.Distance, 1), Tag: accept.Tag, Why: why}
@@ -215,25 +251,103 @@ func (m *Manager) install(l *live) {
 		}
 	}
 	m.set(l, want)
+	m.complain(l, left)
 }
 
-// leads tells whether a prefix may lead to a peer: a route to itself outside would have the tunnel carry its own packets.
-func (m *Manager) leads(l *live, p netip.Prefix, why Why) bool {
+// leads says why a prefix may not lead to a peer; empty: it may.
+//
+//   - A route to the peer itself outside would have the tunnel carry its own packets. A default route is let through on a
+//     configured tunnel, which may have a better route to its far end; a peer that calls does not get to give us one.
+//   - An address that we assigned is the peer's that has it, whatever others say.
+func (m *Manager) leads(l *live, p netip.Prefix, why Why) string {
 	a := p.Addr()
 	if a.IsMulticast() || a.IsLinkLocalUnicast() || a.IsLoopback() || a.IsUnspecified() && p.Bits() > 0 {
-		return false
+		return "no unicast addresses"
 	}
 	c := l.tun.Config()
-	if c.VRF == c.Underlay && p.Bits() > 0 && p.Contains(l.outer) {
-		m.o.Log.Warn().Str("event", "route-left-out").Str("interface", l.tun.Interface().Name()).Stringer("prefix", p).Stringer("peer", l.outer).Str("why", string(why)).
-			Msg("a peer's route was left out: its own address outside lies in it, so the tunnel would lead through itself")
-		return false
+	if c.VRF == c.Underlay && (p.Bits() > 0 || l.access != nil) && p.Contains(l.outer) {
+		return "the peer's own address outside lies in it, so the tunnel would lead through itself"
 	}
-	return true
+	if why != ByAddress && p.IsSingleIP() {
+		if owners := m.owners[l.place(p)]; len(owners) > 0 {
+			if _, mine := owners[l]; !mine {
+				return "that address is assigned to another peer"
+			}
+		}
+	}
+	return ""
+}
+
+// leftOut counts the routes that could not be, by reason.
+type leftOut map[string]*leftOutOf
+
+type leftOutOf struct {
+	n     int
+	first netip.Prefix
+	why   Why
+}
+
+func (x leftOut) add(reason string, p netip.Prefix, why Why) {
+	if x[reason] == nil {
+		x[reason] = &leftOutOf{first: p, why: why}
+	}
+	x[reason].n++
+}
+
+// complain says it once, however often the peer repeats itself.
+func (m *Manager) complain(l *live, left leftOut) {
+	said := ""
+	for _, reason := range slices.Sorted(maps.Keys(left)) {
+		said += fmt.Sprintf("%s: %d from %s;", reason, left[reason].n, left[reason].first)
+	}
+	if said == l.leftOut {
+		return
+	}
+	l.leftOut = said
+	for _, reason := range slices.Sorted(maps.Keys(left)) {
+		x := left[reason]
+		m.o.Log.Warn().Str("event", "route-left-out").Str("interface", l.tun.Interface().Name()).Stringer("peer", l.outer).Stringer("prefix", x.first).
+			Str("why", string(x.why)).Int("count", x.n).Str("reason", reason).Msg("routes of a peer were left out")
+	}
+}
+
+// claim keeps who has which assigned address, and has others give up what they had said of it.
+func (m *Manager) claim(l *live, want map[netip.Prefix]Route) {
+	for p, x := range l.routes {
+		if !p.IsSingleIP() {
+			continue
+		}
+		if now, stays := want[p]; stays && now.Why == x.Why {
+			continue
+		}
+		m.hosts.remove(l.place(p), l)
+		m.owners.remove(l.place(p), l)
+	}
+	var robbed []*live
+	for p, x := range want {
+		if !p.IsSingleIP() {
+			continue
+		}
+		if x.Why != ByAddress {
+			m.hosts.add(l.place(p), l)
+			continue
+		}
+		if _, mine := m.owners[l.place(p)][l]; mine {
+			continue
+		}
+		m.owners.add(l.place(p), l)
+		robbed = slices.AppendSeq(robbed, maps.Keys(m.hosts[l.place(p)]))
+	}
+	for _, o := range robbed {
+		if o != l {
+			m.install(o)
+		}
+	}
 }
 
 // set makes the session's routes be those.
 func (m *Manager) set(l *live, want map[netip.Prefix]Route) {
+	m.claim(l, want)
 	r := m.o.Routes(l.tun.Config().VRF.Name())
 	name := l.tun.Interface().Name()
 	if r != nil {
