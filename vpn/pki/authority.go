@@ -67,6 +67,9 @@ type Authority struct {
 	CRL   *x509.RevocationList // nil: none yet
 }
 
+// Format keeps the key out of whatever prints an authority.
+func (a Authority) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("certificate authority")) }
+
 // Request is what a certificate is to say.
 type Request struct {
 	Subject   string // "CN=spoke1,OU=spokes,O=Lab"

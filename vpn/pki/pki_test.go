@@ -7,8 +7,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"strings"
@@ -512,4 +514,38 @@ func TestDistinguishedNamesAreReadAndWritten(t *testing.T) {
 
 func pkixExtension(oid asn1.ObjectIdentifier) pkix.Extension {
 	return pkix.Extension{Id: oid, Critical: true, Value: []byte{0x30, 0}}
+}
+
+func TestATrustpointNeverPrintsItsKey(t *testing.T) {
+	ca := authority(t, "CA", nil)
+	for _, kind := range []KeyType{"ed25519", "ecdsa-p256", "rsa-2048"} {
+		k := key(t, kind, "printed")
+		c, err := ca.Issue(Request{Subject: "CN=r", NotBefore: start, NotAfter: end}, k.Public(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secret, err := EncodeKey(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tp, err := NewTrustpoint("CA", EncodeCertificates(ca.Certificate()), EncodeCertificates(c), secret, nil, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := struct {
+			Trustpoints []*Trustpoint
+			One         Trustpoint
+		}{[]*Trustpoint{tp}, *tp}
+		j, err := json.Marshal(config)
+		if err != nil || string(j) != `{"Trustpoints":["trustpoint CA"],"One":"trustpoint CA"}` {
+			t.Errorf("%s: %s, %v", kind, j, err)
+		}
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+			for _, v := range []any{tp, *tp, config.One, []Trustpoint{*tp}, []any{tp}} {
+				if got := fmt.Sprintf(verb, v); len(got) > 40 || !strings.Contains(got, "trustpoint CA") {
+					t.Errorf("%s: %s prints %s", kind, verb, got)
+				}
+			}
+		}
+	}
 }

@@ -213,6 +213,12 @@ func samePublic(a, b crypto.PublicKey) bool {
 	return ok && k.Equal(b)
 }
 
+// Format keeps the key out of whatever prints or marshals a trustpoint: fmt shows all of an Ed25519 key.
+func (t Trustpoint) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("trustpoint " + t.Name)) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Trustpoint) MarshalText() ([]byte, error) { return []byte("trustpoint " + t.Name), nil }
+
 // HasKey reports whether the router can prove itself with this trustpoint.
 func (t *Trustpoint) HasKey() bool { return t.Key != nil && len(t.Chain) > 0 }
 
