@@ -111,15 +111,15 @@ func certificates(r *matrix.Run) {
 	}
 	fill(w.c)
 	w.c.load(swanctl(list))
-	r.Check("chain", func() {
+	w.check("chain", func() {
 		w.uses(w.c, "chain", `received issuer cert "O=Interop, CN=Interop Intermediate 1"`, `received issuer cert "O=Interop, CN=Interop Intermediate 2"`,
 			`splitting IKE message \(\d+ bytes\) into 1\d fragments`, `received fragment #\d+ of 1\d, reassembled`)
 	})
-	r.Check("dn", func() { w.uses(w.c, "dn", `\[O=Interop, CN=dn.example\].*\[O=Interop, CN=hub.example\]`) })
-	r.Check("crl", func() { w.uses(w.c, "crl") })
-	r.Check("psk-them", func() { w.uses(w.c, "pskthem", `authentication of 'hub.example' with RSA`) })
-	r.Check("psk-us", func() { w.uses(w.c, "pskus", `authentication of 'hub.example' with pre-shared key successful`) })
-	r.Check("mixed", func() {
+	w.check("dn", func() { w.uses(w.c, "dn", `\[O=Interop, CN=dn.example\].*\[O=Interop, CN=hub.example\]`) })
+	w.check("crl", func() { w.uses(w.c, "crl") })
+	w.check("psk-them", func() { w.uses(w.c, "pskthem", `authentication of 'hub.example' with RSA`) })
+	w.check("psk-us", func() { w.uses(w.c, "pskus", `authentication of 'hub.example' with pre-shared key successful`) })
+	w.check("mixed", func() {
 		w.uses(w.c, "mixed", `authentication of 'mixed.example' \(myself\) with ED25519`, `authentication of 'hub.example' with ECDSA_WITH_SHA384`)
 	})
 	// The same daemon again, with other settings.
@@ -131,14 +131,14 @@ func certificates(r *matrix.Run) {
 		w.c.load(swanctl(list))
 	}
 	again("rsa_pss = yes")
-	r.Check("pss", func() {
+	w.check("pss", func() {
 		w.uses(w.c, "pss", `authentication of 'pss.example' \(myself\) with RSA_EMSA_PSS`, `authentication of 'hub.example' with RSA_EMSA_PSS`)
 	})
 	again("signature_authentication = no")
-	r.Check("classic-rsa", func() {
+	w.check("classic-rsa", func() {
 		w.uses(w.c, "classicrsa", `authentication of 'classicrsa.example' \(myself\) with RSA signature`, `authentication of 'hub.example' with RSA signature successful`)
 	})
-	r.Check("classic-ecdsa", func() {
+	w.check("classic-ecdsa", func() {
 		for i, curve := range []int{256, 384, 521} {
 			w.uses(w.c, fmt.Sprintf("classic%d", i), fmt.Sprintf(`authentication of 'classic%d.example' \(myself\) with ECDSA-%d signature`, i, curve))
 		}
@@ -183,7 +183,7 @@ func refusals(r *matrix.Run) {
 	w.c.load(swanctl(list, `secrets { ike-key { id-1 = key.psk.example
  secret = "this-is-another-key-0000" } }`))
 	refused := func(id, name, identity, reason string) {
-		r.Check(id, func() {
+		w.check(id, func() {
 			mark := len(w.hub.Process.Log())
 			w.c.refused(name, "received AUTHENTICATION_FAILED notify error")
 			r.Until(patience, "Felloe says why", func() error {
@@ -206,7 +206,7 @@ func refusals(r *matrix.Run) {
 	refused("revoked", "revoked", "revoked.cert.example", "certificate is revoked")
 	refused("usage", "usage", "usage.cert.example", "certificate is not for this use")
 	refusesUs := func(id, name, theirs string) {
-		r.Check(id, func() {
+		w.check(id, func() {
 			mark := len(w.hub.Process.Log())
 			w.c.refused(name, theirs)
 			r.Until(patience, "Felloe hears of it", func() error {

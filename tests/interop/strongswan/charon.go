@@ -94,7 +94,6 @@ func (c *charon) configure() {
    %s
    %s }
   openssl { fips_mode = 0 }
-  resolve { file = %s/resolv.conf }
  }
  filelog { f { path = %s/charon.log
   time_format = %%H:%%M:%%S
@@ -102,7 +101,7 @@ func (c *charon) configure() {
   flush_line = yes } }
  %s
 }
-`, c.vici, raw, o.libipsec, c.dir, c.dir, level, o.settings))
+`, c.vici, raw, o.libipsec, c.dir, level, o.settings))
 }
 
 // run starts the process, again after it was stopped.

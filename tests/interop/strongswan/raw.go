@@ -65,7 +65,7 @@ func raw(r *matrix.Run) {
 		dual, away, behind,
 	}))
 	simply := func(id, name string, patterns ...string) {
-		r.Check(id, func() {
+		w.check(id, func() {
 			w.c.up(name)
 			w.c.sas(append(patterns, `INSTALLED, TUNNEL, `)...)
 			w.c.ping("10.2.0.1", hubInner)
@@ -75,7 +75,7 @@ func raw(r *matrix.Run) {
 			w.gone()
 		})
 	}
-	r.Check("cbc", func() {
+	w.check("cbc", func() {
 		w.c.up("cbc")
 		w.c.sas(`AES_CBC-256/HMAC_SHA2_512_256/PRF_HMAC_SHA2_512/MODP_4096`, `INSTALLED, TUNNEL, `)
 		w.c.ping("10.2.0.1", hubInner)
@@ -97,7 +97,7 @@ func raw(r *matrix.Run) {
 	simply("gcm", "gcm", "AES_GCM_16-256/PRF_HMAC_SHA2_384/ECP_384")
 	simply("x25519", "ecdsa", "CURVE_25519")
 	simply("ed25519", "ed25519", "AES_CBC-128/HMAC_SHA2_256_128/PRF_HMAC_SHA2_256/ECP_256")
-	r.Check("rekey", func() {
+	w.check("rekey", func() {
 		w.c.up("rekey")
 		w.c.since()
 		f := w.c.flow("10.2.0.1", hubInner)
@@ -112,7 +112,7 @@ func raw(r *matrix.Run) {
 		w.c.down("rekey")
 		w.gone()
 	})
-	r.Check("ours", func() {
+	w.check("ours", func() {
 		w.c.since()
 		w.c.up("ours")
 		f := w.c.flow("10.2.0.1", hubInner)
@@ -121,7 +121,7 @@ func raw(r *matrix.Run) {
 		w.c.down("ours")
 		w.gone()
 	})
-	r.Check("ipv6", func() {
+	w.check("ipv6", func() {
 		w.c.up("six")
 		w.c.sas(`INSTALLED, TUNNEL, `)
 		w.c.ping("10.2.0.1", hubInner)
@@ -133,14 +133,14 @@ func raw(r *matrix.Run) {
 	_, lan := natBox(r, wan, "192.0.2.5/24")
 	lan.Attach(w.c.Namespace, "eth1", "192.168.9.2/24")
 	w.c.IP("route", "add", "192.0.2.1/32", "via", "192.168.9.1", "dev", "eth1")
-	r.Check("nat", func() {
+	w.check("nat", func() {
 		w.c.up("behind")
 		w.c.sas(`INSTALLED, TUNNEL-in-UDP, `)
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.down("behind")
 		w.gone()
 	})
-	r.Check("mobike", func() {
+	w.check("mobike", func() {
 		w.c.IP("route", "del", "192.0.2.1/32")
 		w.c.up("away")
 		w.c.sas(`INSTALLED, TUNNEL, `)

@@ -117,11 +117,11 @@ func rekey(r *matrix.Run) {
 		w.c.down(name)
 		w.gone()
 	}
-	r.Check("child-theirs", func() {
+	w.check("child-theirs", func() {
 		theirs("plain", "child", `outbound CHILD_SA plain\{\d+\} established`)
 		theirs("pfs", "child", `outbound CHILD_SA pfs\{\d+\} established`)
 	})
-	r.Check("ike-theirs", func() {
+	w.check("ike-theirs", func() {
 		theirs("ike", "ike", `IKE_SA ike\[\d+\] rekeyed`)
 	})
 	ours := func(name, pattern string, times int) {
@@ -132,10 +132,10 @@ func rekey(r *matrix.Run) {
 		w.c.down(name)
 		w.gone()
 	}
-	r.Check("child-ours", func() { ours("ourchild", `outbound CHILD_SA ourchild\{\d+\} established`, 2) })
-	r.Check("ike-ours", func() { ours("ourike", `IKE_SA ourike\[\d+\] rekeyed`, 2) })
-	r.Check("volume", func() { ours("volume", `outbound CHILD_SA volume\{\d+\} established`, 2) })
-	r.Check("both", func() {
+	w.check("child-ours", func() { ours("ourchild", `outbound CHILD_SA ourchild\{\d+\} established`, 2) })
+	w.check("ike-ours", func() { ours("ourike", `IKE_SA ourike\[\d+\] rekeyed`, 2) })
+	w.check("volume", func() { ours("volume", `outbound CHILD_SA volume\{\d+\} established`, 2) })
+	w.check("both", func() {
 		w.c.up("both")
 		f := w.c.flow("10.2.0.1", hubInner)
 		for range 3 {
@@ -158,25 +158,25 @@ func deletion(r *matrix.Run) {
 		w.c.ping("10.2.0.1", hubInner)
 		w.hub.Expect(patience, "show ip route", `10\.2\.0\.0/24.*Virtual-Access`)
 	}
-	r.Check("child-theirs", func() {
+	w.check("child-theirs", func() {
 		up("t")
 		w.c.ctl("--terminate --child t --timeout 30")
 		w.c.unreachable("10.2.0.1", hubInner)
 		w.hub.Expect(patience, "show ip route", `!10\.2\.0\.0`)
 		up("t")
 	})
-	r.Check("ike-theirs", func() {
+	w.check("ike-theirs", func() {
 		w.c.down("t")
 		w.gone()
 	})
-	r.Check("child-ours", func() {
+	w.check("child-ours", func() {
 		up("t")
 		w.c.since()
 		w.hub.Exec("clear crypto sa peer 192.0.2.2")
 		w.c.says(`received DELETE for ESP CHILD_SA`)
 		w.c.sas("!INSTALLED")
 	})
-	r.Check("ike-ours", func() {
+	w.check("ike-ours", func() {
 		_, _ = w.c.try("--terminate --ike t --timeout 30")
 		up("t")
 		w.c.since()
@@ -185,7 +185,7 @@ func deletion(r *matrix.Run) {
 		w.c.sas("!ESTABLISHED")
 		w.gone()
 	})
-	r.Check("reauth", func() {
+	w.check("reauth", func() {
 		w.c.since()
 		up("re")
 		w.c.says(`(?s)reauthenticating IKE_SA.*IKE_SA re\[\d+\] established`)
@@ -193,7 +193,7 @@ func deletion(r *matrix.Run) {
 		w.c.down("re")
 		w.gone()
 	})
-	r.Check("initial-contact", func() {
+	w.check("initial-contact", func() {
 		up("t")
 		w.c.proc.Kill()
 		w.c.run()
@@ -216,7 +216,7 @@ func dpd(r *matrix.Run) {
 	const block = "table inet cut { chain i { type filter hook input priority 0; iifname eth0 drop; }; chain o { type filter hook output priority 0; oifname eth0 drop; }; }"
 	silence := func() { w.c.Run("nft '" + block + "'") }
 	speak := func() { w.c.Run("nft delete table inet cut") }
-	r.Check("theirs", func() {
+	w.check("theirs", func() {
 		w.c.up("theirs")
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.since()
@@ -228,7 +228,7 @@ func dpd(r *matrix.Run) {
 		w.c.down("theirs")
 		w.gone()
 	})
-	r.Check("ours", func() {
+	w.check("ours", func() {
 		w.c.up("ours")
 		w.c.ping("10.2.0.1", hubInner)
 		silence()
@@ -237,7 +237,7 @@ func dpd(r *matrix.Run) {
 		speak()
 		_, _ = w.c.try("--terminate --force --timeout 5 --ike ours")
 	})
-	r.Check("on-demand", func() {
+	w.check("on-demand", func() {
 		w.c.up("demand")
 		w.c.ping("10.2.0.1", hubInner)
 		r.Sleep(3 * time.Second) // what was in flight has settled
@@ -266,7 +266,7 @@ func childSAs(r *matrix.Run) {
 		"[ikev2]\ncookie-challenge = 1\n")
 	w.c.IP("addr", "add", "10.2.2.1/24", "dev", "lo")
 	w.c.IP("addr", "add", "10.2.3.1/24", "dev", "lo")
-	r.Check("childless", func() {
+	w.check("childless", func() {
 		w.c.ctl("--initiate --ike less --timeout 60")
 		w.c.sas("ESTABLISHED", "!INSTALLED")
 		w.hub.Expect(patience, "show crypto ikev2 sa", `192\.0\.2\.2.*READY`)
@@ -275,7 +275,7 @@ func childSAs(r *matrix.Run) {
 		w.c.down("less")
 		w.gone()
 	})
-	r.Check("several", func() {
+	w.check("several", func() {
 		for _, n := range []string{"s1", "s2", "s3"} {
 			w.c.up(n)
 		}
@@ -293,31 +293,31 @@ func childSAs(r *matrix.Run) {
 		w.c.down("several")
 		w.gone()
 	})
-	r.Check("narrowing", func() {
+	w.check("narrowing", func() {
 		w.c.up("narrow")
 		w.c.sas(`local +10\.2\.0\.0/24$`, `remote +10\.1\.0\.0/24$`)
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.down("narrow")
 		w.gone()
 	})
-	r.Check("no-proposal", func() {
+	w.check("no-proposal", func() {
 		w.c.refused("alien", "received NO_PROPOSAL_CHOSEN notify error")
 		w.hub.ExpectLog(patience, `"event":"no-proposal".*"offered":"aes-cbc-192 sha512 prf-sha512 group-28","accepted":"aes-cbc-256 .*aes-gcm-256`)
 	})
-	r.Check("no-esp-proposal", func() {
+	w.check("no-esp-proposal", func() {
 		w.c.refused("alienesp", "received NO_PROPOSAL_CHOSEN notify, no CHILD_SA built")
 		w.hub.ExpectLog(patience, `"event":"child-refused".*"offered":"ENCR_13 sha256 no-esn".*accepts aes-gcm-256 no-esn`)
 		_, _ = w.c.try("--terminate --ike alienesp --timeout 30")
 		w.gone()
 	})
-	r.Check("no-esn", func() {
+	w.check("no-esn", func() {
 		w.c.up("esn")
 		w.c.sas("!ESN")
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.down("esn")
 		w.gone()
 	})
-	r.Check("cookie", func() {
+	w.check("cookie", func() {
 		// A stranger begins an IKE SA and hears no answer.
 		s := start(r, client(r, "stranger", w.wan, "", "192.0.2.3/24"), "stranger", daemon{})
 		s.Run("nft 'table inet deaf { chain i { type filter hook input priority 0; udp sport { 500, 4500 } drop; }; }'")
@@ -331,5 +331,24 @@ func childSAs(r *matrix.Run) {
 		w.c.says(`parsed IKE_SA_INIT response 0 \[ N\(COOKIE\) \]`, `IKE_SA cookie\[\d+\] established`)
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.down("cookie")
+	})
+}
+
+// check is Check whose failure leaves nothing behind for the next rows.
+func (w world) check(id string, f func()) {
+	w.Check(id, func() {
+		good := false
+		defer func() {
+			if !good {
+				_ = w.Attempt(func() {
+					w.c.proc.Stop()
+					w.hub.Exec("clear crypto session")
+					w.c.run()
+					w.c.ctl("--load-all --clear")
+				})
+			}
+		}()
+		f()
+		good = true
 	})
 }
