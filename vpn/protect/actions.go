@@ -280,8 +280,20 @@ func (m *Manager) childFailed(a ikev2.ChildFailed) {
 	}
 	if s.attempt == a.SA {
 		m.failed(s, a.Err, a.Reason)
+		m.beginAnew(s, a)
 	}
 	m.logChildFailed(s, a)
+}
+
+// beginAnew deletes an IKE SA under which a session that was up gets no child any more: the two sides' groups differ, which
+// shows only in CREATE_CHILD_SA. The next attempt is an IKE_AUTH, where no group is negotiated.
+func (m *Manager) beginAnew(s *session, a ikev2.ChildFailed) {
+	ike := m.ikes[a.SA]
+	if ike == nil || len(ike.pairs) > 0 || s.total.Ups == 0 || !errors.Is(a.Err, ikev2.ErrNoProposal) || m.needed(a.SA, s) {
+		return
+	}
+	ike.going = true
+	m.run(m.o.Engine.DeleteIKE(m.now(), a.SA, "peer accepts no child SA under it"))
 }
 
 // moved follows a peer to its new address, or into and out of UDP: behind a NAT, or by MOBIKE.

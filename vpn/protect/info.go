@@ -174,6 +174,7 @@ type Counters struct {
 	IKEUps, IKEDowns, IKEFailures, IKERekeys uint64
 	ChildUps, ChildDowns, ChildFailures      uint64
 	ChildRekeys, VolumeRekeys, IdleDeletes   uint64
+	VolumeDeletes                            uint64 // lifetimes that no rekey came in time for
 	Superseded, Moves, Failures              uint64
 	NoSA, UnknownSPI                         uint64
 	Homeless                                 uint64 // child SAs of peers that no tunnel is for

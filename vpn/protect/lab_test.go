@@ -44,6 +44,7 @@ type lab struct {
 	leaks  []string
 	esp    int
 	natt   int
+	ike    int
 }
 
 func newLab(t *testing.T) *lab {
@@ -73,6 +74,9 @@ func (l *lab) watch(w *mem.Link) {
 			case 50:
 				l.esp++
 			case 17:
+				if len(frame) > ihl+4 && binary.BigEndian.Uint16(frame[ihl+2:]) == 500 {
+					l.ike++
+				}
 				if len(frame) > ihl+12 && binary.BigEndian.Uint16(frame[ihl+2:]) != 500 && !bytes.Equal(frame[ihl+8:ihl+12], marker) {
 					l.natt++
 				}
@@ -136,6 +140,7 @@ type spec struct {
 	keyed       bool     // offer GRE keys: 1 for the first policy, 2 for the second …
 	id          ikev2.Identity
 	psk6, vti   bool
+	responder   bool // responder-only
 }
 
 var (
@@ -173,7 +178,7 @@ func (s spec) config() ikev2.Config {
 	}
 	for i, name := range s.policies {
 		c.Children = append(c.Children, ikev2.ChildPolicy{Name: name, Profile: "PROF", Mode: s.mode, Protocol: 47, Lifetime: s.lifetime,
-			VolumeBytes: s.volume, IdleTime: s.idle, HasGREKey: s.keyed, GREKey: uint32(i + 1),
+			VolumeBytes: s.volume, IdleTime: s.idle, ResponderOnly: s.responder, HasGREKey: s.keyed, GREKey: uint32(i + 1),
 			Proposals: []ikev2.ESPProposal{{Suites: []esp.Suite{s.suite}, Groups: s.pfs}}})
 		if s.vti {
 			p, any4 := &c.Children[i], []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}

@@ -39,6 +39,7 @@ type pair struct {
 	// seen and lastSeen follow what comes in.
 	seen     uint64
 	lastSeen time.Time
+	volume   uint64 // lifetime in bytes, 0 for none
 }
 
 const (
@@ -102,9 +103,8 @@ func (m *Manager) install(s *session, up ikev2.ChildUp) (*pair, error) {
 func (m *Manager) setVolume(p *pair, in, out bool) {
 	volume, packets := p.s.t.cfg.VolumeBytes, uint64(0)
 	if volume > 0 {
-		if in || out {
-			p.out.SetHardLimit(0, volume)
-		}
+		p.volume = volume
+		p.out.SetHardLimit(0, volume)
 		if p.up.Initiator {
 			volume = volume / 10 * 8
 		} else {
@@ -124,6 +124,12 @@ func (m *Manager) setVolume(p *pair, in, out bool) {
 	if out {
 		p.out.SetSoftLimit(packets, volume, f)
 	}
+}
+
+// spent tells whether a pair has carried what it may: nothing leaves on it any more, and its peer, which has a limit of
+// its own, has had a quarter more. New keys should have been there long ago; they were refused, or are not ours to ask for.
+func (p *pair) spent() bool {
+	return p.volume > 0 && (p.out.Counters().Bytes >= p.volume || p.in.Counters().Bytes >= p.volume+p.volume/4)
 }
 
 // worn is called on the loop when a soft limit was crossed.

@@ -24,6 +24,7 @@ func (m *Manager) pollNow() {
 	m.poll = nil
 	now := m.now()
 	var acts []ikev2.Action
+	var spent []ikev2.ChildID
 	for _, ike := range m.ikes {
 		if !ike.established || len(ike.pairs) == 0 {
 			continue
@@ -36,6 +37,9 @@ func (m *Manager) pollNow() {
 			}
 			rx += in
 			tx += p.out.Packets()
+			if p.spent() {
+				spent = append(spent, p.up.Child)
+			}
 		}
 		// A pair that went away takes its counts along: what is left may be less than before, and is a change too.
 		received, sent := rx != ike.rx, tx != ike.tx
@@ -43,6 +47,10 @@ func (m *Manager) pollNow() {
 		if received || sent {
 			acts = append(acts, m.o.Engine.NoteTraffic(now, ike.id, received, sent)...)
 		}
+	}
+	for _, id := range spent {
+		m.counters.VolumeDeletes++
+		acts = append(acts, m.o.Engine.DeleteChild(now, id, "volume lifetime is over")...)
 	}
 	m.run(acts)
 	for _, s := range m.byNet {
