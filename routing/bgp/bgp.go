@@ -92,6 +92,7 @@ type BGP struct {
 	unwatch    func()
 	aggregates bart.Table[*aggregate]
 	summaries  []*aggregate
+	answers    map[question]answer // while default routes are looked at
 	defaults   bool                // a peer has a default route under a condition: look at it in the next flush
 	connected  map[netip.Addr]bool // configured peers at one hop, as the speaker was told
 	companions map[netip.Addr]netip.Addr
@@ -113,7 +114,8 @@ type peer struct {
 	paths   map[netip.Prefix]*path
 	refused map[netip.Prefix]*Attributes // by policy; kept with SoftReconfiguration
 	memoIn  map[memo]*Attributes
-	warned  bool
+	held    [2]uint32 // how many there are in both, by family
+	warned  [2]bool
 	tooMany bool
 
 	sent    map[netip.Prefix]*Attributes // what the peer has been told
@@ -261,11 +263,15 @@ func (b *BGP) applyPeer(p *peer) {
 		b.speaker.Clear(p.address, ClearSoftIn)
 	}
 	if !n.SoftReconfiguration {
+		for prefix := range p.refused {
+			p.held[at(prefix)]--
+		}
 		p.refused = nil
 	}
 	if n.MaximumPrefix != old.MaximumPrefix {
-		p.warned = false
-		b.checkMaximum(p)
+		p.warned = [2]bool{}
+		b.checkMaximum(p, 0)
+		b.checkMaximum(p, 1)
 	}
 	n.In, n.Weight, n.SoftReconfiguration, n.MaximumPrefix = old.In, old.Weight, old.SoftReconfiguration, old.MaximumPrefix
 	n.Description, n.Group = old.Description, old.Group
@@ -472,9 +478,12 @@ func (b *BGP) state(e *StateEvent) {
 	if p != nil { // it came up without having gone down: begin anew
 		b.forget(p)
 	}
-	p = &peer{address: e.Peer, as: e.RemoteAS, routerID: e.RouterID, external: e.External, session: e.Session, local: e.Local,
+	n, ok := b.cfg.Settings(e.Peer)
+	if !ok {
+		return // it goes: the speaker has not taken it away yet
+	}
+	p = &peer{address: e.Peer, n: n, as: e.RemoteAS, routerID: e.RouterID, external: e.External, session: e.Session, local: e.Local,
 		refresh: e.Refresh, paths: make(map[netip.Prefix]*path), sent: make(map[netip.Prefix]*Attributes)}
-	p.n, _ = b.cfg.Settings(e.Peer)
 	families := e.Families
 	if len(families) == 0 {
 		families = []Family{FamilyOf(e.Peer)}
@@ -565,6 +574,9 @@ func (b *BGP) track(a netip.Addr, d *dest) *nexthop {
 	if n == nil {
 		n = &nexthop{addr: a, dests: make(map[*dest]int)}
 		b.nexthops[a] = n
+		n.stop = func() {}
+	}
+	if n.refs == 0 && !a.Is4In6() { // which peers say that have no IPv6 address; nothing leads there, as on IOS
 		n.stop = b.o.RIB.TrackNextHop(a, func(reachable bool, metric uint32) {
 			if n.reachable == reachable && n.metric == metric {
 				return

@@ -86,7 +86,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	b.rib = rib.New(rib.Options{})
 	b.rib.SetInterface("Ethernet0", 1, true, []netip.Prefix{pfx("172.16.1.1/24")})
 	b.rib.SetInterface("Tunnel0", 2, true, []netip.Prefix{pfx("10.10.10.1/24")})
-	cfg := Config{AS: 65010, RouterID: ip("10.10.10.1"), MaximumPaths: 1}
+	cfg := Config{AS: 65010, RouterID: ip("10.10.10.1"), MaximumPaths: 1, Listen: []Listen{{Range: pfx("10.10.10.0/24")}}}
 	if change != nil {
 		change(&cfg)
 	}

@@ -111,55 +111,68 @@ func (x *path) usable() bool { return x.peer == nil || x.nh.reachable }
 // rank sorts paths, the best first. MED compares only paths of one neighbouring AS, so no order of pairs does: the
 // paths of one AS are compared among themselves first, and the winners next (IOS's deterministic MED).
 func (b *BGP) rank(paths []*path) {
-	if len(paths) < 2 {
-		return
-	}
-	if b.cfg.BestPath.AlwaysCompareMED || !slices.ContainsFunc(paths, func(x *path) bool { return x.attrs.MED != 0 }) {
+	switch {
+	case len(paths) < 2:
+	case b.cfg.BestPath.AlwaysCompareMED || sameMED(paths) || sameAS(paths):
 		slices.SortStableFunc(paths, func(x, y *path) int { return b.compare(x, y, true) })
-		return
+	case b.cfg.BestPath.NoDeterministicMED:
+		b.rankByAge(paths)
+	default:
+		b.rankByAS(paths)
 	}
-	if b.cfg.BestPath.NoDeterministicMED {
-		// The newest first; each is compared with the best one of those before it.
-		slices.SortStableFunc(paths, func(x, y *path) int { return y.received.Compare(x.received) })
+}
+
+func sameMED(paths []*path) bool {
+	return !slices.ContainsFunc(paths, func(x *path) bool { return x.attrs.MED != paths[0].attrs.MED })
+}
+
+func sameAS(paths []*path) bool {
+	return !slices.ContainsFunc(paths, func(x *path) bool { return x.attrs.FirstAS() != paths[0].attrs.FirstAS() })
+}
+
+// rankByAge takes the newest path first, and compares each with the best one of those before it.
+func (b *BGP) rankByAge(paths []*path) {
+	slices.SortStableFunc(paths, func(x, y *path) int { return y.received.Compare(x.received) })
+	as := make([]uint32, len(paths))
+	for i, x := range paths {
+		as[i] = x.attrs.FirstAS()
 	}
 	for i := range paths[:len(paths)-1] {
-		best := b.bestOf(paths[i:])
-		x := paths[i+best]
-		copy(paths[i+1:i+best+1], paths[i:i+best])
-		paths[i] = x
-	}
-}
-
-func (b *BGP) bestOf(paths []*path) int {
-	if b.cfg.BestPath.NoDeterministicMED {
-		best := 0
-		for i := range paths {
-			if b.compare(paths[i], paths[best], paths[i].attrs.FirstAS() == paths[best].attrs.FirstAS()) < 0 {
-				best = i
+		best := i
+		for k := i + 1; k < len(paths); k++ {
+			if b.compare(paths[k], paths[best], as[k] == as[best]) < 0 {
+				best = k
 			}
 		}
-		return best
+		x, a := paths[best], as[best]
+		copy(paths[i+1:best+1], paths[i:best])
+		copy(as[i+1:best+1], as[i:best])
+		paths[i], as[i] = x, a
 	}
-	best := -1
-	for i, x := range paths {
-		if !b.winsItsAS(paths, x) {
-			continue
-		}
-		if best < 0 || b.compare(x, paths[best], b.cfg.BestPath.AlwaysCompareMED) < 0 {
-			best = i
-		}
-	}
-	return max(best, 0)
 }
 
-// winsItsAS says whether no path of the same neighbouring AS is better, MED included.
-func (b *BGP) winsItsAS(paths []*path, x *path) bool {
-	for _, y := range paths {
-		if y != x && x.peer != nil && y.peer != nil && y.attrs.FirstAS() == x.attrs.FirstAS() && b.compare(y, x, true) < 0 {
-			return false
+// rankByAS ranks the paths of each neighbouring AS, and takes the best one of those in front until there are none.
+func (b *BGP) rankByAS(paths []*path) {
+	groups := make(map[uint32][]*path)
+	for _, x := range paths {
+		as := x.attrs.FirstAS()
+		groups[as] = append(groups[as], x)
+	}
+	heads := make([][]*path, 0, len(groups))
+	for _, g := range groups {
+		slices.SortStableFunc(g, func(x, y *path) int { return b.compare(x, y, true) })
+		heads = append(heads, g)
+	}
+	order := func(x, y []*path) int { return b.compare(x[0], y[0], false) }
+	slices.SortFunc(heads, order)
+	for i := range paths {
+		g := heads[0]
+		paths[i] = g[0]
+		if g, heads = g[1:], heads[1:]; len(g) > 0 {
+			at, _ := slices.BinarySearchFunc(heads, g, order)
+			heads = slices.Insert(heads, at, g)
 		}
 	}
-	return true
 }
 
 // compare orders two paths: less than zero says that x is better.
@@ -236,8 +249,8 @@ func (x *path) id() netip.Addr {
 	return x.peer.routerID
 }
 
-// equal counts the paths from the front that share the traffic with the best one: as IOS has it, with the same AS path,
-// and another next hop.
+// equal brings the paths that share the traffic with the best one behind it, and counts them: as IOS has it, with the same
+// AS path, and another next hop.
 func (b *BGP) equal(paths []*path) int {
 	best := paths[0]
 	if best.peer == nil {
@@ -249,12 +262,14 @@ func (b *BGP) equal(paths []*path) int {
 	}
 	n := 1
 	hops := []netip.Addr{best.attrs.NextHop}
-	for n < len(paths) && n < limit {
-		x := paths[n]
+	for i := 1; i < len(paths) && n < limit; i++ {
+		x := paths[i]
 		if !x.usable() || b.compareCost(best, x, true) != 0 || !best.attrs.samePath(x.attrs) ||
 			slices.Contains(hops, x.attrs.NextHop) {
-			break
+			continue
 		}
+		copy(paths[n+1:i+1], paths[n:i])
+		paths[n] = x
 		hops = append(hops, x.attrs.NextHop)
 		n++
 	}

@@ -25,8 +25,28 @@ func (b *BGP) received(e *PathEvent) {
 	}
 }
 
+// at is where things are of a prefix's family: IPv4, IPv6.
+func at(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return 0
+	}
+	return 1
+}
+
 // receive takes one path of a peer; no attributes withdraw it.
 func (b *BGP) receive(p *peer, prefix netip.Prefix, raw *Attributes, when time.Time) {
+	had := p.paths[prefix] != nil || p.refused[prefix] != nil
+	b.place(p, prefix, raw, when)
+	switch has := p.paths[prefix] != nil || p.refused[prefix] != nil; {
+	case has && !had:
+		p.held[at(prefix)]++
+		b.checkMaximum(p, at(prefix))
+	case had && !has:
+		p.held[at(prefix)]--
+	}
+}
+
+func (b *BGP) place(p *peer, prefix netip.Prefix, raw *Attributes, when time.Time) {
 	old := p.paths[prefix]
 	var attrs *Attributes
 	if raw != nil {
@@ -61,9 +81,6 @@ func (b *BGP) receive(p *peer, prefix netip.Prefix, raw *Attributes, when time.T
 		}
 		d.paths = append(d.paths, x)
 		b.mark(d)
-	}
-	if old == nil && raw != nil {
-		b.checkMaximum(p)
 	}
 }
 
@@ -118,19 +135,19 @@ func (b *BGP) again(p *peer) {
 	}
 }
 
-// checkMaximum looks at the number of prefixes that a peer announces.
-func (b *BGP) checkMaximum(p *peer) {
+// checkMaximum looks at the number of prefixes of a family that a peer announces.
+func (b *BGP) checkMaximum(p *peer, family int) {
 	m := p.n.MaximumPrefix
 	if m.Limit == 0 || p.tooMany {
 		return
 	}
-	n := uint32(len(p.paths) + len(p.refused))
+	n := p.held[family]
 	threshold := m.Threshold
 	if threshold == 0 {
 		threshold = 75
 	}
-	if warnAt := uint32(uint64(m.Limit) * uint64(threshold) / 100); n > warnAt && !p.warned && n <= m.Limit {
-		p.warned = true
+	if warnAt := uint32(uint64(m.Limit) * uint64(threshold) / 100); n > warnAt && !p.warned[family] && n <= m.Limit {
+		p.warned[family] = true
 		b.o.Log.WithLevel(zerolog.WarnLevel).Str("event", "bgp-maxpfx").Str("peer", p.address.String()).
 			Msgf("%%BGP-4-MAXPFX: Number of prefixes received from %v %sreaches %d, max %d", p.address, b.inVRF(), n, m.Limit)
 	}

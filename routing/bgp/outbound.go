@@ -17,13 +17,24 @@ func tooManyText(n, limit uint32) string {
 type sweep struct {
 	peer *peer
 	list []netip.Prefix
-	// force tells it again what it has been told.
-	force bool
+	// force tells it again what it has been told; family is the one that it asked for, or 0 for all.
+	force  bool
+	family Family
+	begun  bool
+	again  bool // it was asked for once more after it had begun
 }
 
-// sweep begins one, for a family or (0) for all.
+// sweep begins one, for a family or (0) for all. However often a peer asks to be told again, there is one at a time.
 func (b *BGP) sweep(p *peer, force bool, f Family) {
-	s := &sweep{peer: p, force: force}
+	if force {
+		for _, s := range b.sweeps {
+			if s.peer == p && s.force && (s.family == f || s.family == 0) {
+				s.again = s.again || s.begun
+				return
+			}
+		}
+	}
+	s := &sweep{peer: p, force: force, family: f}
 	want := func(prefix netip.Prefix) bool {
 		return p.carries(prefix) && (f == 0 || f == FamilyOf(prefix.Addr()))
 	}
@@ -72,8 +83,12 @@ func (b *BGP) work(n int) {
 	for n > 0 && len(b.sweeps) > 0 {
 		s := b.sweeps[0]
 		part := s.list[:min(n, len(s.list))]
+		s.begun = true
 		if s.list = s.list[len(part):]; len(s.list) == 0 {
 			b.sweeps = b.sweeps[1:]
+			if s.again {
+				b.sweep(s.peer, true, s.family)
+			}
 		}
 		n -= max(len(part), 1)
 		for _, prefix := range part {
@@ -231,7 +246,12 @@ func (b *BGP) export(p *peer, prefix netip.Prefix, x *path, reflected bool, set 
 	if !c.NextHop.IsValid() || c.NextHop.Is6() != prefix.Addr().Is6() {
 		return nil // we have no address of that family there
 	}
+	if c.NextHop == p.address {
+		return nil // it would send to itself (RFC 4271 §5.1.3)
+	}
 	if p.external {
+		// Those that are not transitive end here (RFC 4360 §6).
+		c.ExtendedCommunities = slices.DeleteFunc(slices.Clone(c.ExtendedCommunities), func(x [8]byte) bool { return x[0]&0x40 != 0 })
 		c.OriginatorID, c.ClusterList = netip.Addr{}, nil
 		if p.n.RemovePrivateAS {
 			c.ASPath = replaceAS(c.ASPath, func(as uint32) (uint32, bool) { return as, !private(as) })
@@ -299,38 +319,68 @@ func (b *BGP) refreshDefault(p *peer, i int) bool {
 	return true
 }
 
-// condition says whether a route map permits any route of the table or of the RIB, and what it sets then.
+// question is whether a route map permits any route of a family.
+type question struct {
+	m   *policy.RouteMap
+	six bool
+}
+
+type answer struct {
+	set *policy.Set
+	ok  bool
+}
+
+// condition says whether a route map permits any route of the table or of the RIB, and what it sets then: for the lowest
+// prefix that it permits, so that the answer is the same each time.
 func (b *BGP) condition(m *policy.RouteMap, six bool) (*policy.Set, bool) {
 	if m == nil {
 		return nil, true
 	}
+	q := question{m, six}
+	if a, ok := b.answers[q]; ok {
+		return a.set, a.ok
+	}
+	a := b.ask(q)
+	if b.answers != nil {
+		b.answers[q] = a
+	}
+	return a.set, a.ok
+}
+
+func (b *BGP) ask(q question) (a answer) {
+	var lowest netip.Prefix
 	for prefix, d := range b.table {
-		if d.best == nil || prefix.Addr().Is6() != six {
+		if d.best == nil || prefix.Addr().Is6() != q.six || a.ok && comparePrefixes(prefix, lowest) > 0 {
 			continue
 		}
-		if set, ok := m.Permit(d.best.attrs.route(prefix)); ok {
-			return set, true
+		if set, ok := q.m.Permit(d.best.attrs.route(prefix)); ok {
+			a, lowest = answer{set, true}, prefix
 		}
 	}
+	if a.ok {
+		return a
+	}
 	for _, r := range b.o.RIB.Routes() {
-		if r.Prefix.Addr().Is6() != six {
+		if r.Prefix.Addr().Is6() != q.six {
 			continue
 		}
 		x := policy.Route{Prefix: r.Prefix, Metric: r.Metric, Tag: r.Tag}
 		x.NextHop, x.Interface = hop(&r)
-		if set, ok := m.Permit(&x); ok {
-			return set, true
+		if set, ok := q.m.Permit(&x); ok {
+			return answer{set, true}
 		}
 	}
-	return nil, false
+	return answer{}
 }
 
-// checkDefaults looks at the default routes that depend on a condition.
+// checkDefaults looks at the default routes that depend on a condition, which peers have in common.
 func (b *BGP) checkDefaults() {
 	if !b.defaults {
 		return
 	}
 	b.defaults = false
+	b.answers = make(map[question]answer)
+	defer func() { b.answers = nil }()
 	for _, p := range b.peers {
 		if !p.n.DefaultOriginate || p.n.DefaultMap == nil {
 			continue
