@@ -18,6 +18,7 @@ import (
 	_ "felloe/tests/interop/frr"
 	_ "felloe/tests/interop/libreswan"
 	_ "felloe/tests/interop/overlay"
+	_ "felloe/tests/interop/scale"
 	_ "felloe/tests/interop/strongswan"
 )
 
