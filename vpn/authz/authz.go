@@ -144,7 +144,7 @@ func (m *Manager) addresses(now time.Time, g *grant, p Policy) error {
 			why = append(why, fmt.Sprintf("there is no pool %q", name))
 			continue
 		}
-		l := pool.take(now, g.req.Peer, g.req.SA, g.req.Wanted.Addresses[at].Addr(), v4)
+		l := pool.take(now, g.req.Peer.Fold(), g.req.SA, g.req.Wanted.Addresses[at].Addr(), v4)
 		if l == nil {
 			why = append(why, fmt.Sprintf("pool %q has no free %s address", name, family))
 			continue

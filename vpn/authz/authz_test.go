@@ -352,3 +352,12 @@ func BenchmarkTakeOfAnIPv6Pool(b *testing.B) {
 		})
 	}
 }
+
+func TestAnotherSpellingOfANameHasTheSameAddress(t *testing.T) {
+	m := manager()
+	first := address(t, m, ask(1, "Spoke", any4))
+	m.Release(1)
+	if got := address(t, m, ask(2, "sPOKE", any4)); got != first {
+		t.Errorf("%s, then %s", first, got)
+	}
+}

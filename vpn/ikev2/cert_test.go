@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +36,7 @@ var (
 	keys   = map[string]crypto.Signer{}
 )
 
-// labKey is a key of a kind; making RSA keys takes long, so that there is one of each name.
+// labKey is a key of a kind; making RSA keys takes long, so that there is one of each size, in testdata/keys.
 func labKey(t testing.TB, kind pki.KeyType, name string) crypto.Signer {
 	t.Helper()
 	keysMu.Lock()
@@ -47,6 +49,12 @@ func labKey(t testing.TB, kind pki.KeyType, name string) crypto.Signer {
 		seed := sha256.Sum256([]byte(id))
 		if kind == "ed25519" {
 			keys[id] = ed25519.NewKeyFromSeed(seed[:])
+		} else if pem, err := os.ReadFile(filepath.Join("testdata", "keys", id+".pem")); err == nil {
+			k, err := pki.ParseKey(pem)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys[id] = k
 		} else {
 			k, err := pki.NewKey(kind, rand.NewChaCha8(seed))
 			if err != nil {

@@ -229,3 +229,26 @@ func TestThousandsOfAttributesAreCutOffAndCounted(t *testing.T) {
 		t.Errorf("%d wishes", len(c.Addresses))
 	}
 }
+
+func TestAnotherSpellingIsTheSamePeer(t *testing.T) {
+	w := newWorld(t, 1)
+	b := w.add("B", addrB, config(func(c *Config) { c.MaxSAsPeer = 2 }))
+	a := w.add("A", addrA, config())
+	for _, name := range []string{"spoke.example", "Spoke.example", "spoke.EXAMPLE"} {
+		a.cfg.Profiles[0].Identity, a.cfg.Profiles[0].NoInitialContact = FQDNIdentity(name), true
+		a.e.SetConfig(a.cfg)
+		a.initiate(addrB)
+		w.run(time.Second)
+	}
+	if len(b.ikes) != 2 {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+	a.boot()
+	a.cfg.Profiles[0].Identity, a.cfg.Profiles[0].NoInitialContact = FQDNIdentity("SPOKE.example"), false
+	a.e.SetConfig(a.cfg)
+	a.initiate(addrB)
+	w.run(time.Second)
+	if len(b.ikes) != 1 {
+		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+}

@@ -33,6 +33,14 @@ func FQDNIdentity(name string) Identity  { return Identity{message.ID_FQDN, name
 func EmailIdentity(mail string) Identity { return Identity{message.ID_RFC822_ADDR, mail} }
 func KeyIdentity(key string) Identity    { return Identity{message.ID_KEY_ID, key} }
 
+// Fold is the same identity for all spellings of it: names and mail addresses are the same in lower and upper case.
+func (i Identity) Fold() Identity {
+	if folds(i.Type) {
+		i.Value = strings.ToLower(i.Value)
+	}
+	return i
+}
+
 // IsZero reports whether there is no identity.
 func (i Identity) IsZero() bool { return i == Identity{} }
 

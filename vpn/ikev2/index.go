@@ -49,8 +49,10 @@ func (x index[K]) sorted(k K) []*session {
 	return out
 }
 
-func (s *session) addressKey() addressKey   { return addressKey{s.vrf, s.remote.Addr()} }
-func (s *session) identityKey() identityKey { return identityKey{s.vrf, s.remoteID, s.localID} }
+func (s *session) addressKey() addressKey { return addressKey{s.vrf, s.remote.Addr()} }
+func (s *session) identityKey() identityKey {
+	return identityKey{s.vrf, s.remoteID.Fold(), s.localID.Fold()}
+}
 
 // unlist takes a session out of all tables; it is gone.
 func (s *session) unlist() {
