@@ -385,18 +385,21 @@ func (p *peer) connect(ctx context.Context, n *bgp.Neighbor, as uint32, limit ti
 
 // expire closes connections of a dynamic peer that wait for too long, and the peer with them.
 func (p *peer) expire(ctx context.Context) {
-	t := time.NewTimer(pendingFor)
+	t := time.NewTicker(pendingFor)
 	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return
-	case <-t.C:
-	}
-	p.s.mu.Lock()
-	useless := p.relay == nil && !p.up
-	p.s.mu.Unlock()
-	if useless {
-		p.s.do(func() { p.s.removePeer(p, nil, "") })
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		p.s.mu.Lock()
+		useless := p.relay == nil && !p.up
+		p.s.mu.Unlock()
+		if useless {
+			p.s.do(func() { p.s.removePeer(p, nil, "") })
+			return
+		}
 	}
 }
 
@@ -490,7 +493,7 @@ func (p *peer) relayEnded(r *relay, taken bool, reason string) {
 		if p.downPending {
 			down = p.goneDown("")
 		}
-		remove = p.dynamic && p.side == engineIdle
+		remove = p.dynamic && (p.side == engineIdle || !taken)
 	}
 	in, out, bad := r.messages()
 	p.received, p.sent, p.malformed = add(p.received, in), add(p.sent, out), p.malformed+bad
@@ -513,7 +516,7 @@ func (p *peer) requestRefresh() {
 	r := p.relay
 	p.s.mu.Unlock()
 	if r != nil {
-		r.requestRefresh()
+		r.send.ask()
 	}
 }
 

@@ -418,22 +418,19 @@ func (r *relay) switchTo(o *offer) bool {
 	return true
 }
 
-// probe sends a KEEPALIVE, which a peer that does not know the connection answers with a reset.
+// probe sends a KEEPALIVE, which a peer that does not know the connection answers with a reset. What is being written
+// already does as well.
 func (r *relay) probe() {
 	r.mu.Lock()
 	conn := r.conn
 	r.mu.Unlock()
-	go func() { _ = r.write(conn, guard.KeepaliveMessage()) }()
-}
-
-// requestRefresh sends a ROUTE-REFRESH for each family of the session.
-func (r *relay) requestRefresh() {
-	r.mu.Lock()
-	conn, msgs := r.conn, r.guard.RefreshRequests()
-	r.mu.Unlock()
-	for _, m := range msgs {
-		_ = r.write(conn, m)
+	if !r.writeMu.TryLock() {
+		return
 	}
+	go func() {
+		defer r.writeMu.Unlock()
+		_, _ = conn.Write(guard.KeepaliveMessage())
+	}()
 }
 
 func (r *relay) established() bool {

@@ -17,6 +17,7 @@ type sender struct {
 	mu      sync.Mutex
 	pending map[netip.Prefix]*bgp.Attributes
 	order   []netip.Prefix
+	refresh bool // the peer is to be asked for its paths
 	wake    chan struct{}
 }
 
@@ -33,6 +34,26 @@ func (s *sender) add(list []bgp.Advertisement) {
 		s.pending[a.Prefix] = a.Attributes
 	}
 	s.mu.Unlock()
+	s.poke()
+}
+
+// ask makes the peer be asked for its paths. It does not wait for one that reads slowly.
+func (s *sender) ask() {
+	s.mu.Lock()
+	s.refresh = true
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *sender) asked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	yes := s.refresh
+	s.refresh = false
+	return yes
+}
+
+func (s *sender) poke() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -87,16 +108,18 @@ func (r *relay) sending() {
 			return
 		case <-r.send.wake:
 		}
-		u := r.send.take()
-		if u == nil {
-			continue
-		}
+		var msgs [][]byte
 		r.mu.Lock()
 		conn, g := r.conn, r.guard
+		if r.send.asked() {
+			msgs = g.RefreshRequests()
+		}
 		r.mu.Unlock()
-		open := r.peerOpen()
-		four := open != nil && open.FourOctet
-		for _, m := range u.Encode(four) {
+		if u := r.send.take(); u != nil {
+			open := r.peerOpen()
+			msgs = append(msgs, u.Encode(open != nil && open.FourOctet)...)
+		}
+		for _, m := range msgs {
 			late := time.AfterFunc(hold, func() { r.end(nil, "Send hold timer expired") })
 			err := r.write(conn, m)
 			late.Stop()
@@ -106,7 +129,9 @@ func (r *relay) sending() {
 				}
 				return
 			}
-			g.Sent()
+			if m[18] == guard.UpdateType {
+				g.Sent()
+			}
 		}
 	}
 }

@@ -84,7 +84,7 @@ func Speaker(o Options) func(bgp.SpeakerOptions) (bgp.Speaker, error) {
 		if so.Wait == nil {
 			so.Wait = func() {}
 		}
-		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]string)}
+		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]said)}
 		s.wake = sync.NewCond(&s.workMu)
 		s.done = make(chan struct{})
 		go s.work()
@@ -106,18 +106,34 @@ type speaker struct {
 
 	// of the worker
 	engine    *engine
+	network   bgp.Config // what the router's TCP was told last
 	listeners []net.Listener
 
 	running atomic.Pointer[engine] // the same, for everybody
 
-	mu       sync.Mutex
-	cfg      bgp.Config
-	closed   bool
-	peers    map[netip.Addr]*peer
-	sessions uint64
-	away     map[netip.Addr]bool // peers that are not on a subnet of ours
-	noticed  map[netip.Addr]string
+	mu        sync.Mutex
+	cfg       bgp.Config
+	closed    bool
+	peers     map[netip.Addr]*peer
+	sessions  uint64
+	away      map[netip.Addr]bool // peers that are not on a subnet of ours
+	noticed   map[netip.Addr]said
+	strangers said // what was said of those who are no peers
 }
+
+// said is what the operator was told of a peer: the last words, and how often since when.
+type said struct {
+	text  string
+	since time.Time
+	n     int
+}
+
+const (
+	// noticeLimit is how much is said of a peer, and of all that are none, in a minute.
+	noticeLimit = 20
+	// noticedLimit is of how many it is remembered.
+	noticedLimit = 4096
+)
 
 // do queues work for GoBGP.
 func (s *speaker) do(f func()) {
@@ -168,13 +184,33 @@ func (s *speaker) emit(events ...bgp.Event) {
 func (s *speaker) notice(peer netip.Addr, severity int, mnemonic, format string, a ...any) {
 	text := fmt.Sprintf(format, a...)
 	s.mu.Lock()
-	same := s.noticed[peer] == text
-	s.noticed[peer] = text
-	closed := s.closed
+	say := s.maySay(peer, text) && !s.closed
 	s.mu.Unlock()
-	if !same && !closed {
+	if say {
 		s.emit(&bgp.Notice{Peer: peer, Severity: severity, Mnemonic: mnemonic, Text: text})
 	}
+}
+
+// maySay says whether a notice is new, and not one too many. The lock is held.
+func (s *speaker) maySay(peer netip.Addr, text string) bool {
+	x := s.noticed[peer]
+	if x.text == text {
+		return false
+	}
+	x.text = text
+	if len(s.noticed) >= noticedLimit {
+		maps.DeleteFunc(s.noticed, func(a netip.Addr, _ said) bool { return s.peers[a] == nil })
+	}
+	now, count := s.so.Now(), &x
+	if peer.IsValid() && s.peers[peer] == nil {
+		count = &s.strangers
+	}
+	if now.Sub(count.since) >= time.Minute {
+		count.since, count.n = now, 0
+	}
+	count.n++
+	s.noticed[peer] = x
+	return count.n <= noticeLimit
 }
 
 // Apply implements bgp.Speaker.
@@ -200,7 +236,7 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 			return
 		}
 	}
-	s.setNetwork(&old, &cfg)
+	s.setNetwork(cfg)
 	for i := range cfg.Neighbors {
 		n := &cfg.Neighbors[i]
 		s.mu.Lock()
@@ -287,7 +323,7 @@ func (s *speaker) stopEngine() {
 }
 
 // setNetwork tells the router's TCP what counts for which peer.
-func (s *speaker) setNetwork(old, cfg *bgp.Config) {
+func (s *speaker) setNetwork(cfg bgp.Config) {
 	type entry struct {
 		prefix netip.Prefix
 		o      bgp.SocketOptions
@@ -305,7 +341,8 @@ func (s *speaker) setNetwork(old, cfg *bgp.Config) {
 		}
 		return m
 	}
-	was, now := list(old), list(cfg)
+	was, now := list(&s.network), list(&cfg)
+	s.network = cfg
 	for p := range was {
 		if _, ok := now[p]; !ok {
 			s.o.Network.RemovePeer(p)
@@ -422,7 +459,6 @@ func (s *speaker) Close() {
 		return
 	}
 	s.closed = true
-	cfg := s.cfg
 	s.mu.Unlock()
 	s.do(func() {
 		for _, l := range s.listeners {
@@ -434,7 +470,7 @@ func (s *speaker) Close() {
 		for _, p := range peers {
 			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
 		}
-		s.setNetwork(&cfg, &bgp.Config{})
+		s.setNetwork(bgp.Config{})
 		s.stopEngine()
 	})
 	s.workMu.Lock()

@@ -23,8 +23,12 @@ type Reach struct {
 	Attributes *bgp.Attributes
 }
 
-// knownLimit is how many sets of attributes are remembered, so that routes which have them in common share them.
-const knownLimit = 4096
+// knownLimit is how many sets of attributes are remembered, so that routes which have them in common share them, and
+// knownBytes how long they are together: those of a hostile peer are long.
+const (
+	knownLimit = 4096
+	knownBytes = 1 << 20
+)
 
 // result turns an UPDATE that has been checked into what the router knows. A prefix that is withdrawn and announced at
 // once ends up reachable (RFC 4271 §4.3): withdrawals come first.
@@ -35,7 +39,7 @@ func (g *Guard) result(u *update) *Update {
 		return r
 	}
 	switch {
-	case len(r.Withdrawn)+len(u.nlri)+len(u.reach) > 0:
+	case len(r.Withdrawn)+len(u.nlri)+len(u.reach) > 0, u.ignored:
 	case u.hasUnreach && u.unreachV6:
 		r.EndOfRIB = bgp.IPv6
 	case u.hasUnreach, len(u.attrs) == 0:
@@ -62,8 +66,8 @@ func (g *Guard) attributes(u *update, next netip.Addr) *bgp.Attributes {
 	if old := g.known[key]; old != nil {
 		return old
 	}
-	if g.known == nil || len(g.known) >= knownLimit {
-		g.known = make(map[string]*bgp.Attributes)
+	if g.size += len(key); g.known == nil || len(g.known) >= knownLimit || g.size > knownBytes {
+		g.known, g.size = make(map[string]*bgp.Attributes), len(key)
 	}
 	g.known[key] = a
 	return a

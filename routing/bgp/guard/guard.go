@@ -52,6 +52,7 @@ type Guard struct {
 	up   bool // the first KEEPALIVE has come
 
 	known map[string]*bgp.Attributes // of the attributes that came last, by their bytes
+	size  int                        // of the keys
 
 	in, out                      [6]atomic.Uint64
 	withdrawn, discarded, looped atomic.Uint64

@@ -63,6 +63,7 @@ type update struct {
 	// withdraw says why the prefixes are treated as withdrawn; empty when they are not.
 	withdraw string
 	looped   bool
+	ignored  bool // some of what it announces
 }
 
 type segment struct {
@@ -129,6 +130,11 @@ func (g *Guard) parseUpdate(b []byte) (*update, error) {
 	g.mandatory(u)
 	if u.withdraw == "" && len(u.nlri)+len(u.reach) > 0 {
 		g.loops(u)
+	}
+	if u.withdraw == "" {
+		martians := len(u.nlri) + len(u.reach)
+		u.nlri, u.reach = g.noMartians(u.nlri), g.noMartians(u.reach)
+		u.ignored = martians > len(u.nlri)+len(u.reach)
 	}
 	return u, nil
 }
@@ -213,6 +219,9 @@ func (g *Guard) attribute(u *update, a attribute) (keep bool, err error) {
 	case attrASPath:
 		u.path, ok = parsePath(a.value, g.open.FourOctet)
 	case attrNextHop:
+		if len(u.nlri) == 0 {
+			return false, nil // RFC 4760 §3: it belongs to nothing
+		}
 		ok = n == 4 && hostAddr(netip.AddrFrom4([4]byte(a.value)))
 	case attrMED:
 		ok = n == 4
@@ -424,7 +433,30 @@ func hostAddr(a netip.Addr) bool {
 		b := a.As4()
 		return b[0] != 0 && b[0] < 224
 	}
-	return !a.Is4In6() && !a.IsLinkLocalUnicast()
+	if a.Is4In6() {
+		// From a speaker that has no IPv6 address for the session. Nothing leads there; a policy may name another.
+		return hostAddr(a.Unmap())
+	}
+	return !a.IsLinkLocalUnicast()
+}
+
+// martian says whether a prefix can be nobody's network (RFC 4271 §6.3: it is ignored).
+func martian(p netip.Prefix) bool {
+	a := p.Addr()
+	if a.Is4() {
+		return p.Bits() >= 8 && (a.As4()[0] == 0 || a.As4()[0] == 127) || p.Bits() >= 4 && a.IsMulticast()
+	}
+	return p.Bits() >= 8 && a.IsMulticast() || p.Bits() >= 10 && a.IsLinkLocalUnicast() || p.Bits() == 128 && (a.IsLoopback() || a.IsUnspecified())
+}
+
+// noMartians takes them out of what is announced.
+func (g *Guard) noMartians(list []netip.Prefix) []netip.Prefix {
+	i := slices.IndexFunc(list, martian)
+	if i < 0 {
+		return list
+	}
+	g.discard("the prefix %v, which is no network's", list[i])
+	return slices.DeleteFunc(list, martian)
 }
 
 // parsePath reads an AS path. Confederation segments are not for us (RFC 5065 §5.3).
