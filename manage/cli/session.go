@@ -65,17 +65,22 @@ func (s *Session) Exec(ctx context.Context, line string) error {
 		if result == nil {
 			return errors.New("% This command has no JSON form")
 		}
-		enc := json.NewEncoder(s.Out)
+		var b strings.Builder
+		enc := json.NewEncoder(&b)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
-		return enc.Encode(result)
+		if err := enc.Encode(result); err != nil {
+			return fmt.Errorf("%% this has no JSON form: %w", err)
+		}
+		_, err := io.WriteString(s.Out, plainJSON(b.String()))
+		return err
 	}
 	var t Table
 	t.b.WriteString(held.String())
 	if result != nil {
 		result.Text(&t)
 	}
-	text := t.String()
+	text := Plain(t.String(), "\n\t")
 	if keep != nil {
 		text = keep(text)
 	}

@@ -104,8 +104,17 @@ type IKEv2Config struct {
 }
 
 func configOf(c ikev2.Configuration) IKEv2Config {
-	return IKEv2Config{append([]netip.Prefix{}, c.Addresses...), append([]netip.Addr{}, c.DNS...), append([]string{}, c.Domains...),
-		append([]netip.Prefix{}, c.Subnets...), c.Version, c.PFS}
+	return IKEv2Config{append([]netip.Prefix{}, c.Addresses...), append([]netip.Addr{}, c.DNS...), plainAll(c.Domains),
+		append([]netip.Prefix{}, c.Subnets...), cli.Plain(c.Version, ""), c.PFS}
+}
+
+// plainAll makes what a peer named harmless.
+func plainAll(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = cli.Plain(s, "")
+	}
+	return out
 }
 
 func (c *IKEv2Config) empty() bool {

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"felloe/manage/cli"
+
 	"github.com/rs/zerolog"
 )
 
@@ -340,7 +342,8 @@ func (l *Log) Watch(f func(line string)) (stop func()) {
 	}
 }
 
-// String is the entry as IOS would print it: time, mnemonic or level, message, fields.
+// String is the entry as IOS would print it: time, mnemonic or level, message, fields. It is one line, whatever a peer
+// had in what it said.
 func (e Entry) String() string {
 	var b strings.Builder
 	b.WriteString(e.Time.UTC().Format("Jan _2 15:04:05.000"))
@@ -363,5 +366,5 @@ func (e Entry) String() string {
 	for _, k := range keys {
 		fmt.Fprintf(&b, " %s=%v", k, e.Fields[k])
 	}
-	return b.String()
+	return cli.Plain(b.String(), "")
 }

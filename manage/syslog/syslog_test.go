@@ -127,3 +127,10 @@ func TestWatchersSeeLinesUntilTheyStop(t *testing.T) {
 		t.Fatalf("saw %v", got)
 	}
 }
+
+func TestALineIsOneLineWhateverAPeerSaid(t *testing.T) {
+	e := Entry{Level: "info", Message: "peer says \x1b[2Jhello\n%SYS-5-RELOAD: forged", Fields: map[string]any{"reason": "a\r\nb\u009b1m"}}
+	if got := e.String(); !strings.HasSuffix(got, `: info: peer says \x1b[2Jhello\x0a%SYS-5-RELOAD: forged reason=a\x0d\x0ab\x9b1m`) {
+		t.Errorf("%q", got)
+	}
+}
