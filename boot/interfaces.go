@@ -57,7 +57,6 @@ type tunnelSpec struct {
 type protectionSpec struct {
 	Child     ikev2.ChildPolicy
 	Profile   ikev2.Profile
-	Keyring   ikev2.Keyring
 	Policies  []ikev2.Policy
 	Proposals []ikev2.IKEProposal
 }
@@ -128,7 +127,8 @@ func (r *Router) interfaceSpecs(c *config.Config, nics map[string]*NIC, ike *ike
 	return out
 }
 
-// protectionOf collects all that decides how a tunnel is protected. A tunnel that is shut has none in ike.
+// protectionOf collects all that decides how a tunnel is protected, but the keys of keyrings: those end the IKE SAs that
+// they are for, and no others (ikev2.Engine.Reauthorize). A tunnel that is shut has none in ike.
 func protectionOf(ike *ikev2.Config, tunnel string) *protectionSpec {
 	p := &protectionSpec{Policies: ike.Policies, Proposals: ike.Proposals}
 	for _, c := range ike.Children {
@@ -139,11 +139,6 @@ func protectionOf(ike *ikev2.Config, tunnel string) *protectionSpec {
 	for _, x := range ike.Profiles {
 		if x.Name == p.Child.Profile {
 			p.Profile = x
-		}
-	}
-	for _, k := range ike.Keyrings {
-		if k.Name == p.Profile.Keyring {
-			p.Keyring = k
 		}
 	}
 	return p

@@ -122,8 +122,8 @@ func (psk) sign(sa *ikeSA, id *message.ID) (*message.AUTH, []message.Payload, er
 	if err != nil {
 		return nil, nil, err
 	}
-	sa.s.signScheme = Scheme{Name: "PSK"}
-	return &message.AUTH{Method: message.AuthSharedKey, Data: sa.pskAuth(key, id, sa.initiator)}, nil, nil
+	sa.s.signScheme, sa.s.proofs[0] = Scheme{Name: "PSK"}, key
+	return &message.AUTH{Method: message.AuthSharedKey, Data: sa.pskAuth(key.key, id, sa.initiator)}, nil, nil
 }
 
 func (psk) verify(sa *ikeSA, id *message.ID, auth *message.AUTH, _ []message.Payload) error {
@@ -131,10 +131,10 @@ func (psk) verify(sa *ikeSA, id *message.ID, auth *message.AUTH, _ []message.Pay
 	if err != nil {
 		return err
 	}
-	if !suite.EqualMAC(auth.Data, sa.pskAuth(key, id, !sa.initiator)) {
+	if !suite.EqualMAC(auth.Data, sa.pskAuth(key.key, id, !sa.initiator)) {
 		return fmt.Errorf("%w: AUTH mismatch (the pre-shared keys differ)", ErrAuthentication)
 	}
-	sa.s.verifyScheme = Scheme{Name: "PSK"}
+	sa.s.verifyScheme, sa.s.proofs[1] = Scheme{Name: "PSK"}, key
 	return nil
 }
 

@@ -113,8 +113,10 @@ func (e *Engine) announce() []message.Payload {
 	return []message.Payload{message.HashAlgorithms(list...)}
 }
 
-// adapt takes over of a changed profile what does not concern how the two sides have proven themselves.
+// adapt takes over of a changed profile what does not concern how the two sides have proven themselves, and where the keys
+// are: see outdated.
 func (p *Profile) adapt(n Profile) {
+	p.Keyring, p.Key = n.Keyring, n.Key
 	p.Lifetime, p.DPD, p.NATKeepalive, p.IVRF = n.Lifetime, n.DPD, n.NATKeepalive, n.IVRF
 	p.Authorization, p.Request, p.SetSend, p.SetAccept = n.Authorization, n.Request, n.SetSend, n.SetAccept
 }

@@ -223,10 +223,16 @@ type Refresher interface {
 	Refresh(sa SAID, a Authorization) (Configuration, bool)
 }
 
-// Reauthorize has every peer told by CFG_SET what has changed for it. Addresses stay as they are. When what is accepted of
+// Reauthorize is for after a SetConfig. It ends the IKE SAs whose pre-shared key is another one now, or gone, and has every
+// other peer told by CFG_SET what has changed for it. Addresses stay as they are. When what is accepted of
 // the peer's subnets has changed, the driver is told by a ConfigReceived with what the peer has said last.
 func (e *Engine) Reauthorize(now time.Time) []Action {
 	e.begin(now)
+	for _, id := range sortedKeys(e.sessions) {
+		if s := e.sessions[id]; s != nil && !s.established.IsZero() && !s.ended && s.outdated() {
+			e.guard(s.cur, func() { s.close("its pre-shared key has changed", ErrLocal) })
+		}
+	}
 	r, ok := e.cfg.Authorize.(Refresher)
 	if !ok {
 		return e.finish()

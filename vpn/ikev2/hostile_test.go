@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"felloe/vpn/ikev2/message"
+	"felloe/vpn/ikev2/suite"
 )
 
 // What a peer that has proven who it is may do to us.
@@ -250,5 +251,51 @@ func TestAnotherSpellingIsTheSamePeer(t *testing.T) {
 	w.run(time.Second)
 	if len(b.ikes) != 1 {
 		w.fatalf("%d IKE SAs", len(b.ikes))
+	}
+}
+
+func TestAKeyThatChangesEndsThePeersThatItIsForAndNoOthers(t *testing.T) {
+	named := func(name, key string) func(*Config) {
+		return func(c *Config) {
+			c.Profiles[0].Identity = FQDNIdentity(name)
+			c.Keyrings[0].Peers[0].Local, c.Keyrings[0].Peers[0].Remote = suite.Key(key), suite.Key(key)
+		}
+	}
+	entry := func(name, key string) KeyringPeer {
+		return KeyringPeer{Name: name, Identity: []IdentityMatch{{Exact: FQDNIdentity(name)}}, Local: suite.Key(key), Remote: suite.Key(key)}
+	}
+	w := newWorld(t, 1)
+	a, c := w.add("A", addrA, config(named("a", "keyA"))), w.add("C", addrC, config(named("c", "keyC")))
+	b := w.add("B", addrB, config(func(x *Config) { x.Keyrings[0].Peers = []KeyringPeer{entry("a", "keyA"), entry("c", "keyC")} }))
+	a.initiate(addrB)
+	c.initiate(addrB)
+	w.run(time.Second)
+	apply := func(n *node, peers ...KeyringPeer) {
+		n.cfg.Keyrings = []Keyring{{Name: "ring", Peers: peers}}
+		n.e.SetConfig(n.cfg)
+		n.do(n.e.Reauthorize(w.now))
+		w.run(time.Second)
+	}
+	apply(b, entry("new", "x"), entry("c", "keyC"), entry("a", "keyA"))
+	if len(b.ikes) != 2 {
+		w.fatalf("another peer's key ended something: %+v", b.downs)
+	}
+	apply(b, entry("new", "x"), entry("c", "other"), entry("a", "keyA"))
+	if len(b.ikes) != 1 || len(c.ikes) != 0 || len(a.ikes) != 1 || b.downs[0].Reason != "its pre-shared key has changed" {
+		w.fatalf("%+v", b.downs)
+	}
+	apply(b)
+	if len(b.ikes)+len(a.ikes) != 0 {
+		w.fatalf("a peer without a key is still there")
+	}
+	// The same at the one that began it; the profile's own key is a key like others.
+	w, a, b = connected(t, 2)
+	a.cfg.Profiles[0].Key = ProfileKey{suite.Key("CISCO123"), suite.Key("CISCO123")}
+	apply(a)
+	w.oneSession(a, b)
+	a.cfg.Profiles[0].Key.Remote = suite.Key("other")
+	apply(a)
+	if len(a.ikes) != 0 {
+		t.Error("still up")
 	}
 }

@@ -87,31 +87,56 @@ func (e *Engine) keys(keyring string, id Identity, addr netip.Addr) (KeyringPeer
 	return best, nil
 }
 
+// proof is a pre-shared key as it was found for an SA: by whose identity, at which address.
+type proof struct {
+	key  suite.Key
+	id   Identity
+	addr netip.Addr
+}
+
 // signingKey is the pre-shared key that we prove ourselves with. An initiator does not know yet who will answer; if its
 // profile allows one identity only, that is the one.
-func (s *session) signingKey() (suite.Key, error) {
+func (s *session) signingKey() (proof, error) {
 	id := s.remoteID
 	if id.IsZero() && len(s.profile.MatchRemote) == 1 {
 		id = s.profile.MatchRemote[0].Exact
 	}
-	p, err := s.e.keys(s.profile.Keyring, id, s.remote.Addr())
-	if key := s.profile.Key.Local; len(key) > 0 && (err != nil || len(p.Local) == 0) {
-		return key, nil // the profile's own key is for those that the keyring has none for
-	}
-	if err == nil && len(p.Local) == 0 {
-		err = fmt.Errorf("%w: peer %q of keyring %q has no local pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
-	}
-	return p.Local, err
+	key, err := s.e.keyOf(s.profile, id, s.remote.Addr(), true)
+	return proof{key, id, s.remote.Addr()}, err
 }
 
 // verifyingKey is the pre-shared key that the peer must prove itself with.
-func (s *session) verifyingKey() (suite.Key, error) {
-	p, err := s.e.keys(s.profile.Keyring, s.remoteID, s.remote.Addr())
-	if key := s.profile.Key.Remote; len(key) > 0 && (err != nil || len(p.Remote) == 0) {
-		return key, nil
+func (s *session) verifyingKey() (proof, error) {
+	key, err := s.e.keyOf(s.profile, s.remoteID, s.remote.Addr(), false)
+	return proof{key, s.remoteID, s.remote.Addr()}, err
+}
+
+// keyOf is ours or the peer's key by a profile. The profile's own key is for those that the keyring has none for.
+func (e *Engine) keyOf(p Profile, id Identity, addr netip.Addr, ours bool) (suite.Key, error) {
+	entry, err := e.keys(p.Keyring, id, addr)
+	key, own, side := entry.Remote, p.Key.Remote, "remote"
+	if ours {
+		key, own, side = entry.Local, p.Key.Local, "local"
 	}
-	if err == nil && len(p.Remote) == 0 {
-		err = fmt.Errorf("%w: peer %q of keyring %q has no remote pre-shared key", ErrNoKey, p.Name, s.profile.Keyring)
+	if len(own) > 0 && (err != nil || len(key) == 0) {
+		return own, nil
 	}
-	return p.Remote, err
+	if err == nil && len(key) == 0 {
+		err = fmt.Errorf("%w: peer %q of keyring %q has no %s pre-shared key", ErrNoKey, entry.Name, p.Keyring, side)
+	}
+	return key, err
+}
+
+// outdated says whether a pre-shared key that the session was proven by would be another one now, or none.
+func (s *session) outdated() bool {
+	for i, used := range s.proofs {
+		if len(used.key) == 0 {
+			continue
+		}
+		key, err := s.e.keyOf(s.profile, used.id, used.addr, i == 0)
+		if err != nil || !suite.EqualMAC(key, used.key) {
+			return true
+		}
+	}
+	return false
 }

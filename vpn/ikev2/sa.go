@@ -56,6 +56,8 @@ type session struct {
 	signed    AuthMethod
 	verified  AuthMethod
 
+	proofs [2]proof // the pre-shared keys that we, and the peer, were proven by
+
 	signScheme, verifyScheme Scheme
 	peerHashes               []message.HashAlgorithm  // SIGNATURE_HASH_ALGORITHMS
 	requested                map[message.KeyHash]bool // the peer's CERTREQ

@@ -120,3 +120,24 @@ func TestIdleTimeEndsASessionAndTrafficBringsItBack(t *testing.T) {
 	s.echo("10.10.10.2", "10.10.10.1", 3)
 	l.until(10*time.Second, "traffic brings it back", func() bool { return s.up() == 1 && h.up() == 1 })
 }
+
+func TestAChangeOfTheConfigurationIsTriedAtOnce(t *testing.T) {
+	l := newLab(t)
+	h, s := l.pair(spec{}, spec{psk: "WRONG"}, mem.Impairment{Delay: time.Millisecond})
+	h.tunnel("Tunnel0", "10.10.10.1/24", "", 0, TunnelProtection{})
+	s.tunnel("Tunnel0", "10.10.10.2/24", "172.16.0.1", 0, TunnelProtection{})
+	l.run(2 * time.Minute) // tries are half a minute apart by now
+	s.call(func() { s.engine.SetConfig(spec{}.config()); s.m.Reauthorize() })
+	l.until(time.Second, "it comes up", func() bool { return s.up() == 1 && h.up() == 1 })
+	// Another key at the hub ends it on both sides; nothing goes in clear, and the spoke's knocks are refused.
+	h.call(func() { h.engine.SetConfig(spec{psk: "NEW"}.config()); h.m.Reauthorize() })
+	for i := range uint16(20) {
+		s.echo("10.10.10.2", "10.10.10.1", i)
+		l.run(100 * time.Millisecond)
+	}
+	if s.up() != 0 || h.up() != 0 || len(h.sessions()) != 0 {
+		t.Errorf("still up\n%s", h.logs())
+	}
+	s.call(func() { s.engine.SetConfig(spec{psk: "NEW"}.config()); s.m.Reauthorize() })
+	l.until(time.Second, "it comes up again", func() bool { return s.up() == 1 && h.up() == 1 })
+}

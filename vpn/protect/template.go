@@ -151,9 +151,19 @@ func (m *Manager) SetTemplateLimits(name string, volumeBytes uint64, idle time.D
 	}
 }
 
-// Reauthorize has every peer told what has changed for it, after a change of authorization policies or of the routes that
-// they send.
-func (m *Manager) Reauthorize() { m.run(m.o.Engine.Reauthorize(m.now())) }
+// Reauthorize is for after a change of the engine's configuration: peers whose keys are others now are told good-bye, and
+// every other peer what has changed for it. What has failed for want of something in the configuration is tried again at
+// once.
+func (m *Manager) Reauthorize() {
+	m.run(m.o.Engine.Reauthorize(m.now()))
+	for _, s := range m.byNet {
+		if s.retry != nil && needsAHand(s.lastErr) {
+			s.stopRetry()
+			m.connect(s)
+		}
+	}
+	m.run(nil)
+}
 
 // SendConfiguration tells the peer of an IKE SA by CFG_SET what it shall use from now on.
 func (m *Manager) SendConfiguration(id ikev2.SAID, c ikev2.Configuration) {
