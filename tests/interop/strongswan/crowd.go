@@ -29,10 +29,11 @@ const (
 )
 
 // Hub starts a Felloe router at 192.0.2.1 for peers with the key. Its log's buffer is small: where memory is measured that
-// is not what is meant.
-func Hub(r *matrix.Run, wan *peers.Switch) *peers.Router {
+// is not what is meant. It rekeys IKE SAs and Child SAs before these times are over.
+func Hub(r *matrix.Run, wan *peers.Switch, ike, child time.Duration) *peers.Router {
 	toml := regexp.MustCompile(`buffered = \d+`).ReplaceAllString(base, "buffered = 65536")
-	return r.Router("hub", toml+service{}.String(), wan)
+	s := service{profile: fmt.Sprintf("lifetime = %q", ike), ipsec: fmt.Sprintf("lifetime = { seconds = %d }", int(child.Seconds()))}
+	return r.Router("hub", toml+s.String(), wan)
 }
 
 // NewCrowd starts the daemons; they do not call yet.
@@ -100,9 +101,12 @@ echo c%d-$i; rc=1; done; exit $rc`, w.each-1, 100+d, hubInner, d)
 	}
 }
 
+// Remember notes the SAs that there are, for WaitRekeyed.
+func (w *Crowd) Remember() { w.ike, w.kids = w.sas() }
+
 // Rekey replaces every Child SA and every IKE SA once.
 func (w *Crowd) Rekey() {
-	w.ike, w.kids = w.sas()
+	w.Remember()
 	for d, c := range w.daemons {
 		for i := range w.each {
 			c.ctl("--rekey --child " + w.name(d, i))
@@ -111,7 +115,7 @@ func (w *Crowd) Rekey() {
 	}
 }
 
-// WaitRekeyed waits until no SA is one of those before Rekey.
+// WaitRekeyed waits until no SA is one of those of Remember, or before Rekey.
 func (w *Crowd) WaitRekeyed(within time.Duration) {
 	old := map[string]bool{}
 	for _, s := range append(w.ike, w.kids...) {
