@@ -78,7 +78,7 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
 // configure writes strongswan.conf.
 func (c *charon) configure() {
 	r, name, o := c.r, c.name, c.o
-	level := "default = 1\n ike = 2\n cfg = 2\n knl = 1"
+	level := "default = 1\n ike = 2\n knl = 1"
 	if o.quiet {
 		level = "default = 0\n ike = 1\n cfg = 0\n enc = 0\n net = 0"
 	}

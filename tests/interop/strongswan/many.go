@@ -12,8 +12,7 @@ import (
 	"felloe/tests/interop/peers"
 )
 
-// A crowd is daemons with many connections each. What a load initiator of Felloe's own brings up on strongSwan (the other
-// direction) belongs here too.
+// A crowd is daemons with many connections each. Package scale has the other direction: a load initiator at strongSwan.
 const (
 	daemons    = 4
 	perDaemon  = 32
