@@ -90,6 +90,7 @@ func observable(t *testing.T, r *Router) string {
 }
 
 func TestAnyAThenAnyBThenAGivesA(t *testing.T) {
+	t.Parallel() // it mostly waits
 	for seed := range uint64(25) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		a, other := arbitrary(rng), arbitrary(rng)
@@ -146,6 +147,7 @@ func difference(a, b string) string {
 }
 
 func TestAnUnchangedTunnelLosesNoPacketWhileOtherThingsChange(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := scenario1(t)
 	c.want("Spoke2", "show ip route bgp", "192.168.11.1/32")
 	c.want("Spoke2", "ping 192.168.11.1 source Loopback10 repeat 2", "(2/2)")

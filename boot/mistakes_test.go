@@ -34,6 +34,7 @@ func change(t *testing.T, text, old, new string) string {
 }
 
 func TestWrongKeysAndStringsAreSaidOnceShownAndMended(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := mistaken(t, change(t, spoke(1), "CISCO123", "cisco123"), change(t, spoke(2), `authentication = "DMVPN"`, `authentication = "dmvpn"`))
 
 	c.want("Spoke1", "show logging", "%IKEV2-3-NEG_ABORT: ", "AUTHENTICATION_FAILED", "peer=172.16.1.1:500")
@@ -62,6 +63,7 @@ func TestWrongKeysAndStringsAreSaidOnceShownAndMended(t *testing.T) {
 }
 
 func TestAWrongASAndAWrongMTUAreSaidShownAndMended(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := mistaken(t, change(t, spoke(1), "as = 65011", "as = 65019"), change(t, spoke(2), `mode = "gre multipoint"`, "mode = \"gre multipoint\"\nip-mtu = 1600"))
 
 	c.want("Spoke2", "show logging", "[interface.Tunnel0] ip-mtu 1600 is more than the interface carries; ")
@@ -102,6 +104,7 @@ func TestABrokenConfigurationLeavesTheRouterAsItIsWithAllErrorsListed(t *testing
 }
 
 func TestAPanicOfAnEngineLeavesForwardingAlone(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := scenario1(t)
 	c.want("Spoke2", "show ip route bgp", "192.168.22.2/32", "192.168.11.1/32")
 	c.want("Spoke2", "ping 192.168.11.1 source Loopback10 repeat 3", "(3/3)")

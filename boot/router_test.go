@@ -225,6 +225,7 @@ func scenario1(t *testing.T) *cloud {
 }
 
 func TestADMVPNPhase3NetworkComesUpAndMakesAShortcut(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := scenario1(t)
 	c.want("Spoke2", "ping 172.16.1.1 repeat 1", "(1/1)")
 	c.want("Hub", "show dmvpn", "172.16.2.2", "172.16.3.3", "UP")

@@ -27,6 +27,7 @@ func count(lines []string, words ...string) int {
 }
 
 func TestTheLogOfASpokeThatComesUpReadsAsAStory(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := scenario1(t)
 	c.want("Spoke2", "show ip route bgp", "192.168.22.2/32", "192.168.11.1/32")
 	lines := logLines(c, "Spoke2")
@@ -60,6 +61,7 @@ func TestAChangeOfTheLineProtocolIsOneLine(t *testing.T) {
 }
 
 func TestDebuggingTellsOfPacketsWithinItsConditions(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := scenario1(t)
 	c.want("Hub", "show ip nhrp", "10.10.10.2/32", "10.10.10.3/32")
 	c.exec("Hub", "debug dmvpn detail all")

@@ -67,6 +67,7 @@ entry = [{ permit = "0.0.0.0/0", le = 32 }]
 }
 
 func TestAServerOfVRFsShowsItselfInIOSsWords(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := cpeAndServer(t)
 	c.want("Server", "show crypto session", "Interface: Virtual-Access1", "Session status: UP-ACTIVE", "Peer: 10.88.247.89 port ")
 	c.want("Server", "show ip bgp vpnv4 vrf private-vrf summary", "*10.122.144.146", "Dynamically created neighbors: 1/(100 max), Subnet ranges: 1", "Total dynamically created neighbors: 1/(255 max)")
@@ -161,6 +162,7 @@ func ids(c *cloud, name string) (ike, spi string) {
 }
 
 func TestEachClearTakesAwayWhatItIsFor(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := cpeAndServer(t)
 	c.want("Client", "show ip route bgp", "81.81.81.1/32")
 	ike, spi := ids(c, "Server")
@@ -199,6 +201,7 @@ func waitFor(c *cloud, f func() bool, what string) {
 }
 
 func TestBGPIsDebuggedAndClearedByVRF(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := cpeAndServer(t)
 	c.want("Client", "show ip route bgp", "81.81.81.1/32")
 	for _, topic := range []string{"updates", "events"} {

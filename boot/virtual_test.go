@@ -83,6 +83,7 @@ func overlay(t *testing.T, clients int) (*cloud, []*mem.Port) {
 }
 
 func TestClientsGetAnInterfaceEachOfTheTemplateAndRoutesFollow(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c, _ := overlay(t, 2)
 	for n := 1; n <= 2; n++ {
 		name := fmt.Sprintf("client%d", n)
@@ -209,6 +210,7 @@ func TestAStaticVTICarriesTheFamiliesOfItsModeOverEither(t *testing.T) {
 }
 
 func TestBGPInAVRFRunsThroughTheTunnel(t *testing.T) {
+	t.Parallel() // it mostly waits
 	c := newCloud(t)
 	link := c.net.Switch("public", mem.Impairment{Delay: time.Millisecond})
 	lan := c.net.Switch("lan", mem.Impairment{})
