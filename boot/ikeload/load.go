@@ -264,12 +264,36 @@ func (l *Load) hold(ctx context.Context) {
 	}
 	began := time.Now()
 	l.o.Progress(fmt.Sprintf("holding %d sessions for %v at most", len(l.up()), l.o.Hold))
+	var ike, child int
+	look := began.Add(time.Second)
 	for end := began.Add(l.o.Hold); time.Now().Before(end); {
-		if !l.wait(ctx, end, l.next) {
+		until := end
+		if look.Before(end) {
+			until = look
+		}
+		if !l.wait(ctx, until, l.next) {
 			break
+		}
+		if now := time.Now(); !now.Before(look) {
+			look = now.Add(time.Second)
+			if i, c := l.rekeys(); i > ike || c > child {
+				ike, child = i, c
+				l.o.Progress(fmt.Sprintf("of %d sessions each IKE SA was rekeyed %d times at least, each Child SA %d times", len(l.up()), ike, child))
+			}
 		}
 	}
 	l.o.Progress(fmt.Sprintf("held %d sessions for %v", len(l.up()), time.Since(began).Round(time.Second)))
+}
+
+// rekeys is how often every session that is up was rekeyed at least, by either side.
+func (l *Load) rekeys() (ike, child int) {
+	for i, s := range l.up() {
+		if i == 0 {
+			ike, child = s.rekeyed.ike, s.rekeyed.child
+		}
+		ike, child = min(ike, s.rekeyed.ike), min(child, s.rekeyed.child)
+	}
+	return ike, child
 }
 
 // wait does the next thing that happens, until a time at the latest; false: it was interrupted.
