@@ -113,13 +113,17 @@ func TestClientsGetAnInterfaceEachOfTheTemplateAndRoutesFollow(t *testing.T) {
 	c.want("client1", "show ip route vrf inside", "81.81.81.1")
 	c.want("client2", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2", "(2/2)")
 	c.want("client1", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2 size 1400", "(2/2)")
-	// Clearing the sessions makes them anew, and everything is there again.
-	c.exec("server", "clear crypto session")
-	c.want("client1", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2", "(2/2)")
-	c.want("client2", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2", "(2/2)")
-	c.want("server", "show ip route vrf private-vrf", "10.122.144.145", "10.122.144.146")
-	if n := strings.Count(c.accesses(t), "\n"); n != 2 {
-		t.Errorf("%d virtual access interfaces:\n%s", n, c.accesses(t))
+	// Clearing what there is makes it anew, and everything is there again: at the template, and at a static VTI.
+	for at, kinds := range map[string][]string{"server": {"session", "sa", "ikev2 sa"}, "client1": {"sa"}} {
+		for _, kind := range kinds {
+			c.exec(at, "clear crypto "+kind)
+			c.want("client1", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2", "(2/2)")
+			c.want("client2", "ping vrf inside 81.81.81.1 source Loopback0 repeat 2", "(2/2)")
+			c.want("server", "show ip route vrf private-vrf", "10.122.144.145", "10.122.144.146")
+			if n := strings.Count(c.accesses(t), "\n"); n != 2 {
+				t.Errorf("clear crypto %s at %s: %d virtual access interfaces:\n%s", kind, at, n, c.accesses(t))
+			}
+		}
 	}
 	// What decides how a session is protected ends it, and the template's end takes all with it.
 	c.apply("server", strings.Replace(server, `mode = "ipsec ipv4"`, "mode = \"ipsec ipv4\"\nshutdown = true", 1))
