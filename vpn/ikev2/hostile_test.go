@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"felloe/netstack/esp"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
 )
@@ -297,5 +298,128 @@ func TestAKeyThatChangesEndsThePeersThatItIsForAndNoOthers(t *testing.T) {
 	apply(a)
 	if len(a.ikes) != 0 {
 		t.Error("still up")
+	}
+}
+
+// several makes a client with an address, MOBIKE and three children at a server.
+func several(t *testing.T, seed byte, g *granter) (*world, *node, *node) {
+	lans := func(server bool) func(*Config) {
+		return func(c *Config) {
+			c.MOBIKE = true
+			p := c.Children[0]
+			p.Mode, p.Protocol = esp.Tunnel, 0
+			c.Children = nil
+			for i := range 3 {
+				p.Name, p.TSLocal, p.TSRemote = fmt.Sprintf("lan%d", i), prefixes("10.122.144.128/27"), prefixes(fmt.Sprintf("10.%d.0.0/16", i+1))
+				if server {
+					p.TSLocal, p.TSRemote = p.TSRemote, p.TSLocal
+				}
+				c.Children = append(c.Children, p)
+			}
+			c.Profiles[0].DPD = DPD{Interval: 60 * time.Second, Retry: 2 * time.Second, OnDemand: true}
+		}
+	}
+	w := newWorld(t, seed)
+	a, b := w.add("A", addrA, config(lans(false))), w.add("B", addrB, config(lans(true), authorized(g)))
+	w.callSeveral(a)
+	if len(a.ups) != 3 || len(b.ups) != 3 {
+		w.fatalf("%v %v", a.ups, b.ups)
+	}
+	return w, a, b
+}
+
+func (w *world) callSeveral(a *node) {
+	a.initiateAs(InitiateRequest{Local: a.addr, Remote: addrB, Profile: "prof", Child: "lan0", MOBIKE: true, Addresses: []netip.Addr{netip.IPv4Unspecified()}})
+	w.run(time.Second)
+	for _, policy := range []string{"lan1", "lan2"} {
+		a.do(a.e.CreateChild(w.now, a.sa(), policy, nil))
+		w.run(time.Second)
+	}
+}
+
+// wantSeveral checks that both sides have the same three pairs, one of each.
+func (w *world) wantSeveral(what string, a, b *node) {
+	w.t.Helper()
+	peers := map[uint32]ChildUp{}
+	policies := map[string]bool{}
+	for _, u := range b.ups {
+		peers[u.SPIOut], policies[u.Policy] = u, true
+	}
+	if len(a.ikes) != 1 || len(b.ikes) != 1 || len(a.ups) != 3 || len(b.ups) != 3 || len(policies) != 3 {
+		w.fatalf("%s: %d and %d IKE SAs, %d and %d pairs", what, len(a.ikes), len(b.ikes), len(a.ups), len(b.ups))
+	}
+	for _, u := range a.ups {
+		if v := peers[u.SPIIn]; v.SPIIn != u.SPIOut || v.Policy != u.Policy || fmt.Sprint(v.TSRemote) != fmt.Sprint(u.TSLocal) {
+			w.fatalf("%s: %+v\n%+v", what, u, v)
+		}
+	}
+}
+
+func TestNewKeysKeepAddressChildrenMOBIKEAndDPDWhoeverMakesThemAndWhenever(t *testing.T) {
+	lease := Configuration{Policy: "pol", Addresses: []netip.Prefix{prefix("10.122.144.146/32")}}
+	for seed := range byte(12) {
+		g := &granter{t: t, grant: lease}
+		w, a, b := several(t, seed, g)
+		r := newRand(seed)
+		if seed >= 6 {
+			w.wire = func(int, Datagram) []time.Duration {
+				if r.IntN(6) == 0 {
+					return nil
+				}
+				return []time.Duration{time.Duration(r.IntN(100)) * time.Millisecond}
+			}
+		}
+		for range 4 {
+			// Everything at once, from both sides.
+			for _, n := range []*node{a, b} {
+				for _, id := range sortedKeys(n.ups) {
+					if r.IntN(4) > 0 {
+						n.do(n.e.RekeyChild(w.now, id))
+					}
+				}
+				if r.IntN(2) == 0 {
+					n.do(n.e.RekeyIKE(w.now, n.sa()))
+				}
+				w.run(time.Duration(r.IntN(30)) * time.Millisecond)
+			}
+			w.run(4 * time.Minute)
+			w.wantSeveral(fmt.Sprintf("seed %d", seed), a, b)
+		}
+		w.wire = nil
+		if g.given != 1 || len(g.held) != 1 || b.e.Snapshot(w.now)[0].Assigned.Addresses[0] != lease.Addresses[0] {
+			t.Errorf("seed %d: %d grants", seed, g.given)
+		}
+		if n := len(b.e.spis); n != 3 {
+			t.Errorf("seed %d: %d SPIs", seed, n)
+		}
+		w.roam(a, addr("203.0.113.9"), nil, addrB)
+		for _, u := range b.ups {
+			if u.Remote.Addr() != a.addr {
+				t.Errorf("seed %d: %s stays at %v", seed, u.Policy, u.Remote)
+			}
+		}
+		a.dead = true
+		b.do(b.e.NoteTraffic(w.now, b.sa(), false, true))
+		w.run(75 * time.Second)
+		if len(b.ikes) != 0 || !errors.Is(b.downs[0].Err, ErrDead) || len(g.held) != 0 {
+			t.Errorf("seed %d: the dead peer is still there", seed)
+		}
+	}
+}
+
+func TestAClientWithAnAddressAndSeveralChildrenBeginsAnew(t *testing.T) {
+	g := &granter{t: t, grant: Configuration{Policy: "pol", Addresses: []netip.Prefix{prefix("10.122.144.146/32")}}}
+	w, a, b := several(t, 1, g)
+	for range 3 {
+		a.boot()
+		w.callSeveral(a)
+		w.wantSeveral("begun anew", a, b)
+		if len(g.held) != 1 {
+			t.Errorf("%d grants are held", len(g.held))
+		}
+	}
+	w.run(5 * time.Minute)
+	if len(b.e.sas) != 1 || len(b.e.spis) != 3 || len(b.e.children) != 3 {
+		t.Errorf("%d SAs, %d SPIs, %d children", len(b.e.sas), len(b.e.spis), len(b.e.children))
 	}
 }
