@@ -3,11 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Loader reads configurations from somewhere: a directory, a config disk, a map in a test.
@@ -22,13 +24,36 @@ type Loader struct {
 // Load reads one configuration from one or several files of the host. Tables of several files are joined; no key may be set
 // twice. The Config is nil when there are errors.
 func Load(files ...string) (*Config, Diagnostics) {
-	l := Loader{ReadFile: os.ReadFile, Join: func(config, name string) string {
+	l := Loader{ReadFile: readFile, Join: func(config, name string) string {
 		if filepath.IsAbs(name) {
 			return name
 		}
 		return filepath.Join(filepath.Dir(config), name)
 	}}
 	return l.Load(files...)
+}
+
+// readFile reads a file that has an end: no directory, no device. A pipe is read as far as a configuration may be long.
+func readFile(name string) ([]byte, error) {
+	i, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case i.IsDir():
+		return nil, errors.New("it is a directory")
+	case i.Mode()&fs.ModeDevice != 0:
+		return nil, errors.New("it is a device")
+	case i.Mode()&fs.ModeSocket != 0:
+		return nil, errors.New("it is a socket")
+	case i.Mode()&fs.ModeNamedPipe != 0 && !strings.HasPrefix(name, "/dev/"):
+		return nil, errors.New("it is a pipe")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 // LoadFS is Load from a file system, such as a config disk's.

@@ -50,12 +50,17 @@ func (k nodeKind) String() string {
 // maxFile bounds what is read: no configuration is that long, and a disk full of noise must not fill the memory.
 const maxFile = 16 << 20
 
+// maxDepth bounds how many parts a key has.
+const maxDepth = 100
+
 // treeBuilder turns one file into a tree.
 type treeBuilder struct {
 	file  string
 	data  []byte
 	lines []int // offset of each line's first byte
 	diags Diagnostics
+
+	last struct{ offset, line, column int } // where the last position was: the next is rarely far
 }
 
 // parseTree reads a file. When the syntax is wrong the tree is nil, since what follows the mistake is anybody's guess.
@@ -117,6 +122,10 @@ func (b *treeBuilder) keys(it unstable.Iterator) []keyPart {
 	var out []keyPart
 	for it.Next() {
 		n := it.Node()
+		if len(out) == maxDepth {
+			b.errorf(out[0].pos, "a key of more than %d parts: nothing here is that deep", maxDepth)
+			break
+		}
 		out = append(out, keyPart{string(n.Data), b.at(int(n.Raw.Offset))})
 	}
 	return out
@@ -125,7 +134,13 @@ func (b *treeBuilder) keys(it unstable.Iterator) []keyPart {
 // at turns an offset into a position.
 func (b *treeBuilder) at(offset int) Position {
 	line := sort.SearchInts(b.lines, offset+1) - 1
-	return Position{File: b.file, Line: line + 1, Column: utf8.RuneCount(b.data[b.lines[line]:offset]) + 1}
+	from, column := b.lines[line], 1
+	if l := b.last; l.line == line && l.offset <= offset && l.offset > from {
+		from, column = l.offset, l.column
+	}
+	column += utf8.RuneCount(b.data[from:offset])
+	b.last.offset, b.last.line, b.last.column = offset, line, column
+	return Position{File: b.file, Line: line + 1, Column: column}
 }
 
 func (b *treeBuilder) errorf(pos Position, format string, args ...any) {

@@ -13,6 +13,7 @@ import (
 // A validator looks at a whole configuration: what the types of single values cannot say.
 type validator struct {
 	c        *Config
+	profiles []string        // the names of the IKEv2 profiles, in order
 	instance *BGPInstance    // the BGP whose tables are looked at
 	bad      map[string]bool // paths that have an error already
 	diags    Diagnostics

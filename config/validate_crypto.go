@@ -26,7 +26,8 @@ func (v *validator) ikev2() {
 	for _, name := range Names(k.Keyring) {
 		v.keyring(k.Keyring[name], at("ikev2", "keyring", name))
 	}
-	for _, name := range Names(k.Profile) {
+	v.profiles = Names(k.Profile)
+	for _, name := range v.profiles {
 		v.ikeProfile(k.Profile[name], at("ikev2", "profile", name))
 	}
 }
@@ -192,7 +193,7 @@ func (v *validator) ikeProfile(p *IKEProfile, path string) {
 	twice(v, path+".authentication.remote", p.Authentication.Remote)
 	v.proofs(p, path)
 	v.profileTemplate(p, path)
-	for _, name := range Names(v.c.IKEv2.Profile) {
+	for _, name := range v.profiles {
 		o := v.c.IKEv2.Profile[name]
 		if o == p {
 			break
