@@ -169,7 +169,7 @@ func behindNAT(r *matrix.Run) {
 			w.c.ctl("--rekey --" + k + " behind")
 			r.Sleep(time.Second)
 		}
-		f.lossless(150)
+		f.lossless(50)
 		w.c.says(`IKE_SA behind\[\d+\] rekeyed`, `outbound CHILD_SA behind\{\d+\} established`)
 		w.c.down("behind")
 		w.gone()
@@ -179,7 +179,7 @@ func behindNAT(r *matrix.Run) {
 		w.c.up("ours")
 		f := w.c.flow("10.2.0.1", hubInner)
 		w.c.says(`IKE_SA ours\[\d+\] rekeyed`, `outbound CHILD_SA ours\{\d+\} established`)
-		f.lossless(150)
+		f.lossless(50)
 		w.c.down("ours")
 		w.gone()
 	})
@@ -224,7 +224,7 @@ func behindNAT(r *matrix.Run) {
 		server.ctl("--rekey --ike called")
 		server.says(`IKE_SA called\[\d+\] rekeyed`, `outbound CHILD_SA called\{\d+\} established`)
 		r.Sleep(time.Second)
-		f.lossless(100)
+		f.lossless(50)
 		// What the server ends, the router begins again: its tunnel is wanted.
 		server.since()
 		server.ctl("--terminate --ike called --timeout 30")

@@ -107,7 +107,7 @@ func raw(r *matrix.Run) {
 			w.c.ctl("--rekey --ike rekey")
 			r.Sleep(700 * time.Millisecond)
 		}
-		f.lossless(150)
+		f.lossless(50)
 		w.c.says(`IKE_SA rekey\[\d+\] rekeyed`, `outbound CHILD_SA rekey\{\d+\} established`)
 		w.c.down("rekey")
 		w.gone()
@@ -117,7 +117,7 @@ func raw(r *matrix.Run) {
 		w.c.up("ours")
 		f := w.c.flow("10.2.0.1", hubInner)
 		w.c.says(`IKE_SA ours\[\d+\] rekeyed`, `outbound CHILD_SA ours\{\d+\} established`)
-		f.lossless(150)
+		f.lossless(50)
 		w.c.down("ours")
 		w.gone()
 	})

@@ -115,7 +115,7 @@ func rekey(r *matrix.Run) {
 			w.c.says(pattern)
 			r.Sleep(700 * time.Millisecond) // of traffic on the new one
 		}
-		f.lossless(150)
+		f.lossless(50)
 		w.c.down(name)
 		w.gone()
 	}
@@ -130,7 +130,7 @@ func rekey(r *matrix.Run) {
 		w.c.up(name)
 		f := w.c.flow("10.2.0.1", hubInner)
 		replaced(name, pattern, times)
-		f.lossless(150)
+		f.lossless(50)
 		w.c.down(name)
 		w.gone()
 	}
@@ -145,7 +145,7 @@ func rekey(r *matrix.Run) {
 			w.c.ctl("--rekey --ike both")
 			r.Sleep(time.Second)
 		}
-		f.lossless(150)
+		f.lossless(50)
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.sas(`both: #\d+, ESTABLISHED`, "INSTALLED")
 		w.c.down("both")
