@@ -169,7 +169,7 @@ func (d *differ) lists(f *field, a, b reflect.Value, table, path string) {
 		if o, ok := y[name]; !ok {
 			d.out = append(d.out, Change{Kind: Removed, Object: p})
 		} else if !same(x[name], o) {
-			d.table(x[name].Elem(), o.Elem(), p)
+			d.table(reflect.Indirect(x[name]), reflect.Indirect(o), p)
 		}
 	}
 	for _, name := range orderY {
@@ -186,7 +186,13 @@ func index(v reflect.Value) (map[string]reflect.Value, []string) {
 	m := map[string]reflect.Value{}
 	var order []string
 	for i := range v.Len() {
-		name := v.Index(i).Interface().(interface{ id() string }).id()
+		name := ""
+		if x, ok := v.Index(i).Interface().(interface{ id() string }); ok {
+			name = x.id()
+		}
+		if name == "" { // it is known by its place
+			name = fmt.Sprintf("#%d", i+1)
+		}
 		for base, n := name, 2; m[name].IsValid(); n++ {
 			name = fmt.Sprintf("%s #%d", base, n)
 		}
@@ -211,6 +217,13 @@ func (r *Route) id() string {
 		id += " vrf " + r.VRF
 	}
 	return id
+}
+
+func (e *RouteMapEntry) id() string {
+	if e.Seq == 0 {
+		return ""
+	}
+	return fmt.Sprint(e.Seq)
 }
 
 func (l *Listen) id() string { return l.Range.String() }

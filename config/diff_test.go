@@ -1,6 +1,8 @@
 package config
 
 import (
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,5 +77,34 @@ func TestRoutesInAnotherOrderAreAChange(t *testing.T) {
 	slices.Reverse(b.Route)
 	if d := Diff(a, b); len(d) != 1 || d[0].Path() != "route" {
 		t.Errorf("got %v", d)
+	}
+}
+
+func TestEveryTwoConfigurationsCanBeCompared(t *testing.T) {
+	m := maker{rand.New(rand.NewPCG(7, 7))}
+	for range 60 {
+		a, b := m.config(), m.config()
+		for _, pair := range [][2]*Config{{a, b}, {a, a}, {New(), b}} {
+			if changes := Diff(pair[0], pair[1]); (len(changes) == 0) != Equal(pair[0], pair[1]) {
+				t.Errorf("%d changes of configurations that are equal: %v", len(changes), Equal(pair[0], pair[1]))
+			}
+		}
+		// Of the same names, each with something else.
+		for name, r := range a.RouteMap {
+			c := *r
+			c.Entry = slices.Clone(r.Entry)
+			if len(c.Entry) == 0 {
+				continue
+			}
+			e := *c.Entry[0]
+			e.Description += "x"
+			c.Entry[0] = &e
+			other := *a
+			other.RouteMap = maps.Clone(a.RouteMap)
+			other.RouteMap[name] = &c
+			if changes := Diff(a, &other); len(changes) != 1 || changes[0].Key != "description" || !strings.HasPrefix(changes[0].Object, "route-map.") {
+				t.Errorf("a route map's entry was changed: %v", changes)
+			}
+		}
 	}
 }
