@@ -2,14 +2,18 @@ package boot
 
 import (
 	"context"
+	crand "crypto/rand"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"felloe/netstack/link/mem"
+	"felloe/vpn/pki"
 )
 
 // arbitrary is a configuration of what may come and go: Loopbacks, tunnels of all kinds, statics, VRFs, BGP neighbours.
@@ -67,8 +71,86 @@ func arbitrary(rng *rand.Rand) string {
 			}
 		}
 	}
+	named(&b, rng, vrf)
 	b.WriteString(keys)
 	return b.String()
+}
+
+// authorities are two of a kind, as a configuration has them.
+var authorities = sync.OnceValue(func() (out [2]string) {
+	for i := range out {
+		key, err := pki.NewKey("ed25519", crand.Reader)
+		if err != nil {
+			panic(err)
+		}
+		a, err := pki.NewAuthority(nil, pki.Request{Subject: fmt.Sprintf("CN=ca%d", i), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}, key, crand.Reader)
+		if err != nil {
+			panic(err)
+		}
+		out[i] = base64.StdEncoding.EncodeToString(pki.EncodeCertificates(a.Certificate()))
+	}
+	return out
+})
+
+// named adds what names other things: policies, pools, trustpoints, authorization, templates, BGP of a VRF.
+func named(b *strings.Builder, rng *rand.Rand, vrf bool) {
+	has := func(n int) bool { return rng.IntN(n) == 0 }
+	lists, maps, pool, policy, template := has(2), has(2), has(2), has(2), has(2)
+	if lists {
+		fmt.Fprintf(b, "[prefix-list.L]\nentry = [{ permit = \"10.%d.0.0/16\", le = 32 }, { seq = %d, deny = \"0.0.0.0/0\" }]\n", rng.IntN(3), 20+rng.IntN(2))
+		fmt.Fprintf(b, "[as-path-list.A]\nentry = [{ permit = \"^6501%d_\" }]\n[community-list.C]\nentry = [{ permit = [\"65000:%d\"] }]\n", rng.IntN(2), rng.IntN(2))
+	}
+	if maps {
+		fmt.Fprintf(b, "[route-map.M]\nentry = [{ action = \"permit\", set = { metric = %d } }", rng.IntN(3))
+		if lists {
+			b.WriteString(", { action = \"deny\", match = { prefix-list = [\"L\"] } }, { action = \"permit\", match = { as-path = [\"A\"], community = [\"C\"] } }")
+		}
+		b.WriteString("]\n")
+	}
+	if has(2) {
+		fmt.Fprintf(b, "[pki.trustpoint.CA]\nca = { file = \"ca.pem\", data = %q }\n[pki.certificate-map.MAP]\nrule = [{ subject-name = \"co ou=%d\" }]\n", authorities()[rng.IntN(2)], rng.IntN(2))
+	}
+	if pool {
+		fmt.Fprintf(b, "[pool.P]\naddresses = [\"10.250.0.10-10.250.0.%d\"]\n", 20+rng.IntN(3))
+	}
+	if policy {
+		fmt.Fprintf(b, "[ikev2.authorization-policy.Z]\npfs = %v\nroute = { set-remote = [\"10.251.%d.0/24\"] }\n", has(2), rng.IntN(2))
+		if pool {
+			b.WriteString("pool = \"P\"\nnetmask = \"255.255.255.0\"\n")
+		}
+	}
+	if template {
+		fmt.Fprintf(b, "[interface.Virtual-Template1]\nmode = \"ipsec ipv4\"\nunnumbered = \"GigabitEthernet1\"\nip-mtu = %d\nprotection = \"PROTECT2\"\n", 1400+rng.IntN(2))
+		b.WriteString("[ipsec.profile.PROTECT2]\ntransform-set = [\"T\"]\nikev2-profile = \"Q\"\n[ikev2.profile.Q]\nmatch = { identity = { remote = { fqdn = \"q.example\" } } }\nkeyring = \"K\"\nvirtual-template = 1\n")
+		if policy {
+			b.WriteString("authorization = { policy = \"Z\" }\n")
+		}
+	}
+	if !vrf || has(2) {
+		return
+	}
+	if !strings.Contains(b.String(), "[bgp]") {
+		fmt.Fprintf(b, "[bgp]\nas = %d\nrouter-id = \"1.1.1.1\"\n", 65000+rng.IntN(2))
+	}
+	b.WriteString("[bgp.vrf.red]\naggregate = [{ prefix = \"10.0.0.0/8\", summary-only = true }]\n")
+	if maps {
+		b.WriteString("redistribute = { connected = { route-map = \"M\" } }\n")
+	} else {
+		b.WriteString("redistribute = { connected = true }\n")
+	}
+	fmt.Fprintf(b, "[bgp.vrf.red.peer-group.G]\nremote-as = 65020\nmaximum-prefix = %d\n", 10+rng.IntN(2))
+	if lists {
+		b.WriteString("prefix-list = { out = \"L\" }\n")
+	}
+	if maps && has(2) {
+		b.WriteString("route-map = { in = \"M\" }\ndefault-originate = { route-map = \"M\" }\n")
+	}
+	for n := range 3 {
+		if has(2) {
+			fmt.Fprintf(b, "[bgp.vrf.red.neighbor.\"10.55.0.%d\"]\npeer-group = \"G\"\n", n+1)
+		}
+	}
+	fmt.Fprintf(b, "[[bgp.vrf.red.listen]]\nrange = \"10.5%d.0.0/16\"\npeer-group = \"G\"\n", 6+rng.IntN(2))
 }
 
 // observable is what a configuration shows as, without what counts or runs.
@@ -76,15 +158,19 @@ func observable(t *testing.T, r *Router) string {
 	t.Helper()
 	var b strings.Builder
 	for _, line := range []string{"show ip interface brief", "show ip cef", "show ip nhrp multicast", "show ip nhrp | include via|Type", "show interfaces | include is|MTU|Tunnel|address",
-		"show crypto sockets | include Peers", "show running-config"} {
+		"show crypto sockets | include Peers", "show running-config",
+		"show vrf", "show ip prefix-list", "show ip as-path-access-list", "show ip community-list", "show route-map | exclude matches", "show ip local pool",
+		"show crypto ikev2 profile", "show crypto pki certificates", "show crypto ikev2 authorization policy"} {
 		out, err := r.Exec(context.Background(), line)
 		if err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&b, "-- %s\n%s", line, out)
 	}
-	if out, err := r.Exec(context.Background(), "show ip bgp neighbors | include remote AS"); err == nil {
-		b.WriteString(out)
+	for _, line := range []string{"show ip bgp neighbors | include remote AS", "show ip bgp vpnv4 all neighbors | include remote AS|group|filter|range", "show ip bgp vpnv4 all | exclude version"} {
+		if out, err := r.Exec(context.Background(), line); err == nil {
+			b.WriteString(out)
+		}
 	}
 	return b.String()
 }
@@ -102,7 +188,7 @@ func TestAnyAThenAnyBThenAGivesA(t *testing.T) {
 			last := ""
 			for range 400 {
 				now := observable(t, r)
-				if now == last && strings.Count(now, "BGP neighbor is") == strings.Count(a, "[bgp.neighbor") {
+				if now == last && strings.Count(now, "BGP neighbor is") == strings.Count(a, "[bgp.neighbor")+strings.Count(a, "[bgp.vrf.red.neighbor") {
 					break
 				}
 				last = now
