@@ -1,6 +1,8 @@
 package ikev2
 
 import (
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -421,5 +423,19 @@ func TestAClientWithAnAddressAndSeveralChildrenBeginsAnew(t *testing.T) {
 	w.run(5 * time.Minute)
 	if len(b.e.sas) != 1 || len(b.e.spis) != 3 || len(b.e.children) != 3 {
 		t.Errorf("%d SAs, %d SPIs, %d children", len(b.e.sas), len(b.e.spis), len(b.e.children))
+	}
+}
+
+func TestAnotherSpellingOfADistinguishedNameIsTheSamePeer(t *testing.T) {
+	dn := func(cn any) Identity {
+		b, err := asn1.Marshal(pkix.RDNSequence{{{Type: asn1.ObjectIdentifier{2, 5, 4, 10}, Value: "Lab"}}, {{Type: asn1.ObjectIdentifier{2, 5, 4, 3}, Value: cn}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Identity{message.ID_DER_ASN1_DN, string(b)}
+	}
+	one, other := dn("Spoke 1"), dn(asn1.RawValue{Tag: asn1.TagUTF8String, Bytes: []byte("SPOKE  1")})
+	if one == other || one.canonical() != other.canonical() || one.canonical() == dn("Spoke 2").canonical() {
+		t.Errorf("%q %q", one.canonical(), other.canonical())
 	}
 }

@@ -41,6 +41,18 @@ func (i Identity) Fold() Identity {
 	return i
 }
 
+// canonical is Fold for distinguished names, too: their letter case, string types and runs of spaces do not matter either.
+// What comes out is for comparing only.
+func (i Identity) canonical() Identity {
+	if i.Type == message.ID_DER_ASN1_DN {
+		if s := pki.DNString([]byte(i.Value)); s != "" {
+			i.Value = strings.ToLower(strings.Join(strings.Fields(s), " "))
+		}
+		return i
+	}
+	return i.Fold()
+}
+
 // IsZero reports whether there is no identity.
 func (i Identity) IsZero() bool { return i == Identity{} }
 

@@ -51,7 +51,7 @@ func (x index[K]) sorted(k K) []*session {
 
 func (s *session) addressKey() addressKey { return addressKey{s.vrf, s.remote.Addr()} }
 func (s *session) identityKey() identityKey {
-	return identityKey{s.vrf, s.remoteID.Fold(), s.localID.Fold()}
+	return identityKey{s.vrf, s.remoteID.canonical(), s.localID.canonical()}
 }
 
 // unlist takes a session out of all tables; it is gone.
