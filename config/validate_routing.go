@@ -223,6 +223,10 @@ func (v *validator) peer(b *BGPInstance, s *PeerSettings, path string, p Peer, w
 		v.errorf(path+".maximum-prefix.restart", "a session that is not closed need not come back: keep one of restart and warning-only")
 	}
 	twice(v, path+".address-family", s.AddressFamily)
+	if len(p.AddressFamily) > 1 {
+		v.oneFamily(s, s.PrefixList.In, p.PrefixList.In, path+".prefix-list.in")
+		v.oneFamily(s, s.PrefixList.Out, p.PrefixList.Out, path+".prefix-list.out")
+	}
 	v.updateSource(b, s.UpdateSource, path+".update-source")
 	if isTrue(s.RouteReflectorClient) && external {
 		v.errorf(path+".route-reflector-client", "only an internal neighbour can be one: its remote-as is %d, this router's %d", p.RemoteAS, v.c.BGP.AS)
@@ -242,6 +246,22 @@ func (v *validator) peer(b *BGPInstance, s *PeerSettings, path string, p Peer, w
 	if a := s.UpdateSource.Address; whole && a.IsValid() && p.Address.IsValid() && a.Is4() != p.Address.Is4() {
 		v.errorf(path+".update-source", "%s is of another family than the neighbour %s", a, p.Address)
 	}
+}
+
+// oneFamily finds a prefix list that denies all of a family which the session carries. It is said where the list or the
+// families are.
+func (v *validator) oneFamily(s *PeerSettings, own, name, path string) {
+	l := v.c.PrefixList[name]
+	if l == nil || len(l.Entry) == 0 || own == "" && len(s.AddressFamily) == 0 {
+		return
+	}
+	first, _ := l.Entry[0].Prefix()
+	for _, e := range l.Entry {
+		if p, _ := e.Prefix(); !p.IsValid() || p.Addr().Is4() != first.Addr().Is4() {
+			return
+		}
+	}
+	v.warnf(path, "prefix list %q has only %s entries: it denies everything of %s, which the session carries", name, familyName(first.Addr().Is4()), familyName(!first.Addr().Is4()))
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

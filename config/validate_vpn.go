@@ -92,8 +92,18 @@ func (c *Config) Template(p *IKEProfile) *Interface {
 
 func (v *validator) authorization() {
 	k := &v.c.IKEv2
+	named := map[string]bool{Smart: true}
+	mangled := false // a name that is made of an identity may be any
+	for _, p := range k.Profile {
+		named[p.Authorization.Policy] = true
+		mangled = mangled || p.Authorization.NameMangler != ""
+	}
 	for _, name := range Names(k.AuthorizationPolicy) {
-		v.authorizationPolicy(k.AuthorizationPolicy[name], at("ikev2", "authorization-policy", name))
+		path := at("ikev2", "authorization-policy", name)
+		v.authorizationPolicy(k.AuthorizationPolicy[name], path)
+		if !mangled && !named[name] && !v.badBelow("ikev2.profile") {
+			v.warnf(path, "no ikev2 profile names it (authorization = { policy = %q }), so nobody gets what it says", name)
+		}
 	}
 	for _, name := range Names(k.NameMangler) {
 		m, path := k.NameMangler[name], at("ikev2", "name-mangler", name)
