@@ -54,7 +54,7 @@ func init() {
 		row("child-ours", "Child SA rekeyed by Felloe when its time has come, under traffic, with PFS: nothing lost"),
 		row("ike-ours", "IKE SA rekeyed by Felloe when its time has come, under traffic: nothing lost"),
 		row("volume", "Child SA rekeyed by Felloe after 100 kilobytes, under traffic: nothing lost"),
-		row("both", "both ends rekey at the same time, under traffic: nothing lost, one pair of SAs remains"),
+		row("both", "the peer rekeys both SAs at the same time, under traffic: nothing lost, one pair of SAs remains"),
 	)
 	register("delete", "sessions end, and begin again", true, 5*time.Minute, deletion,
 		row("child-theirs", "the peer deletes its Child SA: routes and interface go, and come again with the next"),
