@@ -22,7 +22,7 @@ type Table interface {
 	WithdrawAll(source rib.Source, owner string)
 	TrackNextHop(a netip.Addr, f func(reachable bool, metric uint32)) (stop func())
 	Subscribe(f func([]rib.Change), from ...rib.Source) (stop func())
-	OnChange(f func())
+	Heed(f func()) (stop func())
 	DirectlyConnected(dst netip.Addr) (ifname string, ok bool)
 	Get(p netip.Prefix) (rib.Route, bool)
 	Routes() []rib.Route
@@ -90,6 +90,7 @@ type BGP struct {
 	origin     map[netip.Prefix]*local // what we announce
 	networks   map[netip.Prefix]bool
 	unwatch    func()
+	unhear     func()
 	aggregates bart.Table[*aggregate]
 	summaries  []*aggregate
 	answers    map[question]answer // while default routes are looked at
@@ -198,7 +199,7 @@ func New(cfg Config, o Options) (*BGP, error) {
 		s.Close()
 		return nil, err
 	}
-	o.RIB.OnChange(b.checkConnected)
+	b.unhear = o.RIB.Heed(b.checkConnected)
 	return b, nil
 }
 
@@ -294,6 +295,9 @@ func (b *BGP) Close() {
 	b.speaker.Close()
 	if b.unwatch != nil {
 		b.unwatch()
+	}
+	if b.unhear != nil {
+		b.unhear()
 	}
 	for _, n := range b.nexthops {
 		n.stop()

@@ -211,6 +211,11 @@ func (c *Config) Settings(a netip.Addr) (n Neighbor, ok bool) {
 			return c.Neighbors[i], true
 		}
 	}
+	return c.listening(a)
+}
+
+// listening are the settings of the longest listen range that an address is in.
+func (c *Config) listening(a netip.Addr) (n Neighbor, ok bool) {
 	best := -1
 	for i := range c.Listen {
 		if l := &c.Listen[i]; l.Range.Contains(a) && l.Range.Bits() > best {

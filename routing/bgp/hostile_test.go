@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -205,4 +206,26 @@ func TestExtendedCommunitiesOfTheASStayInIt(t *testing.T) {
 			t.Errorf("%s is told %+v, want %d extended communities", peer, a, want)
 		}
 	}
+}
+
+func TestAClosedInstanceIsForgotten(t *testing.T) {
+	b := newBench(t, peers)
+	gone := make(chan struct{})
+	func() {
+		x, err := New(b.Config(), Options{RIB: b.rib, Post: func(f func()) { f() }, Speaker: func(SpeakerOptions) (Speaker, error) { return &puppet{}, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.AddCleanup(x, func(c chan struct{}) { close(c) }, gone)
+		x.Close()
+	}()
+	for range 200 {
+		runtime.GC()
+		select {
+		case <-gone:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	t.Error("the RIB keeps a closed instance")
 }

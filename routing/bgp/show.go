@@ -76,6 +76,10 @@ func (b *BGP) Summary() Summary {
 // Neighbors is a snapshot of all neighbours, by address.
 func (b *BGP) Neighbors() []NeighborInfo {
 	now := b.o.Now()
+	configured := make(map[netip.Addr]*Neighbor, len(b.cfg.Neighbors))
+	for i := range b.cfg.Neighbors {
+		configured[b.cfg.Neighbors[i].Address] = &b.cfg.Neighbors[i]
+	}
 	var list []NeighborInfo
 	for _, p := range b.speaker.Peers() {
 		n := NeighborInfo{Peer: p, UpDown: -1}
@@ -85,12 +89,15 @@ func (b *BGP) Neighbors() []NeighborInfo {
 		if x := b.peers[p.Address]; x != nil {
 			n.Prefixes, n.Advertised, n.Refused = len(x.paths), len(x.sent), len(x.refused)
 		}
-		if c, ok := b.cfg.Settings(p.Address); ok {
-			n.Settings, n.Timers, n.MaxPrefix = c, c.Timers.WithDefaults(), c.MaximumPrefix.Limit
-		}
-		if i := slices.IndexFunc(b.cfg.Neighbors, func(c Neighbor) bool { return c.Address == p.Address }); i >= 0 {
-			c := b.cfg.Neighbors[i]
+		c, ok := Neighbor{}, false
+		if own := configured[p.Address]; own != nil {
+			c, ok = *own, true
 			n.Config, n.Description = &c, c.Description
+		} else {
+			c, ok = b.cfg.listening(p.Address)
+		}
+		if ok {
+			n.Settings, n.Timers, n.MaxPrefix = c, c.Timers.WithDefaults(), c.MaximumPrefix.Limit
 		}
 		list = append(list, n)
 	}
@@ -173,9 +180,16 @@ func (b *BGP) Prefix(p netip.Prefix) (Entry, bool) {
 
 // PathsOf is `show ip bgp neighbors PEER routes`.
 func (b *BGP) PathsOf(peer netip.Addr) []Entry {
-	return slices.DeleteFunc(append(b.Table(IPv4), b.Table(IPv6)...), func(e Entry) bool {
-		return !slices.ContainsFunc(e.Paths, func(p TablePath) bool { return p.Peer == peer })
-	})
+	p := b.peers[peer]
+	if p == nil {
+		return nil
+	}
+	list := make([]Entry, 0, len(p.paths))
+	for prefix := range p.paths {
+		list = append(list, b.show(b.table[prefix]))
+	}
+	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	return list
 }
 
 // Advertised is `show ip bgp neighbors PEER advertised-routes`: what the peer has been told.

@@ -119,7 +119,7 @@ func (r *RIB) round() {
 	}
 	if len(out) > 0 {
 		for _, f := range r.onChange {
-			f()
+			(*f)()
 		}
 	}
 }

@@ -200,7 +200,16 @@ func (r *RIB) TrackNextHop(a netip.Addr, f func(reachable bool, metric uint32)) 
 }
 
 // OnChange calls f after each flush that changed the FIB.
-func (r *RIB) OnChange(f func()) { r.onChange = append(r.onChange, f) }
+func (r *RIB) OnChange(f func()) { r.Heed(f) }
+
+// Heed is OnChange until the function returned is called.
+func (r *RIB) Heed(f func()) (stop func()) {
+	x := &f
+	r.onChange = append(slices.Clip(r.onChange), x)
+	return func() {
+		r.onChange = slices.DeleteFunc(slices.Clone(r.onChange), func(o *func()) bool { return o == x })
+	}
+}
 
 // subscriber is one Subscribe.
 type subscriber struct {

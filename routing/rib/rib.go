@@ -49,7 +49,7 @@ type RIB struct {
 	deferred bool
 	flushing bool
 
-	onChange    []func()
+	onChange    []*func()
 	subscribers []*subscriber
 }
 
