@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"strings"
 	"testing"
@@ -112,6 +113,16 @@ func TestAServerOfVRFsShowsItselfInIOSsWords(t *testing.T) {
 		c.want("Server", line, words...)
 		if out := c.exec("Server", line+" | json"); !strings.HasPrefix(out, "{") && !strings.HasPrefix(out, "\"") {
 			t.Errorf("%s | json: %s", line, out)
+		}
+	}
+	for _, command := range c.routers["Server"].Commands().Commands() {
+		line, _, _ := strings.Cut(strings.NewReplacer("[", "<", "{", "<").Replace(command.Pattern), " <")
+		if strings.HasPrefix(line, "show ") && !strings.Contains(command.Pattern[len(line):], " interface <") {
+			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+			if out, err := c.routers["Server"].Exec(ctx, line+" | json"); err == nil && !json.Valid([]byte(out)) || err != nil && strings.Contains(err.Error(), "JSON") {
+				t.Errorf("%s | json: %v %s", line, err, out)
+			}
+			stop()
 		}
 	}
 	for line, word := range map[string]string{
