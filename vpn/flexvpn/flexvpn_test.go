@@ -119,6 +119,19 @@ func TestAllChildrenOfAPeerShareItsInterfaceAndEachHasItsRoutes(t *testing.T) {
 	s.want("routes", s.routes("private"), []string{"10.5.1.0/24 Virtual-Access1 [1] tag 0"})
 }
 
+// A peer's first packet may come right behind the response that lets it send: the way back must be there by then.
+func TestTheRoutesToAPeerAreThereBeforeItsFirstPacketAndGoWithASessionThatNeverGetsOne(t *testing.T) {
+	s := newStage(t)
+	s.set(s.tmpl)
+	up := s.childUp(1, 1, 1, lan)
+	up.OutboundReady = false
+	s.happen(ikeUp(1, 1, ikev2.Configuration{}), up)
+	s.want("routes", s.routes("private"), []string{"10.122.144.128/27 Virtual-Access1 [1] tag 0"})
+	s.happen(s.childDown(1))
+	s.want("interfaces", s.accesses(), nil)
+	s.want("routes", s.routes("private"), nil)
+}
+
 func TestAssignedAddressesAndToldSubnetsBecomeRoutesAsThePolicySays(t *testing.T) {
 	s := newStage(t)
 	s.set(s.tmpl)

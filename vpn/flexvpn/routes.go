@@ -146,9 +146,9 @@ func (m *Manager) HandleEvent(e protect.Event) {
 	}
 	l := m.live[e.Session]
 	switch e.Kind {
-	case protect.Up, protect.Replaced, protect.Moved, protect.Changed:
+	case protect.Up, protect.Answering, protect.Replaced, protect.Moved, protect.Changed:
 		if l == nil {
-			if e.Kind != protect.Up {
+			if e.Kind != protect.Up && e.Kind != protect.Answering {
 				return
 			}
 			l = &live{session: e.Session, tun: e.Tunnel, access: m.byTunnel[e.Tunnel], routes: map[netip.Prefix]Route{}}
@@ -164,7 +164,7 @@ func (m *Manager) HandleEvent(e protect.Event) {
 			l.access.req.Remote = e.Remote
 		}
 		m.install(l)
-	case protect.Down:
+	case protect.Down, protect.Lapsed:
 		if l != nil {
 			m.ended(l)
 		}

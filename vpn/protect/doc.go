@@ -26,7 +26,8 @@
 //     came in on it for a minute.
 //
 // Up is told when the peer is sure to have its inbound SA: at once to the initiator; to the responder with the first
-// packet that comes in, or a moment after its response has left.
+// packet that comes in, or a moment after its response has left. Answering comes to the responder before that, when its
+// response leaves: the routes that the peer's first packets need for their answers are there in time.
 //
 // A VTI's peer may make several children, each for other selectors: a slot each (slot.go), in which all of the above
 // happens by itself. The data plane chooses among what the slots send on by the packet, the narrowest selectors first.

@@ -389,11 +389,14 @@ func (r *router) lines(event string) (out []map[string]any) {
 	return out
 }
 
+// kinds are the events so far. What a responder tells before its session is up is apart.
 func (r *router) kinds() (out []EventKind) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.events {
-		out = append(out, e.Kind)
+		if e.Kind != Answering && e.Kind != Lapsed {
+			out = append(out, e.Kind)
+		}
 	}
 	return out
 }

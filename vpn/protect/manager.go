@@ -87,6 +87,11 @@ const (
 	Replaced
 	// Changed: a VTI's session has SAs for other packets than before; see SessionInfo for their selectors.
 	Changed
+	// Answering: what answers the peer's packets can be sent. It comes before Up to the responder, which begins to send
+	// by itself a moment later: routes to the peer that its own packets need belong here.
+	Answering
+	// Lapsed: an Answering session has ended without Up.
+	Lapsed
 )
 
 func (k EventKind) String() string {
@@ -101,6 +106,10 @@ func (k EventKind) String() string {
 		return "replaced"
 	case Changed:
 		return "changed"
+	case Answering:
+		return "answering"
+	case Lapsed:
+		return "lapsed"
 	}
 	return "unknown"
 }

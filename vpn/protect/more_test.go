@@ -52,7 +52,7 @@ func TestRekeysThatMeetLoseNoPacket(t *testing.T) {
 
 func TestIKESAsThatAreRekeyedByBothAtOnceKeepTheirChildren(t *testing.T) {
 	l, h, s := connected(t, spec{ikeLifetime: time.Minute}, spec{ikeLifetime: time.Minute}, mem.Impairment{Delay: 30 * time.Millisecond})
-	if sent, lost := l.stream(s, "10.10.10.2", "10.10.10.1", 4*time.Minute, 40*time.Millisecond); lost != 0 {
+	if sent, lost := l.stream(s, "10.10.10.2", "10.10.10.1", 4*time.Minute, thin(40*time.Millisecond)); lost != 0 {
 		t.Errorf("%d of %d lost\n%s", lost, sent, s.logs())
 	}
 	if h.counters().IKERekeys == 0 || s.counters().IKERekeys == 0 || len(s.kinds()) != 1 || len(h.kinds()) != 1 {

@@ -219,7 +219,7 @@ func TestAPeerWhoseNATForgetsIsFollowed(t *testing.T) {
 
 func TestARekeyBehindNATLosesNoPacket(t *testing.T) {
 	l, _, _, a, _ := behindNAT(t, spec{lifetime: time.Minute, ikeLifetime: 100 * time.Second})
-	if sent, lost := l.stream(a, "10.10.10.2", "10.10.10.1", 3*time.Minute, 25*time.Millisecond); lost != 0 {
+	if sent, lost := l.stream(a, "10.10.10.2", "10.10.10.1", 3*time.Minute, thin(25*time.Millisecond)); lost != 0 {
 		t.Errorf("%d of %d lost\n%s", lost, sent, a.logs())
 	}
 }

@@ -50,6 +50,7 @@ type session struct {
 
 	since    time.Time // of the state as it was told last
 	told     bool      // Up was told
+	answers  bool      // Answering was told, and Up not yet
 	toldIKE  ikev2.SAID
 	toldSel  string
 	upSince  time.Time
@@ -315,7 +316,16 @@ func (m *Manager) settle(s *session) {
 		s.toldSel = s.selectors()
 	}
 	s.gap = false
+	switch {
+	case p != nil && !up && !s.told && !s.answers:
+		s.answers = true
+		m.event(s, Event{Kind: Answering, IKE: s.ike})
+	case p == nil && s.answers:
+		s.answers = false
+		m.event(s, Event{Kind: Lapsed, Reason: s.downWhy})
+	}
 	if up && !s.told {
+		s.answers = false
 		s.told, s.toldIKE, s.toldSel = true, s.ike, s.selectors()
 		s.total.Ups++
 		s.since, s.upSince, s.lastData = m.now(), m.now(), m.now()
