@@ -36,6 +36,9 @@
 // (MD5, by netstack/tcpmd5), 5082 (GTSM), 6793 (four-octet AS numbers), 7606 (by routing/bgp/guard), 4486 (cease
 // subcodes), 9687 (send hold timer).
 //
-// Left out: unsuppress-map, add-path, graceful restart, enhanced route refresh, confederations, VPN families (the route
+// However often a peer asks to be told again, it is told once at a time; each family of a peer has its own maximum of
+// prefixes.
+//
+// Left out: that the next hop of an external peer at one hop is on the shared subnet (it must resolve), unsuppress-map, add-path, graceful restart, enhanced route refresh, confederations, VPN families (the route
 // distinguisher is for show).
 package bgp

@@ -17,6 +17,9 @@
 // or the session is reset with a *Notification. Loops (our AS, our ORIGINATOR_ID, our CLUSTER_ID) are withdrawn too: the
 // engine would leave the older path in place. An external path that does not begin with its peer's AS is withdrawn.
 //
+// Prefixes that can be nobody's network are ignored, and so is a NEXT_HOP that no prefix goes with. A mapped IPv4 address
+// (::ffff:a.b.c.d) is a next hop, though one that nothing leads to.
+//
 // OPEN is where the peer's AS is checked, so that a wrong one gives an error of ours with both numbers in it. The AS
 // that the engine reads can be another one (Config.StandIn), as it wants to know it beforehand. Capabilities other than multiprotocol, route refresh and
 // four-octet AS numbers are taken out in both directions.
