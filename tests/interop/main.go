@@ -35,6 +35,7 @@ func run(args []string) error {
 	only := fs.String("only", "", "only the cases whose name matches this regular expression")
 	list := fs.Bool("list", false, "list the cases and their rows, and run none")
 	docs := fs.String("docs", "", "write the matrix to this file, when all of it was run")
+	with := fs.String("with", "", "what an earlier run of the same program has printed: its good rows go into -docs beside those of this run")
 	program := fs.String("felloe", "", "the program under test (default: built from ./cmd/felloe)")
 	dir := fs.String("dir", "build/interop", "folder for logs, configurations and captures")
 	cache := fs.String("cache", "build/cache/peers", "folder for the machines' images")
@@ -64,8 +65,8 @@ func run(args []string) error {
 		}
 		return nil
 	}
-	if *docs != "" && (*short || *only != "") {
-		return fmt.Errorf("-docs needs a run of everything")
+	if *docs != "" && *with == "" && (*short || *only != "") {
+		return fmt.Errorf("-docs needs a run of everything, or -with the output of an earlier one")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -104,6 +105,20 @@ func run(args []string) error {
 	}
 	if *docs == "" {
 		return nil
+	}
+	if *with != "" {
+		text, err := os.Open(*with)
+		if err != nil {
+			return err
+		}
+		defer text.Close()
+		earlier, err := matrix.Earlier(text)
+		if err != nil {
+			return err
+		}
+		if results, err = matrix.Complete(results, earlier); err != nil {
+			return err
+		}
 	}
 	f, err := os.Create(*docs)
 	if err != nil {

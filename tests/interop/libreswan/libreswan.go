@@ -77,6 +77,7 @@ pre-shared-key = %q
 match = { identity = { remote = { fqdn = "libreswan.example" } } }
 identity = { local = { fqdn = "felloe.example" } }
 keyring = "K"
+dpd = { interval = 10, retry = 2, mode = "on-demand" }
 [ipsec.transform-set.T]
 esp = %s
 mode = %q
