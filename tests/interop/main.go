@@ -22,6 +22,9 @@ import (
 	_ "felloe/tests/interop/strongswan"
 )
 
+// mixed ends a document that is not of one run alone.
+const mixed = "\n## How it was put together\n\nSome of the rows are an earlier run's of the same program; the versions above are those of the last run.\n"
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
@@ -126,6 +129,11 @@ func run(args []string) error {
 	}
 	if err := matrix.Document(f, results, versions); err != nil {
 		return err
+	}
+	if *with != "" {
+		if _, err := fmt.Fprint(f, mixed); err != nil {
+			return err
+		}
 	}
 	return f.Close()
 }
