@@ -3,6 +3,7 @@ package authz
 import (
 	"container/list"
 	"net/netip"
+	"slices"
 	"time"
 
 	"felloe/vpn/ikev2"
@@ -75,17 +76,8 @@ func (p *pool) setRanges(c Pool) {
 }
 
 func (p *pool) has(a netip.Addr) bool {
-	for _, r := range p.exclude {
-		if r.contains(a) {
-			return false
-		}
-	}
-	for _, r := range p.ranges {
-		if r.contains(a) {
-			return true
-		}
-	}
-	return false
+	_, out := p.excluded(a)
+	return !out && slices.ContainsFunc(p.ranges, func(r Range) bool { return r.contains(a) })
 }
 
 // take gives an address to an identity; nil: there is none.

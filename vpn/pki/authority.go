@@ -190,7 +190,7 @@ func createFor(template *x509.Certificate, parent *Authority, key crypto.PublicK
 	return x509.ParseCertificate(der)
 }
 
-// Revoke puts a serial number on the list of what is revoked. Sign makes the CRL that says so.
+// Revoke puts a serial number on the list of what is revoked, and makes the CRL that says so.
 func (a *Authority) Revoke(serialNumber *big.Int, when time.Time, now, until time.Time, rand io.Reader) error {
 	var entries []x509.RevocationListEntry
 	if a.CRL != nil {
@@ -264,7 +264,7 @@ func ReadAuthority(ca, key, crl []byte) (*Authority, error) {
 	return a, nil
 }
 
-// PEM of what an authority makes.
+// EncodeCertificates, EncodeCRL and EncodeKey make PEM files of what an authority makes.
 func EncodeCertificates(list ...*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, c := range list {

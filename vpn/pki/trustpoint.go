@@ -74,10 +74,10 @@ func (t *Trustpoint) readAuthorities(b []byte) error {
 	}
 	for i, c := range list {
 		if !c.IsCA {
-			return fmt.Errorf("certificate %d (%s) is not one of an authority (basic constraints)", i+1, name0(c))
+			return fmt.Errorf("certificate %d (%s) is not one of an authority (basic constraints)", i+1, name(c))
 		}
 		if c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-			return fmt.Errorf("certificate %d (%s) may not sign certificates (key usage)", i+1, name0(c))
+			return fmt.Errorf("certificate %d (%s) may not sign certificates (key usage)", i+1, name(c))
 		}
 		if slices.ContainsFunc(t.Roots, c.Equal) || slices.ContainsFunc(t.Intermediates, c.Equal) {
 			continue
@@ -91,8 +91,6 @@ func (t *Trustpoint) readAuthorities(b []byte) error {
 	}
 	return nil
 }
-
-func name0(c *x509.Certificate) string { return name(c) }
 
 func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
 

@@ -6,7 +6,7 @@
 //	 events Up/Down/Moved ◄─────────┘  └──── actions, in their order ───────┘
 //	                                │
 //	   UDP 500/4500 of the VRF ◄────┤ Send, Keepalive          (non-ESP marker on 4500)
-//	   AddInbound, SetOutbound ◄────┤ ChildUp, ChildRekeyed, ChildDown
+//	AddInboundFor, SetOutbounds ◄───┤ ChildUp, ChildRekeyed, ChildDown
 //	   log, key log            ◄────┘ IKEUp, IKEDown, Log, KeyLog
 //
 // Everything runs on the control loop; the data plane's workers only post to it (HandlePunt, UDP, soft limits).

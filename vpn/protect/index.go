@@ -12,7 +12,7 @@ import (
 // What is looked up once a session or message is indexed here, so that it costs the same however many sessions there
 // are. Lists in the order of their beginning are for show commands.
 
-// addSession, dropSession and renumber keep a tunnel's sessions, by the far end's address too.
+// addSession, dropSession and setNBMA keep a tunnel's sessions, by the far end's address too.
 func (t *tunnel) addSession(s *session) {
 	t.sessions[s] = struct{}{}
 	t.index(s)
@@ -49,7 +49,7 @@ func (s *session) setNBMA(a netip.Addr) {
 	if s.nbma == a {
 		return
 	}
-	known := s.t.sessions != nil && s.inIndex()
+	_, known := s.t.sessions[s]
 	if known {
 		s.t.unindex(s)
 	}
@@ -59,8 +59,6 @@ func (s *session) setNBMA(a netip.Addr) {
 	}
 	s.net.SetNBMA(a)
 }
-
-func (s *session) inIndex() bool { _, ok := s.t.sessions[s]; return ok }
 
 // trying says under which IKE SA a child is being negotiated for the session, 0: none.
 func (m *Manager) trying(s *session, id ikev2.SAID) {
@@ -133,7 +131,7 @@ func (m *Manager) indexIKE(ike *ikeSA, remote netip.AddrPort) {
 	ike.remote = remote
 }
 
-// addTunnel and dropTunnel keep the tunnels, the configured ones by their policy too.
+// keepTunnel and dropTunnel keep the tunnels, the configured ones by their policy too.
 func (m *Manager) keepTunnel(t *tunnel) {
 	m.seq++
 	t.seq = m.seq

@@ -184,11 +184,6 @@ func (m *Manager) chooseAgain(s *session, x *slot) {
 			best = p
 		}
 	}
-	x.tx = nil
-	if best == nil {
-		m.sendOn(s, x, nil)
-		return
-	}
 	m.sendOn(s, x, best)
 }
 
