@@ -39,12 +39,15 @@ need() {
 }
 
 # need_quietly PACKAGE...: the same for daemons: none of them is started on this machine. Peers run only inside labs.
-need_quietly() {
-  local policy=/usr/sbin/policy-rc.d mine=
-  if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' >$policy; chmod 755 $policy; mine=1; fi
+need_quietly() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+  fi
   need "$@"
-  [ -z "$mine" ] || rm -f $policy
-}
+)
 
 # refresh_lists [sudo]: fetches the package lists once a run.
 lists_fresh=

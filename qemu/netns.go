@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -536,43 +535,8 @@ func (n *Netns) need(ctx context.Context, say Say) error {
 			wanted = append(append(wanted, "ethtool"), node.External.Packages...)
 		}
 	}
-	var missing []string
-	for _, p := range wanted {
-		out, err := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Status}", p).Output()
-		if errors.Is(err, exec.ErrNotFound) {
-			return nil // not a Debian: the commands will say what they miss
-		}
-		if !bytes.Contains(out, []byte("ok installed")) {
-			missing = append(missing, p)
-		}
+	if missing := MissingPackages(ctx, wanted...); len(missing) > 0 && !n.Install {
+		return fmt.Errorf("packages are missing: apt-get install -y --no-install-recommends %s", strings.Join(missing, " "))
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	install := append([]string{"install", "-y", "--no-install-recommends"}, missing...)
-	if !n.Install {
-		return fmt.Errorf("packages are missing: apt-get %s", strings.Join(install, " "))
-	}
-	say("installing %s", strings.Join(missing, " "))
-	// Their daemons are for the lab, not for the host: Debian asks this program whether it may start a service.
-	const policy = "/usr/sbin/policy-rc.d"
-	if f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755); err == nil {
-		_, err = f.WriteString("#!/bin/sh\nexit 101\n")
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		defer os.Remove(policy)
-	}
-	for try := 0; ; try++ {
-		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-qq"}, install...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		out, err := cmd.CombinedOutput()
-		if err == nil {
-			return nil
-		}
-		if try > 0 {
-			return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(install, " "), err, indent("", string(out[max(0, len(out)-2000):])))
-		}
-		_ = exec.CommandContext(ctx, "apt-get", "-qq", "update").Run() // the second try says what is wrong
-	}
+	return InstallPackages(ctx, say, wanted...)
 }

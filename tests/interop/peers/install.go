@@ -2,15 +2,11 @@ package peers
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
 	"os/exec"
 	"strings"
-	"sync"
-)
 
-var installing sync.Mutex
+	"felloe/qemu"
+)
 
 // HostPackages are what the harness itself needs, besides QEMU and mmdebstrap for machines.
 var HostPackages = []string{"iproute2", "ethtool", "tcpdump", "iputils-ping", "traceroute", "nftables", "procps"}
@@ -20,42 +16,7 @@ var MachinePackages = []string{"qemu-system-x86", "mmdebstrap", "e2fsprogs", "cp
 
 // Install installs the Debian packages that are missing. No daemon of theirs is started: peers run only inside labs.
 func Install(ctx context.Context, packages ...string) error {
-	installing.Lock()
-	defer installing.Unlock()
-	var missing []string
-	for _, p := range packages {
-		out, _ := exec.CommandContext(ctx, "dpkg-query", "-W", "-f", "${Status}", p).Output()
-		if !strings.Contains(string(out), "ok installed") {
-			missing = append(missing, p)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	// invoke-rc.d and deb-systemd-invoke ask this program whether they may start a service.
-	const policy = "/usr/sbin/policy-rc.d"
-	if f, err := os.OpenFile(policy, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755); err == nil {
-		_, werr := f.WriteString("#!/bin/sh\nexit 101\n")
-		if err := errors.Join(werr, f.Close()); err != nil {
-			return err
-		}
-		defer os.Remove(policy)
-	}
-	install := func() ([]byte, error) {
-		args := append([]string{"-qq", "-o", "Dpkg::Use-Pty=0", "install", "-y", "--no-install-recommends"}, missing...)
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		return cmd.CombinedOutput()
-	}
-	out, err := install()
-	if err != nil { // the lists may be old, or never fetched
-		_ = exec.CommandContext(ctx, "apt-get", "-qq", "update").Run()
-		out, err = install()
-	}
-	if err != nil {
-		return fmt.Errorf("cannot install %s: %w\n%s", strings.Join(missing, " "), err, tail(string(out), 20))
-	}
-	return nil
+	return qemu.InstallPackages(ctx, func(string, ...any) {}, packages...)
 }
 
 // PackageVersion is the upstream part of an installed package's version.

@@ -174,15 +174,7 @@ func behindNAT(r *matrix.Run) {
 		w.c.down("behind")
 		w.gone()
 	})
-	w.check("ours", func() {
-		w.c.since()
-		w.c.up("ours")
-		f := w.c.flow("10.2.0.1", hubInner)
-		w.c.says(`IKE_SA ours\[\d+\] rekeyed`, `outbound CHILD_SA ours\{\d+\} established`)
-		f.lossless(50)
-		w.c.down("ours")
-		w.gone()
-	})
+	w.rekeyedByUs()
 	w.check("two", func() {
 		s := start(r, inside("client2", "192.168.9.3/24", "10.3.0.1/24"), "second", daemon{})
 		s.load(swanctl([]connection{own(tunnel("second", fixed, child{local: "10.3.0.0/24"}), "192.168.9.3")}))

@@ -112,15 +112,7 @@ func raw(r *matrix.Run) {
 		w.c.down("rekey")
 		w.gone()
 	})
-	w.check("ours", func() {
-		w.c.since()
-		w.c.up("ours")
-		f := w.c.flow("10.2.0.1", hubInner)
-		w.c.says(`IKE_SA ours\[\d+\] rekeyed`, `outbound CHILD_SA ours\{\d+\} established`)
-		f.lossless(50)
-		w.c.down("ours")
-		w.gone()
-	})
+	w.rekeyedByUs()
 	w.check("ipv6", func() {
 		w.c.up("six")
 		w.c.sas(`INSTALLED, TUNNEL, `)
@@ -157,6 +149,19 @@ func raw(r *matrix.Run) {
 		w.c.sas(`INSTALLED, TUNNEL, `)
 		w.c.ping("10.2.0.1", hubInner)
 		w.c.down("away")
+		w.gone()
+	})
+}
+
+// rekeyedByUs has a connection whose SAs are rekeyed by our side under traffic.
+func (w world) rekeyedByUs() {
+	w.check("ours", func() {
+		w.c.since()
+		w.c.up("ours")
+		f := w.c.flow("10.2.0.1", hubInner)
+		w.c.says(`IKE_SA ours\[\d+\] rekeyed`, `outbound CHILD_SA ours\{\d+\} established`)
+		f.lossless(50)
+		w.c.down("ours")
 		w.gone()
 	})
 }
