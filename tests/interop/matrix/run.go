@@ -169,12 +169,14 @@ func runCase(ctx context.Context, s Settings, c Case, say func(string)) ([]Resul
 		limited, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		dir := filepath.Join(s.Dir, strings.ReplaceAll(c.Name, "/", "-"))
-		err = errors.Join(os.RemoveAll(dir))
 		o := peers.Options{Name: c.Name, Dir: dir, Felloe: s.Felloe, Cache: s.Cache}
 		if s.Verbose {
 			o.Log = say
 		}
-		if r.Lab, err = peers.New(limited, o); err == nil {
+		if err = os.RemoveAll(dir); err == nil {
+			r.Lab, err = peers.New(limited, o)
+		}
+		if err == nil {
 			err = r.protected(began)
 			versions = r.Versions()
 			if cerr := r.Close(); cerr != nil {
