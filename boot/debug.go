@@ -12,13 +12,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// netstackLines leaves out what the router says itself, in IOS's words: see lineProtocol.
-var netstackLines = zerolog.HookFunc(func(e *zerolog.Event, _ zerolog.Level, msg string) {
-	if msg == "line protocol changed" {
-		e.Discard()
-	}
-})
-
 // debugs is a logger whose debug lines belong to a category.
 func (r *Router) debugs(category string) zerolog.Logger {
 	return r.log.Hook(zerolog.HookFunc(func(e *zerolog.Event, level zerolog.Level, _ string) {

@@ -134,7 +134,7 @@ func New(o Options) (*Router, error) {
 	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()
 	r.loop = loop.New(o.Clock, r.log)
-	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log.Hook(netstackLines), Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
+	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, QuietStates: true, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
 	r.authz = authz.New()
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error

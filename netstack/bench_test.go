@@ -48,13 +48,11 @@ func (n *null) Close() error         { return nil }
 // bench is a router between two wires that lead nowhere, with a tunnel to a peer on the right.
 type bench struct {
 	*router
-	left, right   *null
-	li, ri        *Interface
-	tun           *Tunnel
-	session       *Session
-	peerIn        *esp.Inbound
-	in            [64]*packet.Packet
-	toPeer, other *esp.Outbound
+	left, right *null
+	li, ri      *Interface
+	session     *Session
+	in          [64]*packet.Packet
+	toPeer      *esp.Outbound
 }
 
 func newBench(t testing.TB, routes int) *bench {
@@ -79,7 +77,6 @@ func (b *bench) tunnel(t testing.TB, suite esp.Suite) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.tun = tun
 	b.address(tun.Interface(), "10.10.10.1/24")
 	b.session = tun.NewSession(addr("10.2.0.1"))
 	tun.SetNeighbour(addr("10.10.10.2"), b.session)

@@ -40,7 +40,9 @@ var (
 type Options struct {
 	Clock clock.Clock // nil means clock.Real
 	Log   zerolog.Logger
-	Rand  io.Reader // nil means crypto/rand
+	// QuietStates leaves the changes of line protocols to whoever follows them with OnState.
+	QuietStates bool
+	Rand        io.Reader // nil means crypto/rand
 	// Punt is what the data plane hands to the control plane. It runs on data workers and must not block; it owns
 	// Punt.Packet.
 	Punt func(Punt)

@@ -445,7 +445,9 @@ func (i *Interface) change(f func()) {
 	i.mu.Unlock()
 	if up != was {
 		i.measureAnew()
-		i.d.log.Info().Str("event", "line").Str("interface", i.name).Bool("up", up).Msg("line protocol changed")
+		if !i.d.opts.QuietStates {
+			i.d.log.Info().Str("event", "line-protocol").Str("interface", i.name).Bool("up", up).Msg("line protocol changed")
+		}
 		if !up {
 			i.neigh.clear(true)
 		} else {

@@ -147,7 +147,6 @@ type echoRouter struct {
 	nics []MemoryNIC
 	mu   sync.Mutex
 	got  []string
-	end  string
 }
 
 func (r *echoRouter) Exec(_ context.Context, line string) (string, error) {

@@ -60,6 +60,24 @@ var _ Backend = (*Memory)(nil)
 // goodbye is how long a router may take to end in an orderly way.
 const goodbye = 10 * time.Second
 
+// together does f for all nodes at once, since each may wait for the others.
+func together(l *Lab, f func(*Node) error) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(l.Nodes))
+	for i, n := range l.Nodes {
+		all.Go(func() { errs[i] = f(n) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// farewell ends all nodes at once. What a peer that is gone already does not answer is no error.
+func farewell(l *Lab, end func(context.Context, *Node)) {
+	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
+	defer cancel()
+	_ = together(l, func(n *Node) error { end(ctx, n); return nil })
+}
+
 // beforeStart implements captureStarter.
 func (m *Memory) beforeStart(f func() error) { m.early = f }
 
@@ -268,20 +286,16 @@ func (m *Memory) Status() []NodeStatus {
 	return out
 }
 
-// Stop implements Backend. The routers say goodbye all at once: each waits for the others.
+// Stop implements Backend.
 func (m *Memory) Stop() error {
 	if m.fabric == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-	defer cancel()
-	var all sync.WaitGroup
-	for _, n := range m.lab.Nodes {
+	farewell(m.lab, func(ctx context.Context, n *Node) {
 		if _, r, err := m.take(n.Name); err == nil {
-			all.Go(func() { _ = r.Shutdown(ctx) }) // a peer that is gone already does not answer
+			_ = r.Shutdown(ctx)
 		}
-	}
-	all.Wait()
+	})
 	return m.fabric.stopCaptures()
 }
 

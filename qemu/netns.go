@@ -105,17 +105,13 @@ func (n *Netns) Start(ctx context.Context, l *Lab, say Say) error {
 	if err := n.cable(); err != nil {
 		return err
 	}
-	var all sync.WaitGroup
-	errs := make([]error, len(l.Nodes))
-	for i, node := range l.Nodes {
-		all.Go(func() {
-			if errs[i] = n.StartNode(ctx, node.Name); errs[i] == nil {
-				say("%s runs", node.Name)
-			}
-		})
-	}
-	all.Wait()
-	return errors.Join(errs...)
+	return together(l, func(node *Node) error {
+		err := n.StartNode(ctx, node.Name)
+		if err == nil {
+			say("%s runs", node.Name)
+		}
+		return err
+	})
 }
 
 // space makes a namespace and keeps it in mind, here and for who comes after a crash.
@@ -480,18 +476,12 @@ func (n *Netns) Status() []NodeStatus {
 	return out
 }
 
-// Stop implements Backend. All nodes say goodbye at once: each waits for the others.
+// Stop implements Backend.
 func (n *Netns) Stop() error {
 	if n.lab == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-	defer cancel()
-	var all sync.WaitGroup
-	for name := range n.nodes {
-		all.Go(func() { _ = n.PowerDown(ctx, name) }) // what does not go by itself is ended with its namespace
-	}
-	all.Wait()
+	farewell(n.lab, func(ctx context.Context, node *Node) { _ = n.PowerDown(ctx, node.Name) }) // what does not go by itself is ended with its namespace
 	var errs []error
 	for _, w := range n.wires {
 		errs = append(errs, w.close())

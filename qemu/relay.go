@@ -20,8 +20,6 @@ import (
 type fabric struct {
 	lab   *Lab
 	clock clock.Clock
-
-	mu    sync.Mutex
 	links map[string]*fabricLink
 }
 
@@ -78,9 +76,8 @@ func (f *fabric) setLink(name string, up bool, imp *mem.Impairment) error {
 
 // tap is one running capture.
 type tap struct {
-	w      *pcapng.Writer
-	ids    map[*mem.Port]int
-	frames uint64
+	w   *pcapng.Writer
+	ids map[*mem.Port]int
 }
 
 // capture writes the frames of a link, each end an interface of the file, until the returned function is called.

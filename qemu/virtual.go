@@ -75,17 +75,13 @@ func (v *Virtual) Start(ctx context.Context, l *Lab, say Say) error {
 			return err
 		}
 	}
-	var all sync.WaitGroup
-	errs := make([]error, len(l.Nodes))
-	for i, n := range l.Nodes {
-		all.Go(func() {
-			if errs[i] = v.StartNode(ctx, n.Name); errs[i] == nil {
-				say("%s is up: %s", n.Name, v.bootLine(ctx, n.Name))
-			}
-		})
-	}
-	all.Wait()
-	return errors.Join(errs...)
+	return together(l, func(n *Node) error {
+		err := v.StartNode(ctx, n.Name)
+		if err == nil {
+			say("%s is up: %s", n.Name, v.bootLine(ctx, n.Name))
+		}
+		return err
+	})
 }
 
 func (v *Virtual) bootLine(ctx context.Context, node string) string {
@@ -369,28 +365,22 @@ func (v *Virtual) Stop() error {
 	if v.lab == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), goodbye)
-	defer cancel()
-	var all sync.WaitGroup
-	for _, n := range v.lab.Nodes {
+	farewell(v.lab, func(ctx context.Context, n *Node) {
 		vn := v.nodes[n.Name]
 		if vn == nil {
-			continue
+			return
 		}
 		v.mu.Lock()
 		p, ready := vn.process, vn.ready
 		v.mu.Unlock()
 		if p == nil {
-			continue
+			return
 		}
-		all.Go(func() {
-			if ready {
-				_ = v.PowerDown(ctx, n.Name) // what does not go by itself is pulled
-			}
-			p.Kill()
-		})
-	}
-	all.Wait()
+		if ready {
+			_ = v.PowerDown(ctx, n.Name) // what does not go by itself is pulled
+		}
+		p.Kill()
+	})
 	for _, w := range v.wires {
 		w.close()
 	}

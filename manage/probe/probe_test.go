@@ -17,7 +17,6 @@ type way struct {
 	handle func(*packet.Packet)
 	drop   func(seq int) bool
 	n      int
-	seen   []*packet.Packet
 }
 
 func (w *way) HandleICMP(f func(*packet.Packet)) { w.handle = f }

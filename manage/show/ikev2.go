@@ -117,10 +117,6 @@ func plainAll(list []string) []string {
 	return out
 }
 
-func (c *IKEv2Config) empty() bool {
-	return len(c.Addresses)+len(c.DNS)+len(c.Domains)+len(c.Subnets) == 0 && c.Version == "" && c.PFS == nil
-}
-
 // IKEv2Child is one pair of Child SAs.
 type IKEv2Child struct {
 	Policy string   `json:"policy"`

@@ -1,9 +1,6 @@
 package rib
 
-import (
-	"net/netip"
-	"slices"
-)
+import "net/netip"
 
 // Set is the RIBs of a router's VRFs, for those who know tunnels and VRFs by name (NHRP). It belongs to the control
 // loop.
@@ -20,11 +17,6 @@ func (s *Set) Add(r *RIB) {
 			f()
 		}
 	})
-}
-
-// Remove takes the RIB of a VRF out.
-func (s *Set) Remove(vrf string) {
-	s.ribs = slices.DeleteFunc(s.ribs, func(r *RIB) bool { return r.o.VRF == vrf })
 }
 
 // VRF is the RIB of a VRF; the empty name is "default".

@@ -18,7 +18,6 @@ import (
 const enough = 45 * time.Second
 
 var (
-	wanHub    = netip.MustParseAddr("172.16.1.1")
 	wanSpoke1 = netip.MustParseAddr("172.16.2.2")
 	wanSpoke2 = netip.MustParseAddr("172.16.3.3")
 )
