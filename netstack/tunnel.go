@@ -63,15 +63,19 @@ type TunnelConfig struct {
 	TTL       uint8 // outer TTL, 0 means 255
 	NetworkID uint32
 	Redirect  bool
+	// Hold keeps the line protocol down until Tunnel.SetHold(false).
+	Hold bool
 }
 
 // Tunnel is a tunnel interface with its sessions.
 type Tunnel struct {
 	d     *Dataplane
 	iface *Interface
-	cfg   TunnelConfig // Source, NetworkID and Redirect live below
+	cfg   TunnelConfig // Source, Destination, NetworkID and Redirect live below
 
 	source           atomic.Pointer[netip.Addr]
+	destination      atomic.Pointer[netip.Addr]
+	held             atomic.Bool
 	networkID        atomic.Uint32
 	redirect         atomic.Bool
 	redirectInterval atomic.Int64
@@ -122,6 +126,8 @@ func (d *Dataplane) AddTunnel(c TunnelConfig) (*Tunnel, error) {
 	t.redirectInterval.Store(int64(redirects))
 	t.multicast.Store(&[]*Session{})
 	t.source.Store(&netip.Addr{})
+	t.destination.Store(&c.Destination)
+	t.held.Store(c.Hold)
 	i := d.newInterface(c.Name, c.VRF, TunnelKind)
 	i.tunnel, t.iface = t, i
 	if err := d.register(i); err != nil {
@@ -149,6 +155,7 @@ func (t *Tunnel) Interface() *Interface { return t.iface }
 func (t *Tunnel) Config() TunnelConfig {
 	c := t.cfg
 	c.Source, c.NetworkID, c.Redirect = t.Source(), t.networkID.Load(), t.redirect.Load()
+	c.Destination, c.Hold = *t.destination.Load(), t.held.Load()
 	return c
 }
 
@@ -157,6 +164,18 @@ func (t *Tunnel) Source() netip.Addr { return *t.source.Load() }
 
 // SetSource changes the outer source address; the zero Addr takes the tunnel down.
 func (t *Tunnel) SetSource(a netip.Addr) error { return t.setSource(a) }
+
+// SetDestination says where a point-to-point tunnel whose far end is chosen while it runs leads now; the zero Addr: nowhere.
+// Packets follow the default session; this is for who asks.
+func (t *Tunnel) SetDestination(a netip.Addr) { t.destination.Store(&a) }
+
+// SetHold keeps the line protocol down, or no longer does: a tunnel that is given its address by its peer is of no use
+// before.
+func (t *Tunnel) SetHold(on bool) {
+	if t.held.Swap(on) != on {
+		t.state()
+	}
+}
 
 // SetRedirect says whether packets that leave the NHRP network they came from are punted.
 func (t *Tunnel) SetRedirect(on bool) { t.redirect.Store(on) }
@@ -252,7 +271,7 @@ func (d *Dataplane) follow(changed *Interface) {
 
 // state computes the tunnel's carrier: a source, its interface up, and for a VTI an SA.
 func (t *Tunnel) state() {
-	up := t.Source().IsValid()
+	up := t.Source().IsValid() && !t.held.Load()
 	if name := t.cfg.SourceInterface; name != "" && name != t.iface.name {
 		src, ok := t.d.Interface(name)
 		up = up && ok && src.Up()
