@@ -79,6 +79,9 @@ func (sa *ikeSA) authRequest(d Datagram, h message.Header, p *parts) {
 		refuse(err)
 		return
 	}
+	if sa.redirectAuth(d, h, proof) {
+		return
+	}
 	if p.notify(message.INITIAL_CONTACT) == nil && s.crowded() {
 		refuse(fmt.Errorf("%w: this peer has %d IKE SAs already", ErrLimit, e.cfg.MaxSAsPeer))
 		return
@@ -139,6 +142,10 @@ func (sa *ikeSA) authResponse(p *parts) {
 		sa.queue(&tellFailure{})
 		return
 	}
+	if n := p.notify(message.REDIRECT); n != nil {
+		sa.authRedirected(n)
+		return
+	}
 	s.confirmed = true
 	sa.established(p)
 }
@@ -171,7 +178,7 @@ func (*tellFailure) begin(*ikeSA) ([]message.Payload, bool) {
 
 // sentinel is the package's error that err wraps.
 func sentinel(err, other error) error {
-	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrUnauthorized, ErrNoAddress, ErrLimit, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
+	for _, s := range []error{ErrNoProfile, ErrNoKey, ErrUnauthorized, ErrNoAddress, ErrLimit, ErrRedirectLoop, ErrRefused, ErrAuthentication, ErrNoProposal, ErrSelectors, ErrTransport} {
 		if errors.Is(err, s) {
 			return s
 		}

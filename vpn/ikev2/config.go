@@ -43,6 +43,11 @@ type Config struct {
 	// Addresses are the router's own by front VRF, for MOBIKE's ADDITIONAL_*_ADDRESS.
 	Addresses map[string][]netip.Addr
 
+	// Redirect sends peers to other gateways (RFC 5685); nil: nobody is sent away. FollowRedirects has us, as the initiator,
+	// follow such advice, to addresses only.
+	Redirect        Redirector
+	FollowRedirects bool
+
 	// ChildlessTimeout ends an IKE SA that has had no Child SA for so long; default 2 min, negative: never.
 	ChildlessTimeout time.Duration
 }

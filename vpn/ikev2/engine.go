@@ -36,6 +36,10 @@ type InitiateRequest struct {
 	MOBIKE    bool    // offer it (RFC 4555): Roam may move our end later
 	Trigger   *Packet // what the SA is begun for; see CreateChildFor
 	Tag       any     // comes back in the actions
+	// RedirectedFrom is the gateway whose Redirected this request follows: it is told to the next one (RFC 5685 §3).
+	RedirectedFrom netip.Addr
+	// NoRedirect: do not announce that we follow redirects, whatever Config.FollowRedirects says.
+	NoRedirect bool
 }
 
 // Engine is all IKE SAs of one router. It is not safe for concurrent use: it runs on the control loop.
@@ -71,6 +75,7 @@ type Engine struct {
 	tracing func() bool
 
 	warned map[string]bool // about certificates of ours
+	trails map[trailKey]*trail
 
 	panics bool // tests: do not contain
 }
@@ -88,6 +93,7 @@ func NewEngine(cfg Config, rand io.Reader) *Engine {
 		spis:         map[uint32]*child{},
 		halfOpenFrom: map[netip.Addr]int{},
 		dirty:        map[*ikeSA]struct{}{},
+		trails:       map[trailKey]*trail{},
 		quiet:        bucket{rate: 5, size: 20},
 		hints:        bucket{rate: 10, size: 20},
 	}

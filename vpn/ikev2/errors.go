@@ -23,4 +23,6 @@ var (
 	ErrNoAddress      = errors.New("no address for the peer")
 	ErrUnauthorized   = errors.New("peer is not authorized")
 	ErrChildless      = errors.New("no child SA")
+	ErrRedirected     = errors.New("redirected to another gateway")
+	ErrRedirectLoop   = errors.New("too many redirects")
 )

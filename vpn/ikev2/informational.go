@@ -94,6 +94,8 @@ func (sa *ikeSA) informationalRequest(d Datagram, h message.Header, p *parts) {
 			if len(n.Data) == 4 && !s.ended {
 				s.peerLacks(binary.BigEndian.Uint32(n.Data))
 			}
+		case message.REDIRECT:
+			s.upRedirected(n)
 		}
 	}
 }

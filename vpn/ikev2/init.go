@@ -88,6 +88,7 @@ func (e *Engine) Initiate(now time.Time, r InitiateRequest) (SAID, []Action) {
 	}
 	s := e.newSession(d, true)
 	s.tag, s.profile, s.policy, s.childName = r.Tag, profile, policy, r.Child
+	s.redirectable, s.redirectedFrom = !r.NoRedirect, r.RedirectedFrom.Unmap()
 	s.localID = profile.identity(d.Local.Addr())
 	sa := s.newSA(true, stInit)
 	s.cur = sa
@@ -121,6 +122,7 @@ func (sa *ikeSA) sendInit() {
 	if !e.cfg.Fragmentation.Disabled {
 		payloads = append(payloads, &message.Notify{Message: message.IKEV2_FRAGMENTATION_SUPPORTED})
 	}
+	payloads = append(payloads, s.redirectOffer()...)
 	payloads = append(payloads, s.signatureOffer(false)...)
 	if !s.profile.Authorization.IsZero() {
 		payloads = append(payloads, (vendorFlexVPN | vendorDynamicRoute).payloads()...)
@@ -187,6 +189,9 @@ func (e *Engine) initRequest(d Datagram, h message.Header, key initKey) {
 		e.answerInit(d, h, &message.Notify{Message: message.UNEXPECTED_NAT_DETECTED}) // RFC 4555 §3.9
 		return
 	}
+	if e.redirectInit(d, h, p) {
+		return
+	}
 	policy, proposals := e.policyFor(d.VRF, d.Local.Addr())
 	own := ikeOffer(proposals, true, 0)
 	answer, _, ok := choose(own, p.sa.Proposals)
@@ -222,6 +227,7 @@ func (e *Engine) initRequest(d Datagram, h message.Header, key initKey) {
 	s.tie = lower(sa.ni, sa.nr)
 	sa.hs = &handshake{key: key, request: bytes.Clone(d.Data), dh: dh, peerKE: bytes.Clone(p.ke.Data)}
 	e.inits[key] = sa
+	s.redirectable, s.redirectedFrom = p.redirects()
 	sa.count()
 	sa.until = e.now.Add(e.cfg.HalfOpenTimeout)
 	sa.recvID = 1
@@ -306,6 +312,10 @@ func (sa *ikeSA) initResponse(d Datagram, h message.Header) {
 	}
 	if n := p.notify(message.INVALID_KE_PAYLOAD); n != nil {
 		sa.otherGroup(d, n)
+		return
+	}
+	if n := p.notify(message.REDIRECT); n != nil {
+		sa.initRedirected(d, n)
 		return
 	}
 	if n := p.failure(); n != nil {

@@ -96,6 +96,11 @@ type session struct {
 	rivals       []*session // that this one supersedes
 	graceEnd     time.Time
 	said         bool // the log has the reason of the end already
+
+	redirectable   bool       // initiator: we would follow redirects; responder: the peer does
+	redirectedFrom netip.Addr // who sent the initiator to the responder
+	redirectedTo   netip.Addr // responder: where we have sent the established peer
+	redirectEnd    time.Time  // and when it must have gone
 }
 
 // ikeSA is one set of keys of a session.

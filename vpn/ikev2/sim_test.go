@@ -62,6 +62,7 @@ type node struct {
 	// next is what the data plane would have switched to by the first packet on a new pair.
 	rxPkts, txPkts int
 	noteTraffic    bool
+	follow         bool // a driver that follows redirects
 }
 
 type inbound struct {
@@ -253,6 +254,11 @@ func (n *node) do(acts []Action) {
 					u.Local, u.Remote, u.UDPEncap = a.Local, a.New, a.UDPEncap
 					n.ups[id] = u
 				}
+			}
+		case Redirected:
+			w.tracef("%s Redirected %d to %v (%v)", n.name, a.SA, a.To, a.Stage)
+			if n.follow {
+				n.initiateAs(InitiateRequest{VRF: a.VRF, Local: n.addr, Remote: a.To, Profile: a.Profile, Child: a.Policy, Tag: a.Tag, RedirectedFrom: a.From.Addr()})
 			}
 		case ConfigReceived, ConfigAcknowledged:
 			w.tracef("%s %T %+v", n.name, a, a)

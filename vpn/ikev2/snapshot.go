@@ -51,6 +51,9 @@ type SAInfo struct {
 	Assigned                          Configuration // what the peer was given and told
 	Received                          Configuration // what the peer gave and told us
 	SupersededBy                      SAID          // another SA, when both routers began one at once; 0 when not
+	FollowsRedirects                  bool          // the initiator does (RFC 5685)
+	RedirectedFrom                    netip.Addr    // the gateway that sent the initiator to the responder
+	RedirectedTo                      netip.Addr    // where the responder has sent it: the SA is about to go
 }
 
 // ChildInfo is one pair of Child SAs for show commands.
@@ -90,7 +93,9 @@ type Counters struct {
 	Panics           uint64
 	// Configuration payloads: CFG_SETs sent, taken and not taken, and attributes ignored.
 	ConfigsSent, ConfigsReceived, ConfigsIgnored, UnknownAttributes uint64
-	HalfOpen                                                        int // now
+	// Redirects (RFC 5685): peers of ours that we sent elsewhere; gateways' advice that we followed and that we did not.
+	RedirectsSent, RedirectsFollowed, RedirectsIgnored uint64
+	HalfOpen                                           int // now
 }
 
 // Snapshot is all IKE SAs, in the order of their SAID.
@@ -126,6 +131,10 @@ func (s *session) info(now time.Time) SAInfo {
 	i.Authorization, i.Assigned, i.Received = s.assigned.Policy, s.assigned, s.received
 	if s.supersededBy != nil {
 		i.SupersededBy = s.supersededBy.id
+	}
+	i.FollowsRedirects, i.RedirectedFrom, i.RedirectedTo = s.redirectable, s.redirectedFrom, s.redirectedTo
+	if s.initiator {
+		i.FollowsRedirects = s.takesRedirects()
 	}
 	for _, c := range s.kids {
 		state := "READY"

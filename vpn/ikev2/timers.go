@@ -74,6 +74,7 @@ func (sa *ikeSA) deadline() time.Time {
 	d.add(s.keepaliveAt())
 	d.add(s.childlessEnd())
 	d.add(s.graceEnd)
+	d.add(s.redirectEnd)
 	return d.Time
 }
 
@@ -116,6 +117,10 @@ func (sa *ikeSA) due() {
 		case late(s.graceEnd):
 			s.graceEnd = time.Time{}
 			s.close("superseded by another SA with the same peer", ErrSuperseded)
+			return
+		case late(s.redirectEnd):
+			s.redirectEnd = time.Time{}
+			s.close("peer is redirected to "+s.redirectedTo.String(), ErrRedirected)
 			return
 		case late(s.childlessEnd()):
 			s.close("no child SA", ErrChildless)
