@@ -21,6 +21,9 @@ type Lab struct {
 	Links []*Link
 	Steps []*Step           // checks too, in the file's order
 	Set   map[string]string // values for ${name}, and LAB_NAME for external nodes
+
+	Certificates []Certificate // issued by Prepare
+	prepared     bool
 }
 
 // Node is a router, or what else takes part.
@@ -75,6 +78,7 @@ type Step struct {
 	Node    string
 	Command string
 	JSON    bool
+	Flow    *Flow // instead of a command
 	Expect  []*Pattern
 	Reject  []*Pattern
 	Number  *Number

@@ -231,7 +231,7 @@ func runLab(ctx context.Context, o *options) (err error) {
 	}
 	say := progress(os.Stdout)
 	defer func() { err = errors.Join(err, b.Stop()) }()
-	results, err := bringUpAndCheck(ctx, o, l, b, say)
+	results, err := bringUpAndCheck(ctx, o, dir.path, l, b, say)
 	if len(results) > 0 {
 		fmt.Printf("\n%s", Table(results))
 	}
@@ -241,7 +241,10 @@ func runLab(ctx context.Context, o *options) (err error) {
 // captureStarter is a backend that can begin captures before its nodes run.
 type captureStarter interface{ beforeStart(func() error) }
 
-func bringUpAndCheck(ctx context.Context, o *options, l *Lab, b Backend, say Say) ([]Result, error) {
+func bringUpAndCheck(ctx context.Context, o *options, dir string, l *Lab, b Backend, say Say) ([]Result, error) {
+	if err := l.Prepare(dir); err != nil {
+		return nil, err
+	}
 	title := l.Name
 	if l.Title != "" {
 		title += ": " + l.Title
@@ -394,6 +397,9 @@ func superviseLab(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer dir.release()
+	if err := l.Prepare(dir.path); err != nil {
+		return err
+	}
 	b, err := o.newBackend(dir.path)
 	if err != nil {
 		return err

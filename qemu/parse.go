@@ -29,6 +29,25 @@ type labFile struct {
 	Links  []linkFile        `toml:"link"`
 	Checks []stepFile        `toml:"check"`
 	Steps  []stepFile        `toml:"step"`
+
+	Certificates []certificateFile `toml:"certificate"`
+}
+
+type certificateFile struct {
+	Name      string   `toml:"name"`
+	Subject   string   `toml:"subject"`
+	DNS       []string `toml:"dns"`
+	Addresses []string `toml:"address"`
+	Key       string   `toml:"key"`
+}
+
+type flowFile struct {
+	To     string   `toml:"to"`
+	Source string   `toml:"source"`
+	VRF    string   `toml:"vrf"`
+	Rate   int      `toml:"rate"`
+	For    duration `toml:"for"`
+	Size   int      `toml:"size"`
 }
 
 type nodeFile struct {
@@ -71,6 +90,7 @@ type stepFile struct {
 	Node        string            `toml:"node"`
 	Command     string            `toml:"command"`
 	JSON        bool              `toml:"json"`
+	Flow        *flowFile         `toml:"flow"`
 	Expect      []string          `toml:"expect"`
 	Reject      []string          `toml:"reject"`
 	Number      *numberFile       `toml:"number"`
@@ -187,6 +207,7 @@ func parseLab(name, dir string, data []byte, depth int) (*Lab, error) {
 	p.set(f.Set)
 	p.nodes(f.Nodes)
 	p.links(f.Links)
+	p.certificates(f.Certificates)
 	if len(f.Checks)+len(f.Steps) > 0 {
 		p.lab.Steps = nil
 	}
@@ -466,8 +487,23 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 		Kill: f.Kill, PowerDown: f.PowerDown, Start: f.Start, Apply: f.Apply, Config: p.path(f.Config), Cut: f.Cut, Join: f.Join,
 		Impair: f.Impair, Impairment: f.impairment(), Capture: f.Capture, File: p.path(f.File), Pause: time.Duration(f.Pause)}
 	p.lab.Steps = append(p.lab.Steps, s)
+	known := func(key, text string) {
+		for _, m := range variable.FindAllStringSubmatch(text, -1) {
+			if !saved[m[1]] {
+				fail("%s: no step before this one saves %q", key, m[1])
+			}
+		}
+	}
 
 	var verbs []string
+	if f.Flow != nil {
+		s.Flow = p.flow(f.Flow, fail)
+		verbs = append(verbs, "flow")
+		known("flow.to", f.Flow.To)
+		if f.Node == "" {
+			fail("node: which node do the flow's packets come from?")
+		}
+	}
 	for _, v := range []struct{ key, value string }{{"command", f.Command}, {"wait", f.Wait}, {"kill", f.Kill}, {"power-down", f.PowerDown},
 		{"start", f.Start}, {"apply", f.Apply}, {"cut", f.Cut}, {"join", f.Join}, {"impair", f.Impair}, {"capture", f.Capture}} {
 		if v.value != "" {
@@ -479,13 +515,13 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 	}
 	switch {
 	case len(verbs) == 0:
-		fail("says nothing to do: give command, wait, kill, power-down, start, apply, cut, join, impair, capture or pause")
+		fail("says nothing to do: give command, flow, wait, kill, power-down, start, apply, cut, join, impair, capture or pause")
 		return
 	case len(verbs) > 1:
 		fail("one thing at a time, not %s", strings.Join(verbs, " and "))
 		return
-	case check && verbs[0] != "command" && verbs[0] != "wait":
-		fail("a check is a command or a wait; %s belongs into a [[step]]", verbs[0])
+	case check && verbs[0] != "command" && verbs[0] != "flow" && verbs[0] != "wait":
+		fail("a check is a command, a flow or a wait; %s belongs into a [[step]]", verbs[0])
 	case check && f.Background != "":
 		fail("background: starting something checks nothing; make it a [[step]], and check it with wait = %q", f.Background)
 	}
@@ -529,19 +565,12 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 			fail("background: look at the output in the step that waits for it")
 		}
 	}
-	looks := f.Command != "" && f.Background == "" || f.Wait != ""
+	looks := (f.Command != "" || f.Flow != nil) && f.Background == "" || f.Wait != ""
 	if check && looks && len(f.Expect)+len(f.Reject) == 0 && f.Number == nil && f.Fails == "" {
 		fail("checks nothing: give expect, reject, number or fails")
 	}
 	if !looks && (len(f.Expect)+len(f.Reject)+len(f.Save) > 0 || f.Number != nil || f.Fails != "") {
-		fail("expect, reject, number, fails and save go with a command or a wait")
-	}
-	known := func(key, text string) {
-		for _, m := range variable.FindAllStringSubmatch(text, -1) {
-			if !saved[m[1]] {
-				fail("%s: no step before this one saves %q", key, m[1])
-			}
-		}
+		fail("expect, reject, number, fails and save go with a command, a flow or a wait")
 	}
 	known("command", f.Command)
 	pattern := func(key, text string) *Pattern {

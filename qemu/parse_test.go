@@ -292,3 +292,57 @@ func TestOnlyALabsNamespacesAreCleanedUp(t *testing.T) {
 		}
 	}
 }
+
+func TestCertificatesAreIssuedBesideCopiesOfTheConfigurations(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		"left.toml":  "hostname = \"left\"\n[pki.trustpoint.LAB]\nca = \"ca.pem\"\ncertificate = \"left.pem\"\nkey = { file = \"left.key\" }\ncrl = \"ca.crl\"\n",
+		"right.toml": "hostname = \"right\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(from, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := Parse(filepath.Join(from, "lab.toml"), from, []byte(twoNodes+`
+[[certificate]]
+name    = "left"
+subject = "CN=left,O=Lab"
+dns     = ["left.example.com"]
+key     = "rsa-2048"
+[[certificate]]
+name    = "right"
+subject = "CN=right,O=Lab"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := l.Prepare(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.HasPrefix(l.Nodes[0].Config, to) {
+		t.Fatalf("%s is not below %s", l.Nodes[0].Config, to)
+	}
+	if _, diags := config.Load(l.Nodes[0].Config); diags.HasErrors() {
+		t.Error(diags)
+	}
+	if left, _ := filepath.Glob(filepath.Join(from, "*.pem")); len(left) > 0 {
+		t.Errorf("%v are among the lab's files", left)
+	}
+	for table, want := range map[string]string{
+		"[[certificate]]\nname = \"ca\"\nsubject = \"CN=x\"":                                  "that of the authority",
+		"[[certificate]]\nname = \"x\"":                                                       "subject",
+		"[[certificate]]\nname = \"x\"\nsubject = \"CN=x\"\nkey = \"dsa\"":                    "key",
+		"[[certificate]]\nname = \"x\"\nsubject = \"CN=x\"\naddress = [\"10.0.0.0/8\"]":       "is not an address",
+		"[[step]]\nnode = \"left\"\nflow = { to = \"x\", for = \"1s\" }":                      "is not an address",
+		"[[step]]\nnode = \"left\"\nflow = { to = \"192.0.2.1\" }":                            "how long",
+		"[[step]]\nflow = { to = \"192.0.2.1\", for = \"1s\" }":                               "which node",
+		"[[check]]\nnode = \"left\"\nflow = { to = \"192.0.2.1\", for = \"1s\" }":             "checks nothing",
+		"[[step]]\nnode = \"left\"\nflow = { to = \"192.0.2.1\", for = \"1s\", rate = 9999 }": "out of range",
+	} {
+		if _, err := Parse("lab.toml", "/labs", []byte(twoNodes+table+"\n")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", table, err)
+		}
+	}
+}

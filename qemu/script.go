@@ -47,6 +47,7 @@ const (
 
 type backgroundRun struct {
 	done   chan struct{}
+	flow   *Flow
 	out    string
 	err    error
 	cancel context.CancelFunc
@@ -111,6 +112,8 @@ func (st *Step) Title() string {
 	switch {
 	case st.Command != "":
 		return st.Node + ": " + st.Command
+	case st.Flow != nil:
+		return fmt.Sprintf("%s: %v of %d packets a second to %s", st.Node, st.Flow.For, st.Flow.Rate, st.Flow.To)
 	case st.Wait != "":
 		return "wait for " + st.Wait
 	case st.Kill != "":
@@ -198,8 +201,11 @@ func (s *Script) tell(st *Step, r Result) {
 }
 
 func (st *Step) commandLine() string {
-	if st.Node == "" {
+	switch {
+	case st.Node == "":
 		return ""
+	case st.Flow != nil:
+		return st.Node + "# " + st.Flow.command()
 	}
 	return st.Node + "# " + st.Command
 }
@@ -231,21 +237,21 @@ func (s *Script) try(ctx context.Context, st *Step) (string, error) {
 	limit := st.Timeout
 	if limit == 0 {
 		limit = tryTimeout
+		flow := st.Flow
+		if b := s.background[st.Wait]; b != nil {
+			flow = b.flow
+		}
+		if flow != nil {
+			limit += 2 * flow.For // a busy machine keeps no pace
+		}
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	switch {
 	case st.Run != "":
 		return "", s.start(ctx, st)
-	case st.Command != "":
-		line, err := expand(st.Command, s.saved, func(v string) string { return v })
-		if err != nil {
-			return "", err
-		}
-		if st.JSON {
-			bounded = agent.WithJSON(bounded)
-		}
-		return s.Backend.Exec(bounded, st.Node, line)
+	case st.Command != "" || st.Flow != nil:
+		return s.execute(bounded, st)
 	case st.Wait != "":
 		b := s.background[st.Wait]
 		select {
@@ -275,18 +281,46 @@ func (s *Script) try(ctx context.Context, st *Step) (string, error) {
 	return "", ctx.Err()
 }
 
+// execute runs a step's command, or its flow, and returns what it says.
+func (s *Script) execute(ctx context.Context, st *Step) (string, error) {
+	run, err := s.prepare(st)
+	if err != nil {
+		return "", err
+	}
+	return run(ctx)
+}
+
+// prepare fills saved values in and returns what runs the command.
+func (s *Script) prepare(st *Step) (func(context.Context) (string, error), error) {
+	text := st.Command
+	if st.Flow != nil {
+		text = st.Flow.command()
+	}
+	line, err := expand(text, s.saved, func(v string) string { return v })
+	return func(ctx context.Context) (string, error) {
+		if st.JSON {
+			ctx = agent.WithJSON(ctx)
+		}
+		out, err := s.Backend.Exec(ctx, st.Node, line)
+		if st.Flow == nil || err != nil {
+			return out, err
+		}
+		return st.Flow.account(out)
+	}, err
+}
+
 func (s *Script) start(ctx context.Context, st *Step) error {
-	line, err := expand(st.Command, s.saved, func(v string) string { return v })
+	command, err := s.prepare(st)
 	if err != nil {
 		return err
 	}
 	run, cancel := context.WithCancel(ctx)
-	b := &backgroundRun{done: make(chan struct{}), cancel: cancel}
+	b := &backgroundRun{done: make(chan struct{}), flow: st.Flow, cancel: cancel}
 	s.background[st.Run] = b
 	go func() {
 		defer close(b.done)
 		defer cancel()
-		b.out, b.err = s.Backend.Exec(run, st.Node, line)
+		b.out, b.err = command(run)
 	}()
 	return nil
 }

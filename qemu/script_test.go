@@ -231,3 +231,52 @@ func TestACommandThatMustFailMustSayWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestAFlowSaysHowMuchWasLostAndForHowLong(t *testing.T) {
+	f := &Flow{To: "192.0.2.1", Source: "Loopback10", Rate: 100, For: 2 * time.Second, Size: 100}
+	if got, want := f.command(), "ping 192.0.2.1 source Loopback10 repeat 200 interval 10 timeout 2 size 100 | json"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	out, err := f.account("Sending…\n!!!..\n" + `{"sent": 200, "received": 195, "lost": [7, 50, 51, 52, 199], "avg_ns": 3000000, "max_ns": 9000000}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"sent 200, received 195, lost 5\n", "longest gap 0.03 s (3 packets), 3 gaps\n", "gap of 0.01 s after 0.07 s", "gap of 0.03 s after 0.50 s", "3 ms on average, 9 ms at most"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	for _, bad := range []string{"", "{", `{"sent": 0}`} {
+		if _, err := f.account(bad); err == nil {
+			t.Errorf("%q is an account", bad)
+		}
+	}
+}
+
+func TestAFlowRunsBesideWhatFollowsAndIsLookedAtTwice(t *testing.T) {
+	l, err := Parse("lab.toml", "/labs", []byte(twoNodes+`
+[[step]]
+node       = "left"
+flow       = { to = "192.0.2.1", for = "3s" }
+background = "flow"
+[[check]]
+wait   = "flow"
+number = { pattern = 'lost (\d+)', max = "1" }
+[[check]]
+wait   = "flow"
+number = { pattern = 'longest gap (\S+) s', max = "0.05" }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeBackend{count: map[string]int{}, answer: func(_, line string, _ int) (string, error) {
+		if !strings.HasPrefix(line, "ping 192.0.2.1 repeat 300 interval 10 ") {
+			return "", errors.New(line)
+		}
+		return `!{"sent": 300, "received": 299, "lost": [7]}`, nil
+	}}
+	s := &Script{Lab: l, Backend: f}
+	if _, err := s.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

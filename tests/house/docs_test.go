@@ -159,7 +159,8 @@ func TestEveryKeyOfALabFileIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prefix := map[string]string{"labFile": "", "impairmentFile": "", "nodeFile": "node.", "linkFile": "link.", "stepFile": "step.", "numberFile": "number."}
+	prefix := map[string]string{"labFile": "", "impairmentFile": "", "nodeFile": "node.", "linkFile": "link.", "stepFile": "step.", "numberFile": "number.",
+		"certificateFile": "certificate.", "flowFile": "flow."}
 	var keys []string
 	ast.Inspect(f, func(n ast.Node) bool {
 		spec, is := n.(*ast.TypeSpec)

@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	"boot":       {"config", "netstack", "vpn", "routing", "manage"},
 	"manage":     {"config", "netstack", "vpn", "routing"},
 	"image":      {"config", "boot/disk"},
-	"qemu":       {"config", "netstack/link", "netstack/packet", "netstack/clock", "netstack/pcapng", "image", "boot", "manage"},
+	"qemu":       {"config", "netstack/link", "netstack/packet", "netstack/clock", "netstack/pcapng", "image", "boot", "manage", "vpn/pki"},
 	"tests":      {"*"},
 	"cmd/felloe": {"*"},
 }
