@@ -527,6 +527,9 @@ func (s *session) candidates(p *parts) []ChildPolicy {
 		if c.Profile != "" && c.Profile != s.profile.Name || vrfName(c.VRF) != s.vrf || c.LocalAddr.IsValid() && c.LocalAddr != s.local.Addr() {
 			continue
 		}
+		if c.CallsOnly || c.RemoteAddr.IsValid() && c.RemoteAddr != s.remote.Addr() {
+			continue
+		}
 		rank := -4*c.keyFit(p.tsi.Selectors, p.tsr.Selectors) + 2*b2i(!c.speaks(p.tsi.Selectors, p.tsr.Selectors))
 		if s.serves(c.Name) {
 			rank++

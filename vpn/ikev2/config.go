@@ -169,7 +169,10 @@ type ChildPolicy struct {
 	Profile   string     // the IKE profile it belongs to; empty: any
 	VRF       string     // front VRF; empty: "default"
 	LocalAddr netip.Addr // local address; invalid: any
-	Proposals []ESPProposal
+	// RemoteAddr is the far end that it is for; invalid: any. CallsOnly is for what this side calls: no peer's offer is for it.
+	RemoteAddr netip.Addr
+	CallsOnly  bool
+	Proposals  []ESPProposal
 	Mode      esp.Mode
 	// RequireTransport refuses a peer that answers a wish for transport mode with tunnel mode.
 	RequireTransport bool
