@@ -173,7 +173,7 @@ type ChildPolicy struct {
 	RemoteAddr netip.Addr
 	CallsOnly  bool
 	Proposals  []ESPProposal
-	Mode      esp.Mode
+	Mode       esp.Mode
 	// RequireTransport refuses a peer that answers a wish for transport mode with tunnel mode.
 	RequireTransport bool
 	// Protocol of the selectors, 47 for GRE, 0 for any.
