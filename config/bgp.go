@@ -43,6 +43,12 @@ type BGPInstance struct {
 	Timers BGPTimers `toml:"timers" layout:"inline"`
 	// How many equal paths are used.
 	MaximumPaths int `toml:"maximum-paths" default:"1" range:"1..32"`
+	// How many equal paths of internal neighbours are used.
+	MaximumPathsIBGP int `toml:"maximum-paths-ibgp" default:"1" range:"1..32" example:"2"`
+	// The cluster that this route reflector belongs to; the router ID when not given.
+	ClusterID netip.Addr `toml:"cluster-id" family:"4" example:"\"10.1.1.1\""`
+	// Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724).
+	GracefulRestart GracefulRestart `toml:"graceful-restart" layout:"inline" example:"true"`
 	// Settings shared by neighbours, by name. Each routing table has its own groups.
 	PeerGroup map[string]*PeerGroup `toml:"peer-group" key:"NAME"`
 	// Neighbours by address.
@@ -191,6 +197,10 @@ type PeerSettings struct {
 	NextHopSelfAll *bool `toml:"next-hop-self-all" implied:"false"`
 	// Let an external neighbour with `ebgp-multihop = 1` have an address of no connected subnet, such as its Loopback's.
 	DisableConnectedCheck *bool `toml:"disable-connected-check" implied:"false"`
+	// Announce what this route map permits in spite of a summary with `summary-only`.
+	UnsuppressMap string `toml:"unsuppress-map" ref:"route-map" example:"\"ALL\""`
+	// Let BFD find out that the neighbour is gone (IOS: `fall-over bfd`): `true`, or which kind of session.
+	BFD PeerBFD `toml:"bfd" implied:"false" example:"true"`
 }
 
 // MaximumPrefix is a limit of what a neighbour may announce: a number, or a table that says more.
@@ -206,6 +216,37 @@ type MaximumPrefix struct {
 }
 
 func (MaximumPrefix) short() string { return "Limit" }
+
+// GracefulRestart is `true`, or a table that says more.
+type GracefulRestart struct {
+	Enabled bool `toml:"-"`
+	// How long neighbours wait for this router to come back.
+	RestartTime time.Duration `toml:"restart-time" default:"2m" range:"1s..4095s"`
+	// How long a neighbour's old routes are kept at most.
+	StalepathTime time.Duration `toml:"stalepath-time" default:"6m" range:"1s..1h"`
+}
+
+func (GracefulRestart) short() string { return "Enabled" }
+
+// PeerBFD says whether BFD watches a neighbour.
+type PeerBFD string
+
+const (
+	BFDOff       PeerBFD = "off"  // false
+	BFDAuto      PeerBFD = "auto" // true: multihop for a neighbour that is not on a connected subnet
+	BFDSingleHop PeerBFD = "single-hop"
+	BFDMultiHop  PeerBFD = "multihop"
+)
+
+// Values lists what may be written.
+func (PeerBFD) Values() []string {
+	return []string{string(BFDOff), string(BFDAuto), string(BFDSingleHop), string(BFDMultiHop)}
+}
+
+func (PeerBFD) bools() (no, yes string) { return string(BFDOff), string(BFDAuto) }
+
+// On reports whether there is a session.
+func (b PeerBFD) On() bool { return b != "" && b != BFDOff }
 
 // PeerPrefixList names the prefix lists of both directions.
 type PeerPrefixList struct {
@@ -293,6 +334,8 @@ type Peer struct {
 	RemovePrivateAS            bool
 	NextHopSelfAll             bool
 	DisableConnectedCheck      bool
+	UnsuppressMap              string
+	BFD                        PeerBFD // BFDOff when nothing is said
 }
 
 // Peer resolves a listed neighbour.
@@ -305,7 +348,7 @@ func (b *BGPInstance) Peer(n *Neighbor) Peer {
 
 // GroupPeer resolves a group alone: what a neighbour accepted by a listen range gets.
 func (b *BGPInstance) GroupPeer(group string) Peer {
-	p := Peer{Group: group, EBGPMultihop: 1, Timers: b.Timers}
+	p := Peer{Group: group, EBGPMultihop: 1, Timers: b.Timers, BFD: BFDOff}
 	if g := b.PeerGroup[group]; g != nil {
 		p.apply(&g.PeerSettings)
 	}
@@ -358,6 +401,10 @@ func (p *Peer) apply(s *PeerSettings) {
 	set(&p.RemovePrivateAS, s.RemovePrivateAS)
 	set(&p.NextHopSelfAll, s.NextHopSelfAll)
 	set(&p.DisableConnectedCheck, s.DisableConnectedCheck)
+	over(&p.UnsuppressMap, s.UnsuppressMap)
+	if s.BFD != "" {
+		p.BFD = s.BFD
+	}
 }
 
 func set[T any](dst *T, src *T) {

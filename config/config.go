@@ -30,6 +30,8 @@ type Config struct {
 	PKI PKI `toml:"pki"`
 	// Addresses that authorization policies give away, by name.
 	Pool map[string]*Pool `toml:"pool" key:"NAME"`
+	// Where names are looked up.
+	DNS DNS `toml:"dns"`
 	// Lists of prefixes that authorization policies tell their peers of.
 	AccessList map[string]*AccessList `toml:"access-list" key:"NAME"`
 	// Lists of prefixes for BGP, by name.
@@ -40,6 +42,10 @@ type Config struct {
 	CommunityList map[string]*CommunityList `toml:"community-list" key:"NAME"`
 	// What is done with BGP's routes, by name.
 	RouteMap map[string]*RouteMap `toml:"route-map" key:"NAME"`
+	// Objects that are up or down, by number: hosts, interfaces, routes, and combinations of them.
+	Track map[int]*Track `toml:"track" key:"NUMBER"`
+	// Bidirectional forwarding detection, beside what interfaces say.
+	BFD BFDSettings `toml:"bfd"`
 	// Static routes, in file order.
 	Route []*Route `toml:"route"`
 	// The BGP speaker. There is none without this table.
@@ -68,6 +74,8 @@ type Logging struct {
 	Console LogLevel `toml:"console" default:"debugging"`
 	// The least severe message that the ring keeps.
 	Level LogLevel `toml:"level" default:"debugging"`
+	// Write a line when a crypto session comes or goes (IOS: `crypto logging session`).
+	Session bool `toml:"session"`
 }
 
 // Lab holds what only a laboratory may switch on.
@@ -95,4 +103,8 @@ type Route struct {
 	Name string `toml:"name" example:"\"the internet\""`
 	// The routing table that the route belongs to.
 	VRF string `toml:"vrf" default:"default" ref:"vrf"`
+	// The route is used while this object is up.
+	Track int `toml:"track" ref:"track" range:"0..1000" example:"1"`
+	// The route is used while a BFD session with `via` is up.
+	BFD bool `toml:"bfd"`
 }

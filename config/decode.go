@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -86,6 +87,15 @@ func (d *decoder) table(n *node, s scope, v reflect.Value) {
 		}
 		c := s.under(name, kid)
 		d.note(c, kid)
+		if f.word != "" {
+			found := false
+			if kid, found = withoutWord(kid, f.word); found {
+				v.FieldByIndex(f.flag).SetBool(true)
+			}
+			if kid == nil {
+				continue
+			}
+		}
 		d.field(kid, c, f, v.FieldByIndex(f.index))
 	}
 	for _, f := range fields {
@@ -95,6 +105,20 @@ func (d *decoder) table(n *node, s scope, v reflect.Value) {
 				Message: fmt.Sprintf("%s is missing%s", quoteKey(f.name), exampleOf(f))})
 		}
 	}
+}
+
+// withoutWord takes a word out of a value: what is left is nil when it was the word alone.
+func withoutWord(n *node, word string) (*node, bool) {
+	is := func(n *node) bool { return n.kind == stringNode && n.text == word }
+	switch {
+	case is(n):
+		return nil, true
+	case n.kind == arrayNode && slices.ContainsFunc(n.items, is):
+		left := *n
+		left.items = slices.DeleteFunc(slices.Clone(n.items), is)
+		return &left, true
+	}
+	return n, false
 }
 
 func exampleOf(f *field) string {
@@ -188,6 +212,9 @@ func (d *decoder) shortTable(n *node, s scope, v reflect.Value) {
 			v.FieldByIndex(short.index).SetBool(true)
 		}
 		d.table(n, s, v)
+		if x, ok := v.Addr().Interface().(settler); ok {
+			x.settle()
+		}
 	case n.kind == boolNode || short.name != "":
 		d.plain(n, s, short, v.FieldByIndex(short.index))
 	default:
@@ -252,6 +279,19 @@ func (d *decoder) names(n *node, s scope, f *field, v reflect.Value) {
 			e.Interface().(*Neighbor).Address = a
 			d.table(kid, c, e.Elem())
 			v.SetMapIndex(reflect.ValueOf(a), e)
+			continue
+		}
+		if t.Key().Kind() == reflect.Int {
+			number, msg := trackNumber(name)
+			if msg != "" {
+				d.errorf(kid.key, c, "%s", msg)
+				continue
+			}
+			e := reflect.New(t.Elem().Elem())
+			fillDefaults(e.Elem())
+			e.Interface().(*Track).Number = number
+			d.table(kid, c, e.Elem())
+			v.SetMapIndex(reflect.ValueOf(number), e)
 			continue
 		}
 		if msg := checkName(name); msg != "" {

@@ -93,12 +93,12 @@ func (d *differ) table(a, b reflect.Value, path string) {
 	w := &writer{}
 	for _, f := range fieldsOf(a.Type()) {
 		x, y := a.FieldByIndex(f.index), b.FieldByIndex(f.index)
-		if same(x, y) {
+		if same(x, y) && (f.word == "" || a.FieldByIndex(f.flag).Bool() == b.FieldByIndex(f.flag).Bool()) {
 			continue
 		}
 		p := joinPath(path, f.name)
 		if !w.hasHeader(f, x) {
-			d.out = append(d.out, Change{Changed, path, f.name, show(w, f, x), show(w, f, y)})
+			d.out = append(d.out, Change{Changed, path, f.name, show(w, f, a), show(w, f, b)})
 			continue
 		}
 		switch x.Kind() {
@@ -114,8 +114,12 @@ func (d *differ) table(a, b reflect.Value, path string) {
 	}
 }
 
-// show is a value for people; nothing when it is not set.
-func show(w *writer, f *field, v reflect.Value) string {
+// show is the value of a table's key for people; nothing when it is not set.
+func show(w *writer, f *field, table reflect.Value) string {
+	v := table.FieldByIndex(f.index)
+	if f.word != "" && table.FieldByIndex(f.flag).Bool() {
+		return w.key(f, table)
+	}
 	if v.IsZero() && (v.Kind() == reflect.Pointer || v.Kind() == reflect.Slice || v.Kind() == reflect.String || leaf(v.Type()) && v.Kind() == reflect.Struct) {
 		return ""
 	}
@@ -225,6 +229,8 @@ func (e *RouteMapEntry) id() string {
 	}
 	return fmt.Sprint(e.Seq)
 }
+
+func (m *BFDMultihop) id() string { return m.Destination.String() }
 
 func (l *Listen) id() string { return l.Range.String() }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 //	unit      what a number counts
 //	range     alternatives of one value or "min..max"
 //	ref       the kind of object that a name refers to; words: names allowed besides
+//	word      WORD=FIELD: a word that may stand for or beside the value, and the boolean field that it sets
 //	only      the kinds of interface that may have the key
 //	prefix    "host": bits behind the length may be set; "bare": the length may be missing
 //	family    "4": an IPv4 address
@@ -37,6 +39,8 @@ type field struct {
 
 	required, hasDefault, inline bool
 	def, rng, ref                string
+	word                         string
+	flag                         []int // the field that word sets
 }
 
 var fieldCache sync.Map // reflect.Type -> []*field
@@ -49,10 +53,13 @@ func fieldsOf(t reflect.Type) []*field {
 	var out []*field
 	for i := range t.NumField() {
 		sf := t.Field(i)
-		if sf.Anonymous {
+		if sf.Anonymous && sf.Tag.Get("toml") == "" {
 			for _, f := range fieldsOf(sf.Type) {
 				g := *f
 				g.index = append([]int{i}, f.index...)
+				if g.word != "" {
+					g.flag = append([]int{i}, f.flag...)
+				}
 				out = append(out, &g)
 			}
 			continue
@@ -65,6 +72,10 @@ func fieldsOf(t reflect.Type) []*field {
 			required: sf.Tag.Get("required") == "true", inline: sf.Tag.Get("layout") == "inline",
 			rng: sf.Tag.Get("range"), ref: sf.Tag.Get("ref")}
 		f.def, f.hasDefault = sf.Tag.Lookup("default")
+		if word, name, ok := strings.Cut(sf.Tag.Get("word"), "="); ok {
+			flag, _ := t.FieldByName(name)
+			f.word, f.flag = word, flag.Index
+		}
 		out = append(out, f)
 	}
 	v, _ := fieldCache.LoadOrStore(t, out)
@@ -112,12 +123,14 @@ var (
 	rangeType    = reflect.TypeFor[AddressRange]()
 	nameType     = reflect.TypeFor[NameMatch]()
 	commType     = reflect.TypeFor[Community]()
+	hostsType    = reflect.TypeFor[HostTable]()
+	termType     = reflect.TypeFor[TrackTerm]()
 )
 
 // leaf reports whether a struct or slice type is a value of its own rather than a table or list.
 func leaf(t reflect.Type) bool {
 	switch t {
-	case addrType, prefixType, macType, secretType, pskType, keyLogType, localType, espType, mcastType, fileType, rangeType, nameType:
+	case addrType, prefixType, macType, secretType, pskType, keyLogType, localType, espType, mcastType, fileType, rangeType, nameType, hostsType:
 		return true
 	}
 	return t.Kind() != reflect.Struct && t.Kind() != reflect.Slice && t.Kind() != reflect.Map && t.Kind() != reflect.Pointer
@@ -134,6 +147,9 @@ func shortOf(t reflect.Type) *field {
 		return nil
 	}
 	sf, _ := t.FieldByName(s.short())
+	if len(sf.Index) != 1 {
+		return nil // it is that of an embedded struct, which is a key of its own
+	}
 	for _, f := range fieldsOf(t) {
 		if f.index[0] == sf.Index[0] {
 			return f
@@ -142,7 +158,31 @@ func shortOf(t reflect.Type) *field {
 	return &field{id: t.Name() + "." + sf.Name, index: sf.Index, typ: sf.Type, tag: sf.Tag}
 }
 
+// A settler makes the fields of a table fit each other after it was read.
+type settler interface{ settle() }
+
 type enum interface{ Values() []string }
+
+// boolean is an enumeration two of whose words are written as false and true.
+type boolean interface{ bools() (no, yes string) }
+
+// boolWords are those words.
+func boolWords(t reflect.Type) (no, yes string, ok bool) {
+	b, ok := reflect.Zero(t).Interface().(boolean)
+	if ok {
+		no, yes = b.bools()
+	}
+	return no, yes, ok
+}
+
+// wordsOf are the words that a key is written with: those that are not written as true and false.
+func wordsOf(t reflect.Type) []string {
+	values := enumValues(t)
+	if no, yes, ok := boolWords(t); ok {
+		values = slices.DeleteFunc(values, func(v string) bool { return v == no || v == yes })
+	}
+	return values
+}
 
 // enumValues are the words of an enumeration, or nil.
 func enumValues(t reflect.Type) []string {
@@ -177,6 +217,9 @@ func (i *Interface) setName(name string) {
 	for _, f := range fieldsOf(v.Type()) {
 		if kind != 0 && !f.allows(kind) {
 			v.FieldByIndex(f.index).SetZero()
+			if f.word != "" {
+				v.FieldByIndex(f.flag).SetBool(false)
+			}
 		}
 	}
 	switch kind {

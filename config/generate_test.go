@@ -76,6 +76,9 @@ func TestGeneratedDescriptionsAreTheCommentsOfTheStructs(t *testing.T) {
 					if field.Tag == nil || strings.Contains(field.Tag.Value, `toml:"-"`) || !strings.Contains(field.Tag.Value, "toml:") {
 						continue
 					}
+					if len(field.Names) == 0 { // embedded, and a key all the same
+						found[spec.Name.Name+"."+field.Type.(*ast.Ident).Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
+					}
 					for _, id := range field.Names {
 						found[spec.Name.Name+"."+id.Name] = strings.Join(strings.Fields(field.Doc.Text()), " ")
 					}

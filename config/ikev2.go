@@ -19,6 +19,12 @@ type IKEv2 struct {
 	AuthorizationPolicy map[string]*AuthorizationPolicy `toml:"authorization-policy" key:"NAME"`
 	// How the name of a peer's authorization policy is made of its identity.
 	NameMangler map[string]*NameMangler `toml:"name-mangler" key:"NAME"`
+	// Client blocks: which hub a tunnel is connected to, by name.
+	Client map[string]*FlexClient `toml:"client" key:"NAME"`
+	// The cluster of hubs that this router is one of.
+	Cluster *IKECluster `toml:"cluster"`
+	// Follow a hub that sends this router to another (RFC 5685).
+	RedirectClient bool `toml:"redirect-client" default:"true"`
 	// Let peers move to another address without a new SA (RFC 4555).
 	MOBIKE bool `toml:"mobike" default:"true"`
 	// Ask for a cookie when this many IKE SAs are half open; 0 never asks.
@@ -181,6 +187,8 @@ type IKEProfile struct {
 	VirtualTemplateMode VirtualTemplateMode `toml:"virtual-template-mode" default:"auto"`
 	// Which authorization policy a peer gets. Without it the peer's questions about its configuration are not answered.
 	Authorization IKEAuthorization `toml:"authorization" layout:"inline"`
+	// Write log lines with the bytes, packets and duration of each session (IOS: `aaa accounting`).
+	Accounting bool `toml:"accounting"`
 	// What is exchanged of addresses and routes.
 	ConfigExchange ConfigExchange `toml:"config-exchange" layout:"inline"`
 	// Dead peer detection; `[ikev2.dpd]` when not given.

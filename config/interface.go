@@ -15,8 +15,10 @@ type Interface struct {
 	Shutdown bool `toml:"shutdown"`
 	// The routing table that the interface belongs to (IOS: `vrf forwarding`).
 	VRF string `toml:"vrf" default:"default" ref:"vrf"`
-	// IPv4 and IPv6 addresses with the length of their subnet. The first IPv4 address is the primary one.
-	Address []netip.Prefix `toml:"address" prefix:"host" only:"ethernet,loopback,tunnel" example:"[\"172.16.3.3/24\", \"2001:db8:3::3/64\"]"`
+	// IPv4 and IPv6 addresses with the length of their subnet. The first IPv4 address is the primary one. `"negotiated"`, alone or
+	// beside others: those that the peer of a protected point-to-point tunnel gives.
+	Address    []netip.Prefix `toml:"address" prefix:"host" word:"negotiated=Negotiated" only:"ethernet,loopback,tunnel" example:"[\"172.16.3.3/24\", \"2001:db8:3::3/64\"]"`
+	Negotiated bool           `toml:"-"` // address has "negotiated"
 	// Use the addresses of this interface of the same routing table, most often a Loopback, instead of own ones.
 	Unnumbered string `toml:"unnumbered" only:"tunnel,virtual-template" ref:"interface" example:"\"Loopback1001\""`
 	// Ethernet: bind the NIC that has this MAC address, instead of the next one in PCI order.
@@ -31,10 +33,13 @@ type Interface struct {
 	// What the tunnel carries and how many far ends it has.
 	Mode TunnelMode `toml:"mode" default:"gre ip" only:"tunnel,virtual-template"`
 	// Where the tunnel's outer packets come from: an interface's name or one of the router's addresses. A template without it
-	// takes peers that call any address of `tunnel-vrf`.
-	Source Local `toml:"source" only:"tunnel,virtual-template" example:"\"GigabitEthernet1\""`
-	// The far end of a point-to-point tunnel. Without it the tunnel takes whoever the protection lets in.
-	Destination netip.Addr `toml:"destination" only:"tunnel" example:"\"172.16.1.1\""`
+	// takes peers that call any address of `tunnel-vrf`. `"dynamic"` leaves it to the client block that the tunnel is bound to.
+	Source        Local `toml:"source" word:"dynamic=SourceDynamic" only:"tunnel,virtual-template" example:"\"GigabitEthernet1\""`
+	SourceDynamic bool  `toml:"-"` // source is "dynamic"
+	// The far end of a point-to-point tunnel. Without it the tunnel takes whoever the protection lets in. `"dynamic"` leaves it to
+	// the client block that the tunnel is bound to.
+	Destination        netip.Addr `toml:"destination" word:"dynamic=DestinationDynamic" only:"tunnel" example:"\"172.16.1.1\""`
+	DestinationDynamic bool       `toml:"-"` // destination is "dynamic"
 	// GRE key; both ends must agree.
 	Key *uint32 `toml:"key" only:"tunnel,virtual-template" example:"100"`
 	// TTL (hop limit) of the outer packets.
@@ -43,8 +48,10 @@ type Interface struct {
 	Protection string `toml:"protection" only:"tunnel,virtual-template" ref:"ipsec.profile" example:"\"IPSEC-IKEV2\""`
 	// The routing table of the outer packets (IOS: `tunnel vrf`).
 	TunnelVRF string `toml:"tunnel-vrf" default:"default" only:"tunnel,virtual-template" ref:"vrf"`
+	// Timers of BFD sessions over the interface; those that are written here when a session has none.
+	BFD *BFD `toml:"bfd" layout:"inline" only:"ethernet,tunnel,virtual-template" example:"{ interval = \"100ms\", min-rx = \"100ms\", multiplier = 3 }"`
 	// NHRP on a GRE tunnel.
-	NHRP *NHRP `toml:"nhrp" only:"tunnel"`
+	NHRP *NHRP `toml:"nhrp" only:"tunnel,virtual-template"`
 }
 
 // TunnelMode is what IOS calls `tunnel mode`.

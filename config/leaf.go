@@ -35,6 +35,10 @@ func (d *decoder) leaf(n *node, s scope, f *field, v reflect.Value) {
 		d.esp(n, s, v.Addr().Interface().(*ESP))
 	case mcastType:
 		d.multicastMap(n, s, v.Addr().Interface().(*MulticastMap))
+	case hostsType:
+		d.hosts(n, s, v.Addr().Interface().(*HostTable))
+	case termType:
+		d.term(n, s, v)
 	case durationType:
 		d.duration(n, s, f, v)
 	case groupType:
@@ -88,16 +92,21 @@ func (d *decoder) plain(n *node, s scope, f *field, v reflect.Value) {
 		}
 		v.SetBool(n.text == "true")
 	case v.Kind() == reflect.String:
-		values := enumValues(v.Type())
+		no, yes, either := boolWords(v.Type())
+		if either && n.kind == boolNode {
+			v.SetString(map[string]string{"true": yes, "false": no}[n.text])
+			return
+		}
+		values := wordsOf(v.Type())
 		want := "text in quotes"
 		if values != nil {
-			want = "one of " + quoteList(values)
+			want = map[bool]string{true: "true, false or "}[either] + "one of " + quoteList(values)
 		}
 		text, ok := d.text(n, s, want)
 		switch {
 		case !ok:
 		case values != nil && !slices.Contains(values, text):
-			d.errorf(n.pos, s, "%q is none of %s%s", text, quoteList(values), onlySuggestion(text, values))
+			d.errorf(n.pos, s, "%q is %snone of %s%s", text, map[bool]string{true: "neither true nor false, and "}[either], quoteList(values), onlySuggestion(text, values))
 		case values == nil && f.ref != "" && text == "":
 			d.errorf(n.pos, s, "the name is empty")
 		default:
@@ -436,6 +445,68 @@ func (d *decoder) preSharedKey(n *node, s scope, f *field) PreSharedKey {
 		}
 	}
 	return k
+}
+
+// hosts fills a table of names with their addresses.
+func (d *decoder) hosts(n *node, s scope, out *HostTable) {
+	if n.kind != tableNode {
+		d.errorf(n.pos, s, "expected a table of names, such as { \"hub1.example.com\" = [\"172.25.1.1\"] }, got %s", describe(n))
+		return
+	}
+	table := HostTable{}
+	for _, name := range n.names {
+		kid := n.kids[name]
+		c := s.under(name, kid)
+		d.note(c, kid)
+		items := []*node{kid}
+		if kid.kind == arrayNode {
+			items = kid.items
+		}
+		key := strings.ToLower(strings.TrimSuffix(name, "."))
+		switch {
+		case !isDomain(key):
+			d.errorf(kid.key, c, "%q is not a name such as \"hub1.example.com\"", name)
+			continue
+		case table[key] != nil:
+			d.errorf(kid.key, c, "the same name is there already: case does not count")
+			continue
+		case len(items) == 0:
+			d.errorf(kid.pos, c, "the name has no address")
+			continue
+		}
+		for i, item := range items {
+			at := c
+			if kid.kind == arrayNode {
+				at = c.index(i, item)
+			}
+			text, ok := d.text(item, at, `an address such as "172.25.1.1"`)
+			if !ok {
+				continue
+			}
+			a, msg := parseAddr(text)
+			if msg != "" {
+				d.errorf(item.pos, at, "%s", msg)
+				continue
+			}
+			table[key] = append(table[key], a)
+		}
+	}
+	if len(table) > 0 {
+		*out = table
+	}
+}
+
+// term fills the number of an object, which is negative when its opposite is meant.
+func (d *decoder) term(n *node, s scope, v reflect.Value) {
+	want := fmt.Sprintf("the number of an object from 1 to %d, or below zero for its opposite", maxTrack)
+	i, ok := d.integer(n, s, want)
+	switch {
+	case !ok:
+	case i == 0 || i < -maxTrack || i > maxTrack:
+		d.errorf(n.pos, s, "%d is out of range: expected %s", i, want)
+	default:
+		v.SetInt(i)
+	}
 }
 
 func (d *decoder) keyLog(n *node, s scope, out *KeyLog) {

@@ -48,10 +48,10 @@ type writer struct {
 func (w *writer) table(v, def reflect.Value, path string) {
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
-		if w.hasHeader(f, fv) || !w.wanted(f, fv, def.FieldByIndex(f.index)) {
+		if w.hasHeader(f, fv) || !w.wanted(f, v, def) {
 			continue
 		}
-		fmt.Fprintf(&w.out, "%s = %s\n", quoteKey(f.name), w.value(f, fv))
+		fmt.Fprintf(&w.out, "%s = %s\n", quoteKey(f.name), w.key(f, v))
 	}
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
@@ -103,7 +103,7 @@ func (w *writer) maps(v reflect.Value, path string) {
 		if v.Type().Elem() == reflect.TypeFor[*Interface]() {
 			return CompareInterfaceNames(a.String(), b.String())
 		}
-		return compareNatural(a.String(), b.String())
+		return compareNatural(fmt.Sprint(a.Interface()), fmt.Sprint(b.Interface()))
 	})
 	for _, k := range keys {
 		name := fmt.Sprint(k.Interface())
@@ -131,7 +131,7 @@ func (w *writer) maps(v reflect.Value, path string) {
 func hasOwnKeys(w *writer, v, def reflect.Value) bool {
 	for _, f := range fieldsOf(v.Type()) {
 		fv := v.FieldByIndex(f.index)
-		if !w.hasHeader(f, fv) && w.wanted(f, fv, def.FieldByIndex(f.index)) {
+		if !w.hasHeader(f, fv) && w.wanted(f, v, def) {
 			return true
 		}
 	}
@@ -156,9 +156,12 @@ func (w *writer) hasHeader(f *field, v reflect.Value) bool {
 	return false
 }
 
-// wanted reports whether a key must be written.
-func (w *writer) wanted(f *field, v, def reflect.Value) bool {
+// wanted reports whether a key of a table must be written.
+func (w *writer) wanted(f *field, table, defaults reflect.Value) bool {
+	v, def := table.FieldByIndex(f.index), defaults.FieldByIndex(f.index)
 	switch {
+	case f.word != "" && table.FieldByIndex(f.flag).Bool():
+		return true
 	case v.Kind() == reflect.Pointer:
 		return !v.IsNil()
 	case !same(v, def):
@@ -181,6 +184,18 @@ func defaultOf(t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
 	fillDefaults(v)
 	return v
+}
+
+// key is the value of a table's key, with the word beside it.
+func (w *writer) key(f *field, table reflect.Value) string {
+	v := table.FieldByIndex(f.index)
+	switch {
+	case f.word == "" || !table.FieldByIndex(f.flag).Bool():
+		return w.value(f, v)
+	case v.Kind() == reflect.Slice && v.Len() > 0:
+		return "[" + quoteText(f.word) + ", " + strings.TrimPrefix(w.value(f, v), "[")
+	}
+	return quoteText(f.word) // instead of a value, if there is one
 }
 
 // value is a value in TOML.
@@ -215,6 +230,12 @@ func (w *writer) value(f *field, v reflect.Value) string {
 			return quoteText(x.Path)
 		}
 		return fmt.Sprint(x.Enabled)
+	case HostTable:
+		items := make([]string, 0, len(x))
+		for _, name := range Names(x) {
+			items = append(items, quoteKey(name)+" = "+w.list(f, reflect.ValueOf(x[name])))
+		}
+		return "{ " + strings.Join(items, ", ") + " }"
 	case ESP:
 		return "[" + quoteList(strings.Fields(x.String())) + "]"
 	case MulticastMap:
@@ -234,6 +255,9 @@ func (w *writer) value(f *field, v reflect.Value) string {
 	case reflect.Pointer:
 		return w.value(f, v.Elem())
 	case reflect.String:
+		if no, yes, ok := boolWords(v.Type()); ok && (v.String() == no || v.String() == yes) {
+			return fmt.Sprint(v.String() == yes)
+		}
 		return quoteText(v.String())
 	case reflect.Slice:
 		return w.list(f, v)
@@ -269,9 +293,8 @@ func (w *writer) inlineTable(v reflect.Value) string {
 		}
 	}
 	for _, f := range fieldsOf(v.Type()) {
-		fv := v.FieldByIndex(f.index)
-		if w.wanted(f, fv, def.FieldByIndex(f.index)) {
-			items = append(items, fmt.Sprintf("%s = %s", quoteKey(f.name), w.value(f, fv)))
+		if w.wanted(f, v, def) {
+			items = append(items, fmt.Sprintf("%s = %s", quoteKey(f.name), w.key(f, v)))
 		}
 	}
 	if len(items) == 0 {

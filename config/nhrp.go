@@ -23,8 +23,8 @@ type NHRP struct {
 	// Who gets a copy of multicast and broadcast packets: NBMA addresses, and `"dynamic"` for everybody who registers
 	// (a hub's word). Servers with `multicast = true` need not be repeated here.
 	MapMulticast MulticastMap `toml:"map-multicast" example:"\"dynamic\""`
-	// Phase 3 spoke: act on redirects, and install shortcuts.
-	Shortcut bool `toml:"shortcut"`
+	// Phase 3 spoke: act on redirects, and install shortcuts. A FlexVPN spoke says as well which template their interfaces are made of.
+	NHRPShortcut `toml:"shortcut" layout:"inline" example:"{ virtual-template = 1 }"`
 	// Phase 3 hub: tell the sender of a packet that enters and leaves the same NHRP network of a shorter way.
 	Redirect bool `toml:"redirect"`
 	// Send no second redirect for the same source and destination within this time.
@@ -50,7 +50,18 @@ type NHS struct {
 	Priority uint8 `toml:"priority" default:"0"`
 	// Servers of one cluster stand in for each other; one of each cluster is used.
 	Cluster uint8 `toml:"cluster" default:"0" range:"0..10"`
+	// The server is used only while this object is up.
+	Track int `toml:"track" ref:"track" range:"0..1000" example:"5"`
 }
+
+// NHRPShortcut is `true`, or a table with a template.
+type NHRPShortcut struct {
+	Shortcut bool `toml:"-"`
+	// Number of the Virtual-Template that the interface of a shortcut is made of (IOS: `ip nhrp shortcut virtual-template`).
+	ShortcutTemplate int `toml:"virtual-template" range:"0..2147483647" example:"1"`
+}
+
+func (NHRPShortcut) short() string { return "Shortcut" }
 
 // NHRPMap is a static mapping.
 type NHRPMap struct {

@@ -188,6 +188,8 @@ type RouteMatch struct {
 	Interface []string `toml:"interface" ref:"interface" example:"[\"Loopback80\"]"`
 	// The metric (MED) is this.
 	Metric *uint32 `toml:"metric" example:"50"`
+	// One of these objects is up.
+	Track []int `toml:"track" ref:"track" range:"1..1000" example:"[5]"`
 }
 
 // RouteSet is what is changed of a route.

@@ -29,7 +29,16 @@ func (m maker) table(v reflect.Value, p float64) {
 		if i, ok := v.Addr().Interface().(*Interface); ok && !f.allows(i.Kind()) {
 			continue
 		}
+		if f.word != "" && m.IntN(3) == 0 {
+			v.FieldByIndex(f.flag).SetBool(true)
+			if f.typ.Kind() != reflect.Slice {
+				continue
+			}
+		}
 		m.value(f, v.FieldByIndex(f.index), p)
+	}
+	if s, ok := v.Addr().Interface().(settler); ok {
+		s.settle()
 	}
 }
 
@@ -61,6 +70,13 @@ func (m maker) value(f *field, v reflect.Value, p float64) {
 		for range 1 + m.IntN(3) {
 			e := reflect.New(t.Elem().Elem())
 			fillDefaults(e.Elem())
+			if t.Key().Kind() == reflect.Int {
+				n := 1 + m.IntN(maxTrack)
+				e.Interface().(*Track).Number = n
+				m.table(e.Elem(), p)
+				v.SetMapIndex(reflect.ValueOf(n), e)
+				continue
+			}
 			if t.Key() == addrType {
 				a := m.addr()
 				e.Interface().(*Neighbor).Address = a
@@ -125,6 +141,14 @@ func (m maker) leaf(f *field, v reflect.Value) {
 		set(NameMatch{MatchOperator(MatchOperator("").Values()[m.IntN(4)]), strings.TrimSpace(m.text())})
 	case commType:
 		set([]Community{Community(m.Uint32()), 0xffffff01}[m.IntN(2)])
+	case hostsType:
+		x := HostTable{}
+		for range 1 + m.IntN(3) {
+			x[strings.ToLower(fmt.Sprintf("host%d.example.com", m.IntN(100)))] = []netip.Addr{m.addr(), m.addr()}[:1+m.IntN(2)]
+		}
+		set(x)
+	case termType:
+		set(TrackTerm((1 + m.IntN(maxTrack)) * []int{1, -1}[m.IntN(2)]))
 	case pskType:
 		k := PreSharedKey{m.secret(), m.secret()}
 		if m.IntN(2) == 0 {

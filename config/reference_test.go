@@ -216,6 +216,11 @@ func about(f *field) string {
 
 // typeOf is a key's type in words.
 func typeOf(f *field) string {
+	if f.word != "" {
+		g := *f
+		g.word = ""
+		return typeOf(&g) + ", `\"" + f.word + "\"`"
+	}
 	t := f.typ
 	list := ""
 	if t.Kind() == reflect.Slice && !leaf(t) {
@@ -258,6 +263,10 @@ func typeOf(f *field) string {
 		return list + "comparison"
 	case t == commType:
 		return list + "community"
+	case t == hostsType:
+		return "table of names with addresses"
+	case t == termType:
+		return list + "number, or below zero"
 	case t == localType:
 		return list + "name of an interface, or address"
 	case t == espType:
@@ -265,6 +274,9 @@ func typeOf(f *field) string {
 	case t == mcastType:
 		return "list: `\"dynamic\"`, addresses"
 	case enumValues(t) != nil:
+		if _, _, ok := boolWords(t); ok {
+			return list + "true, false, " + codes(wordsOf(t))
+		}
 		return list + codes(enumValues(t))
 	case f.ref != "":
 		return list + "name (" + f.ref + ")"

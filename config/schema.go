@@ -39,6 +39,13 @@ func (s *schemer) object(t reflect.Type) object {
 	properties, required := object{}, []string{}
 	for _, f := range fieldsOf(t) {
 		p := s.field(f, f.typ)
+		if f.word != "" {
+			p = object{"anyOf": []any{p, object{"const": f.word}}}
+			if f.typ.Kind() == reflect.Slice {
+				item := object{"anyOf": []any{s.field(f, f.typ.Elem()), object{"const": f.word}}}
+				p = object{"anyOf": []any{item, object{"type": "array", "items": item}}}
+			}
+		}
 		if text := descriptions[f.id]; text != "" {
 			p["description"] = text
 		}
@@ -96,6 +103,8 @@ func keyPattern(t reflect.Type) string {
 	switch {
 	case t.Key() == addrType:
 		return addressPattern
+	case t.Key().Kind() == reflect.Int:
+		return `^[1-9][0-9]{0,3}$`
 	case t.Elem() == reflect.TypeFor[*Interface]():
 		return interfacePattern
 	}
@@ -128,6 +137,11 @@ func (s *schemer) leaf(f *field, t reflect.Type) object {
 		return text(`^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$|^([0-9A-Fa-f]{4}\.){2}[0-9A-Fa-f]{4}$`)
 	case localType:
 		return either(text(interfacePattern), text(addressPattern))
+	case hostsType:
+		item := text(addressPattern)
+		return object{"type": "object", "additionalProperties": either(item, object{"type": "array", "items": item, "minItems": 1})}
+	case termType:
+		return object{"type": "integer", "minimum": -maxTrack, "maximum": maxTrack}
 	case durationType:
 		return either(text(durationPattern), object{"type": "integer", "minimum": 0})
 	case groupType:
@@ -158,6 +172,9 @@ func (s *schemer) leaf(f *field, t reflect.Type) object {
 	case t.Kind() == reflect.Bool:
 		return object{"type": "boolean"}
 	case t.Kind() == reflect.String && enumValues(t) != nil:
+		if _, _, ok := boolWords(t); ok {
+			return either(object{"type": "boolean"}, object{"enum": wordsOf(t)})
+		}
 		return object{"enum": enumValues(t)}
 	case t.Kind() == reflect.String:
 		return object{"type": "string"}
@@ -202,6 +219,9 @@ func (f *field) defaultValue() (any, bool) {
 	case f.typ == durationType:
 		return formatDuration(time.Duration(v.Int())), true
 	case f.typ.Kind() == reflect.Slice:
+		if f.typ.Elem().Kind() == reflect.Int {
+			return v.Interface(), true
+		}
 		return strings.Split(f.def, ","), true
 	case f.typ.Kind() == reflect.String:
 		return f.def, true

@@ -116,6 +116,11 @@ func (v *validator) objects(kind string) (names []string, what string) {
 		return Names(c.CommunityList), "community list"
 	case "route-map":
 		return Names(c.RouteMap), "route map"
+	case "track":
+		for _, n := range c.TrackNumbers() {
+			names = append(names, strconv.Itoa(n))
+		}
+		return names, "track"
 	case "bgp.peer-group":
 		return Names(v.instance.PeerGroup), "peer group"
 	}
@@ -159,7 +164,7 @@ func (v *validator) references(t reflect.Value, path string) {
 		case f.ref != "" && fv.Kind() == reflect.Slice:
 			seen := map[string]bool{}
 			for i := range fv.Len() {
-				name := fv.Index(i).String()
+				name := nameIn(fv.Index(i))
 				q := at2(p, i)
 				if _, ok := v.c.src.at[q]; !ok {
 					q = p // one name alone
@@ -171,11 +176,24 @@ func (v *validator) references(t reflect.Value, path string) {
 				seen[name] = true
 			}
 		case f.ref != "":
-			v.reference(f, p, fv.String())
+			v.reference(f, p, nameIn(fv))
 		default:
 			v.walkValue(fv, p)
 		}
 	}
+}
+
+// nameIn is the name of an object, or its number.
+func nameIn(v reflect.Value) string {
+	switch {
+	case v.Kind() == reflect.String:
+		return v.String()
+	case v.IsZero():
+		return ""
+	case v.Type() == termType:
+		return strconv.Itoa(v.Interface().(TrackTerm).Track())
+	}
+	return fmt.Sprint(v.Interface())
 }
 
 // badBelow reports whether a part of the value has an error already.
