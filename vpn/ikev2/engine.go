@@ -229,21 +229,6 @@ func (e *Engine) Probe(now time.Time, id SAID) []Action {
 	return e.with(now, id, func(s *session) { s.cur.probe() })
 }
 
-// NoteTraffic tells of packets of the SA's children since the last note: received ones prove that the peer lives, sent
-// ones are what on-demand DPD waits for. Once a second while there is traffic is enough.
-func (e *Engine) NoteTraffic(now time.Time, id SAID, received, sent bool) []Action {
-	return e.with(now, id, func(s *session) {
-		s.waiting = s.waiting || sent
-		if received {
-			s.heard()
-			s.waiting = false
-		}
-		if sent {
-			s.lastSent = now
-		}
-	})
-}
-
 // NoteMoved tells that an authentic ESP packet of the SA's came from a new address (RFC 7296 §2.23).
 func (e *Engine) NoteMoved(now time.Time, id SAID, remote netip.AddrPort) []Action {
 	return e.with(now, id, func(s *session) {

@@ -401,8 +401,10 @@ func TestNewKeysKeepAddressChildrenMOBIKEAndDPDWhoeverMakesThemAndWhenever(t *te
 			}
 		}
 		a.dead = true
-		b.do(b.e.NoteTraffic(w.now, b.sa(), false, true))
-		w.run(75 * time.Second)
+		for range 75 {
+			b.do(b.e.NoteTraffic(w.now, b.anySA(), false, true))
+			w.run(time.Second)
+		}
 		if len(b.ikes) != 0 || !errors.Is(b.downs[0].Err, ErrDead) || len(g.held) != 0 {
 			t.Errorf("seed %d: the dead peer is still there", seed)
 		}

@@ -56,12 +56,27 @@ func TestOnDemandDPDAsksOnlyWhenTrafficWaits(t *testing.T) {
 	if times := sendTimes(w, a, time.Hour/2); len(times) != 0 {
 		t.Fatalf("probes without traffic: %v", times)
 	}
-	// Traffic to send, and nothing heard for 30 s: a probe, again every 5 s, dead after 5 unanswered.
+	// Something to send before the 30 s are over, and nothing after it: no probe.
 	begin := w.now
 	a.do(a.e.NoteTraffic(w.now, a.sa(), true, false))
 	w.run(10 * time.Second)
 	a.do(a.e.NoteTraffic(w.now, a.sa(), false, true))
-	times := sendTimes(w, a, time.Minute)
+	if times := sendTimes(w, a, 20*time.Second-time.Millisecond); len(times) != 0 {
+		t.Fatalf("probes without traffic: %v", times)
+	}
+	// Traffic to send, and nothing heard for 30 s: a probe, again every 5 s, dead after 5 unanswered.
+	w.run(time.Millisecond)
+	var times []float64
+	w.wire = func(int, Datagram) []time.Duration {
+		times = append(times, w.now.Sub(w.start).Seconds())
+		return nil
+	}
+	for range 60 {
+		if len(a.ikes) > 0 {
+			a.do(a.e.NoteTraffic(w.now, a.sa(), false, true))
+		}
+		w.run(time.Second)
+	}
 	if len(times) != DPDTries {
 		t.Fatalf("%d probes", len(times))
 	}
@@ -72,6 +87,61 @@ func TestOnDemandDPDAsksOnlyWhenTrafficWaits(t *testing.T) {
 	}
 	if len(a.downs) != 1 || !errors.Is(a.downs[0].Err, ErrDead) || len(a.ups) != 0 {
 		t.Errorf("%+v", a.downs)
+	}
+	if !a.logged("peer does not answer[{event dpd} {state suspect}") || !a.logged("dead peer: 5 times INFORMATIONAL unanswered, nothing heard for 55s") {
+		w.fatalf("not said")
+	}
+}
+
+func TestOnDemandDPDAsksAtTheFirstPacketAfterAQuietNight(t *testing.T) {
+	w, a, b := connected(t, 1, dpd(30*time.Second, 5*time.Second, true), func(c *Config) { c.Children[0].Lifetime = 24 * time.Hour })
+	w.run(3 * time.Hour)
+	b.dead = true
+	w.run(3 * time.Hour)
+	if len(a.ikes) != 1 {
+		w.fatalf("asked without traffic")
+	}
+	begin := w.now
+	for len(a.ikes) > 0 {
+		a.do(a.e.NoteTraffic(w.now, a.sa(), false, true))
+		w.run(time.Second)
+	}
+	if took := w.now.Sub(begin); took < 25*time.Second || took > 26*time.Second {
+		t.Errorf("found dead after %v", took)
+	}
+}
+
+func TestARequestThatIsUnderWayIsTheProbe(t *testing.T) {
+	for _, onDemand := range []bool{false, true} {
+		w, a, b := connected(t, 1, dpd(30*time.Second, 5*time.Second, onDemand))
+		w.run(time.Second)
+		a.do(a.e.NoteTraffic(w.now, a.sa(), true, true))
+		begin := w.now
+		b.dead = true
+		w.run(20 * time.Second)
+		a.do(a.e.RekeyChild(w.now, a.anyChild()))
+		for len(a.ikes) > 0 && w.now.Sub(begin) < 2*time.Minute {
+			a.do(a.e.NoteTraffic(w.now, a.sa(), false, true))
+			w.run(time.Second)
+		}
+		if took := w.now.Sub(begin); took > 56*time.Second {
+			t.Errorf("on demand %v: found dead after %v", onDemand, took)
+		}
+		if !errors.Is(a.downs[0].Err, ErrDead) {
+			t.Errorf("%+v", a.downs)
+		}
+	}
+}
+
+func TestAPeerThatOnlySendsNeedsNoProbe(t *testing.T) {
+	w, a, _ := connected(t, 1, dpd(10*time.Second, 2*time.Second, true))
+	before := len(find[Send](a))
+	for range 100 {
+		w.run(time.Second)
+		a.do(a.e.NoteTraffic(w.now, a.sa(), true, false))
+	}
+	if n := len(find[Send](a)) - before; n != 0 {
+		t.Errorf("%d probes", n)
 	}
 }
 

@@ -200,7 +200,6 @@ func encrypted(m *message.Message) *message.Encrypted {
 func (sa *ikeSA) authentic(d Datagram) {
 	s := sa.s
 	s.heard()
-	s.waiting = false
 	sa.hold = time.Time{}
 	switch {
 	case sa.state == stHalf:

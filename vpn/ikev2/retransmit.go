@@ -33,6 +33,8 @@ type request struct {
 	most      time.Duration
 	tries     int
 	next      time.Time
+	asks      bool // dead peer detection waits for its answer
+	told      bool // and has said so
 }
 
 func (sa *ikeSA) queue(t task) {
@@ -66,7 +68,7 @@ func (sa *ikeSA) pump() {
 // request sends a request and remembers it.
 func (sa *ikeSA) request(t task, x message.ExchangeType, datagrams [][]byte) {
 	r := sa.e.cfg.Retransmit
-	q := &request{id: sa.sendID, exchange: x, task: t, datagrams: datagrams, interval: r.Base, most: r.Max, tries: r.Tries}
+	q := &request{id: sa.sendID, exchange: x, task: t, datagrams: datagrams, interval: r.Base, most: r.Max, tries: r.Tries, asks: asksAlready(t, x)}
 	if p, ok := t.(*probe); ok {
 		// IOS: a probe is repeated every RETRY seconds.
 		if dpd := sa.s.profile.DPD; dpd.Interval > 0 && dpd.Retry > 0 {
@@ -99,6 +101,7 @@ func (sa *ikeSA) transmit() {
 func (sa *ikeSA) unanswered() {
 	q := sa.pending
 	if q.sent < q.tries {
+		sa.suspect()
 		sa.transmit()
 		return
 	}
@@ -109,7 +112,7 @@ func (sa *ikeSA) unanswered() {
 	case s.established.IsZero():
 		s.fail("peer does not answer "+q.exchange.String(), ErrTimeout)
 	default:
-		s.fail("peer does not answer "+q.exchange.String()+": dead", ErrDead)
+		s.fail(sa.dead(), ErrDead)
 	}
 }
 

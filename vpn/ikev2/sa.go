@@ -86,7 +86,6 @@ type session struct {
 
 	lastHeard time.Time // something authentic came
 	lastSent  time.Time // for NAT keepalives
-	waiting   bool      // traffic was sent and nothing heard since
 	childless time.Time // since when
 	hinted    time.Time // last time an unprotected hint made us probe
 

@@ -149,8 +149,7 @@ func (sa *ikeSA) dueSession(late func(time.Time) bool) {
 		}
 	}
 	if late(s.probeAt()) {
-		s.waiting = false
-		sa.probe()
+		sa.ask()
 	}
 }
 
@@ -181,15 +180,6 @@ func (c *child) timeOver(late func(time.Time) bool) {
 		c.rekeyAt = time.Time{}
 		c.startRekey()
 	}
-}
-
-// probeAt is when dead peer detection asks; zero when it does not.
-func (s *session) probeAt() time.Time {
-	d := s.profile.DPD
-	if d.Interval <= 0 || s.cur.pending != nil || len(s.cur.tasks) > 0 || d.OnDemand && !s.waiting {
-		return time.Time{}
-	}
-	return s.lastHeard.Add(d.Interval)
 }
 
 func (s *session) keepaliveAt() time.Time {
