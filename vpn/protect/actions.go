@@ -36,7 +36,12 @@ func (m *Manager) apply(a ikev2.Action) {
 		m.childFailed(a)
 	case ikev2.PeerMoved:
 		m.moved(a)
-	case ikev2.ConfigReceived, ikev2.ConfigAcknowledged:
+	case ikev2.Redirected:
+		m.redirected(a)
+	case ikev2.ConfigReceived:
+		m.given(a)
+		m.exchanged(a)
+	case ikev2.ConfigAcknowledged:
 		m.exchanged(a)
 	case ikev2.Log:
 		m.logEngine(a)
@@ -65,6 +70,8 @@ func saOf(a ikev2.Action) ikev2.SAID {
 	case ikev2.ConfigReceived:
 		return a.SA
 	case ikev2.ConfigAcknowledged:
+		return a.SA
+	case ikev2.Redirected:
 		return a.SA
 	}
 	return 0
@@ -110,6 +117,7 @@ func (m *Manager) ikeDown(a ikev2.IKEDown) {
 	}
 	if ike != nil {
 		for _, p := range ike.pairs {
+			p.s.downErr = a.Err
 			m.dropPair(p, a.Reason)
 		}
 		m.dropIKE(ike)

@@ -20,6 +20,10 @@ func (m *Manager) ResetChildren(n *netstack.Session, reason string) {
 	if s == nil {
 		return
 	}
+	if s.t.cfg.Dynamic {
+		m.Reset(n, reason) // nobody would make another child under its IKE SA
+		return
+	}
 	s.failures, s.atOnce, s.downWhy = 0, true, reason
 	var acts []ikev2.Action
 	for _, p := range s.pairs {

@@ -135,7 +135,7 @@ func (m *Manager) indexIKE(ike *ikeSA, remote netip.AddrPort) {
 func (m *Manager) keepTunnel(t *tunnel) {
 	m.seq++
 	t.seq = m.seq
-	t.sessions = map[*session]struct{}{}
+	t.sessions, t.had = map[*session]struct{}{}, map[netip.Addr][]netip.Addr{}
 	m.tunnels[t] = struct{}{}
 	m.byTunnel[t.net] = t
 	if t.template == nil {

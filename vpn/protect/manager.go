@@ -92,6 +92,12 @@ const (
 	Answering
 	// Lapsed: an Answering session has ended without Up.
 	Lapsed
+	// Failed: what Reconnect or Prepare has begun was not to be had. It is not tried again, and the session is closed.
+	Failed
+	// Prepared: what Prepare has begun can be sent on: Commit moves the tunnel there.
+	Prepared
+	// Redirected: the peer sends us to another gateway, To (RFC 5685). The session ends when that is done.
+	Redirected
 )
 
 func (k EventKind) String() string {
@@ -110,6 +116,12 @@ func (k EventKind) String() string {
 		return "answering"
 	case Lapsed:
 		return "lapsed"
+	case Failed:
+		return "failed"
+	case Prepared:
+		return "prepared"
+	case Redirected:
+		return "redirected"
 	}
 	return "unknown"
 }
@@ -123,7 +135,11 @@ type Event struct {
 	IKE     ikev2.SAID
 	OldIKE  ikev2.SAID // Replaced: the one that goes
 	Remote  netip.AddrPort
-	Reason  string // Down
+	Reason  string // Down, Failed
+	Err     error  // Down, Failed: one of ikev2's sentinels, when it is known
+	// Successor is the session that the tunnel goes on with (Down by Commit). Its Up follows at once.
+	Successor *netstack.Session
+	To        netip.Addr // Redirected
 
 	released  *tunnel
 	exchanged ikev2.Action
@@ -143,6 +159,12 @@ type TunnelProtection struct {
 	VolumeBytes uint64
 	// IdleTime ends a session that carried no data for so long, 0 for never.
 	IdleTime time.Duration
+	// Ask has the peer asked for addresses of our own: the unspecified address of each family that is wanted. Such a
+	// tunnel's sessions have IKE SAs of their own.
+	Ask []netip.Addr
+	// Dynamic: the far end is chosen by Reconnect and Prepare while the tunnel runs, nobody else may come, and what fails
+	// is told (Failed) and not tried again. Such a tunnel's sessions have IKE SAs of their own.
+	Dynamic bool
 }
 
 // Manager protects tunnels. All methods must be called on the control loop, unless they say otherwise.

@@ -20,6 +20,7 @@ type ikeSA struct {
 	established   bool
 	initiator     bool
 	going         bool // deleted here
+	alone         bool // for the children of the tunnel that began it only
 	pairs         map[ikev2.ChildID]*pair
 	rx, tx        uint64 // packets, at the last poll
 }

@@ -31,6 +31,12 @@ type session struct {
 	dirty     bool
 	gap       bool // there was a moment without anything to send on
 	atOnce    bool // begin anew without back-off: it was ended from here
+	standby   bool // of Prepare, until Commit
+	ready     bool // Prepared was told
+	retired   bool // another one has taken its place: it only receives, and not for long
+
+	local    netip.Addr // where it is called from, when not from where the tunnel is
+	redirect netip.Addr // the gateway that has sent us here
 
 	peer, self ikev2.Identity // once authenticated
 	remote     netip.AddrPort // of IKE, once known
@@ -60,6 +66,7 @@ type session struct {
 	lastWhy  string
 	lastAt   time.Time
 	downWhy  string // why the last pair went, for the event
+	downErr  error
 
 	lastData time.Time // data packets were seen moving
 	data     uint64
@@ -133,7 +140,7 @@ func (m *Manager) connect(s *session) {
 	if m.share(s) {
 		return
 	}
-	local, err := m.local(s.t, s.nbma)
+	local, err := m.localOf(s)
 	if err != nil {
 		m.failed(s, ikev2.ErrConfig, err.Error())
 		return
@@ -148,13 +155,14 @@ func (m *Manager) connect(s *session) {
 		return
 	}
 	var acts []ikev2.Action
-	req := ikev2.InitiateRequest{VRF: s.t.cfg.VRF, Local: local, Remote: s.nbma, Profile: s.t.cfg.IKEProfile, Child: s.t.cfg.ChildPolicy, Tag: s}
+	req := ikev2.InitiateRequest{VRF: s.t.cfg.VRF, Local: local, Remote: s.nbma, Profile: s.t.cfg.IKEProfile, Child: s.t.cfg.ChildPolicy, Tag: s,
+		Addresses: s.asks(), RedirectedFrom: s.redirect, NoRedirect: !s.t.cfg.Dynamic}
 	var id ikev2.SAID
 	id, acts = m.o.Engine.Initiate(m.now(), req)
 	m.trying(s, id)
 	if id != 0 {
 		m.addIKE(&ikeSA{
-			id: id, vrf: s.t.cfg.VRF, profile: s.t.cfg.IKEProfile, initiator: true,
+			id: id, vrf: s.t.cfg.VRF, profile: s.t.cfg.IKEProfile, initiator: true, alone: s.t.alone(),
 			local: netip.AddrPortFrom(local, portIKE), remote: netip.AddrPortFrom(s.nbma, portIKE), pairs: map[ikev2.ChildID]*pair{},
 		})
 	}
@@ -163,9 +171,12 @@ func (m *Manager) connect(s *session) {
 
 // ikeFor finds an IKE SA, established or on its way, that the session's child can hang on.
 func (m *Manager) ikeFor(s *session, local netip.Addr) *ikeSA {
+	if s.t.alone() {
+		return nil
+	}
 	var found *ikeSA
 	for ike := range m.ikesAt[s.nbma] {
-		if ike.profile != s.t.cfg.IKEProfile || ike.vrf != s.t.cfg.VRF || ike.local.Addr() != local || ike.going {
+		if ike.profile != s.t.cfg.IKEProfile || ike.vrf != s.t.cfg.VRF || ike.local.Addr() != local || ike.going || ike.alone {
 			continue
 		}
 		if !s.peer.IsZero() && ike.established && ike.peer != s.peer {
@@ -190,7 +201,7 @@ func (m *Manager) failed(s *session, err error, why string) {
 	s.total.Failures++
 	s.lastErr, s.lastWhy, s.lastAt = err, why, m.now()
 	m.counters.Failures++
-	if s.wanted && !s.dormant && s.tx == nil {
+	if s.wanted && !s.dormant && s.tx == nil && !s.t.cfg.Dynamic {
 		m.backOff(s)
 	}
 	m.mark(s)
@@ -302,12 +313,16 @@ func (m *Manager) needed(id ikev2.SAID, s *session) bool {
 func (m *Manager) settle(s *session) {
 	p := s.live()
 	up := p != nil && (p.ready || s.told && !s.gap)
+	if s.t.cfg.Dynamic && m.settleDynamic(s, up) {
+		return
+	}
 	switch {
 	case s.told && (!up || s.gap):
 		s.told = false
 		s.total.Downs++
 		s.since = m.now()
-		m.event(s, Event{Kind: Down, IKE: s.toldIKE, Reason: s.downWhy})
+		m.event(s, Event{Kind: Down, IKE: s.toldIKE, Reason: s.downWhy, Err: s.downErr})
+		s.downErr = nil
 	case s.told && s.ike != s.toldIKE:
 		m.event(s, Event{Kind: Replaced, IKE: s.ike, OldIKE: s.toldIKE})
 		s.toldIKE, s.toldSel = s.ike, s.selectors()

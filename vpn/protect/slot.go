@@ -126,6 +126,9 @@ func narrow(list []ikev2.TrafficSelector) int {
 
 // outbounds are what the data plane sends on, in the order in which it asks.
 func (s *session) outbounds() (out []netstack.OutboundSA) {
+	if s.retired {
+		return nil
+	}
 	for _, x := range s.slots {
 		if x.tx != nil {
 			out = append(out, netstack.OutboundSA{SA: x.tx.out, Selectors: x.tx.sel})

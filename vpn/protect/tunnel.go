@@ -18,7 +18,13 @@ type tunnel struct {
 	sessions map[*session]struct{}
 	byNBMA   map[netip.Addr][]*session
 	removed  bool
+
+	standby *session                    // what Prepare has begun
+	had     map[netip.Addr][]netip.Addr // addresses that peers have given us, by who: they are asked for again
 }
+
+// alone tells whether a tunnel's sessions have IKE SAs that nobody else's Child SAs are made under.
+func (t *tunnel) alone() bool { return t.cfg.Dynamic || len(t.cfg.Ask) > 0 }
 
 // AddTunnel begins to protect a tunnel: peers may come, and a configured destination is called (unless Passive or
 // OnTraffic). The tunnel must have been made with Protected, so that it drops until it has an SA.
@@ -36,7 +42,7 @@ func (m *Manager) AddTunnel(t *netstack.Tunnel, p TunnelProtection) error {
 	}
 	rec := &tunnel{net: t, cfg: p, name: c.Name}
 	m.keepTunnel(rec)
-	if c.Destination.IsValid() {
+	if c.Destination.IsValid() && !p.Dynamic {
 		s := m.newSession(rec, c.Destination)
 		s.wanted, s.permanent, s.dormant = !p.Passive, true, p.OnTraffic
 		t.SetDefault(s.net)
@@ -107,6 +113,8 @@ func (m *Manager) tunnelFor(up ikev2.ChildUp) *tunnel {
 		dst := t.net.Config().Destination
 		switch {
 		case dst.IsValid() && dst != up.Remote.Addr():
+			continue
+		case t.cfg.Dynamic && len(t.byNBMA[up.Remote.Addr()]) == 0:
 			continue
 		case dst.IsValid():
 			r = 3
