@@ -33,7 +33,7 @@ func (c Configuration) payload(kind CFGType, asks []message.CFGAttributeType) *m
 			add(message.INTERNAL_IP6_ADDRESS, nil)
 		case a.Is4():
 			add(message.INTERNAL_IP4_ADDRESS, a.AsSlice())
-			if p.Bits() < 32 {
+			if p.Bits() < 32 || slices.Contains(asks, message.INTERNAL_IP4_NETMASK) {
 				add(message.INTERNAL_IP4_NETMASK, mask(p.Bits()))
 			}
 		default:
@@ -202,7 +202,7 @@ func (c *Configuration) attribute(a message.CFGAttribute, asking bool) bool {
 
 func (c *Configuration) address(p netip.Prefix, asking bool) bool {
 	a := p.Addr()
-	if a.Is4In6() || a.IsMulticast() || a.IsUnspecified() && !asking || len(c.Addresses) == maxAddresses || slices.Contains(c.Addresses, p) {
+	if a.Is4In6() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.IsUnspecified() && !asking || len(c.Addresses) == maxAddresses || slices.Contains(c.Addresses, p) {
 		return false
 	}
 	c.Addresses = append(c.Addresses, p)

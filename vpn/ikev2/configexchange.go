@@ -24,7 +24,7 @@ func (s *session) configRequest(addresses []netip.Addr) *message.CP {
 	for _, a := range addresses {
 		c.Addresses = append(c.Addresses, netip.PrefixFrom(a, a.BitLen()))
 		if a.Is4() {
-			c.Asks = append(c.Asks, message.INTERNAL_IP4_DNS)
+			c.Asks = append(c.Asks, message.INTERNAL_IP4_NETMASK, message.INTERNAL_IP4_DNS)
 		} else {
 			c.Asks = append(c.Asks, message.INTERNAL_IP6_DNS)
 		}
@@ -155,8 +155,10 @@ func (t *setConfig) done(sa *ikeSA, p *parts) {
 	sa.e.emit(a)
 }
 
-// configured takes the CFG_REPLY to our CFG_REQUEST. One that we did not ask for is like a CFG_SET that we do not accept.
-func (s *session) configured(p *parts, asked bool) {
+// configured takes the CFG_REPLY to our CFG_REQUEST, before the first child comes up: the driver can set its tunnel's addresses
+// before the first packet. One that we did not ask for is like a CFG_SET that we do not accept.
+func (s *session) configured(p *parts, asked bool, wanted []netip.Addr) {
+	defer s.lacking(wanted)
 	if p.cp == nil || p.cp.CFG != message.CFG_REPLY {
 		return
 	}
@@ -166,9 +168,25 @@ func (s *session) configured(p *parts, asked bool) {
 		s.logConfig("configuration ignored: it was not asked for", message.CFG_REPLY, c)
 		return
 	}
+	if len(wanted) == 0 {
+		c.Addresses = nil // nobody would use them
+	}
 	s.received = c
 	s.logConfig("configuration received", message.CFG_REPLY, s.received)
 	s.e.emit(s.configReceived(message.CFG_REPLY, s.received))
+}
+
+// lacking says which of the addresses that we asked for we did not get.
+func (s *session) lacking(wanted []netip.Addr) {
+	for _, v4 := range []bool{true, false} {
+		family := func(a netip.Addr) bool { return a.Is4() == v4 }
+		if !slices.ContainsFunc(wanted, family) || slices.ContainsFunc(s.received.Addresses, func(p netip.Prefix) bool { return family(p.Addr()) }) {
+			continue
+		}
+		name := map[bool]string{true: "IPv4", false: "IPv6"}[v4]
+		s.log(zerolog.WarnLevel, "peer gives us no "+name+" address; its authorization policy needs a pool of that family", Field{"event", "no-address"},
+			Field{"identity", s.remoteID.String()}, Field{"family", name})
+	}
 }
 
 func (s *session) configReceived(kind CFGType, c Configuration) ConfigReceived {
@@ -190,7 +208,9 @@ func (sa *ikeSA) configAnswer(p *parts) []message.Payload {
 			s.logConfig("configuration ignored: the profile takes none", message.CFG_SET, c)
 			return []message.Payload{&message.CP{CFG: message.CFG_ACK}}
 		}
-		// What a peer sets replaces what it has set, or replied, before.
+		// What a peer sets replaces what it has set, or replied, before; but for the addresses that it gave to who asked, which
+		// last as long as the SA. It is no CFG_SET's to give some.
+		c.Addresses = s.received.Addresses
 		s.received = c
 		s.e.counters.ConfigsReceived++
 		s.logConfig("configuration received", message.CFG_SET, c)

@@ -436,3 +436,50 @@ func FuzzConfiguration(f *testing.F) {
 		}
 	})
 }
+
+func TestAClientsAddressesAreThereBeforeItsFirstChildAndLastAsLongAsItsSA(t *testing.T) {
+	g := &granter{t: t, grant: Configuration{Addresses: []netip.Prefix{prefix("10.1.1.100/24"), prefix("2001:db8:1::64/128")},
+		DNS: []netip.Addr{addr("10.0.0.53"), addr("2001:db8::53")}, Domains: []string{"example.com"}}}
+	w, a, b := apart(t, func(c *Config) { c.Profiles[0].SetAccept = true }, authorized(g))
+	a.initiateAs(InitiateRequest{Local: addrA, Remote: addrB, Profile: "prof", Child: "Tunnel0", Addresses: []netip.Addr{addr("10.1.1.100"), netip.IPv6Unspecified()}})
+	w.run(time.Second)
+	w.oneSession(a, b)
+	if got := g.asked[0].Wanted.String(); got != "address 10.1.1.100/32, address any-ipv6" {
+		t.Errorf("asked for %s", got)
+	}
+	order := ""
+	for _, x := range a.actions {
+		switch x := x.(type) {
+		case IKEUp:
+			order += "up "
+		case ConfigReceived:
+			order += fmt.Sprint(x.Configuration.Addresses, " ")
+		case ChildUp:
+			order += "child "
+		}
+	}
+	if order != "up [10.1.1.100/24 2001:db8:1::64/128] child " {
+		t.Error(order)
+	}
+	// What the hub pushes later takes nothing of that away, whatever it says of addresses.
+	b.do(b.e.SendConfiguration(w.now, b.sa(), Configuration{Addresses: []netip.Prefix{prefix("10.9.9.9/32")}, Subnets: []netip.Prefix{prefix("192.168.0.0/16")}}))
+	w.run(time.Second)
+	c := find[ConfigReceived](a)
+	if len(c) != 2 || c[1].Kind != message.CFG_SET || c[1].Configuration.String() != "address 10.1.1.100/24, address 2001:db8:1::64/128, subnet 192.168.0.0/16" {
+		t.Errorf("%+v", c)
+	}
+	if got := a.e.Snapshot(w.now)[0].Received.Addresses; len(got) != 2 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestTheFamilyThatAPeerDoesNotGiveIsSaid(t *testing.T) {
+	g := &granter{t: t, grant: Configuration{Addresses: []netip.Prefix{prefix("10.1.1.100/32")}}}
+	w, a, b := apart(t, none, authorized(g))
+	a.initiateAs(InitiateRequest{Local: addrA, Remote: addrB, Profile: "prof", Child: "Tunnel0", Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}})
+	w.run(time.Second)
+	w.oneSession(a, b)
+	if !a.logged("no IPv6 address") || a.logged("no IPv4 address") {
+		w.fatalf("not said")
+	}
+}

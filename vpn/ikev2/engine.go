@@ -30,8 +30,9 @@ type InitiateRequest struct {
 	Port          uint16 // remote port, default 500
 	Profile       string // IKE profile
 	Child         string // name of the ChildPolicy; empty: an IKE SA without a child (RFC 6023)
-	// Addresses has us ask for addresses of our own (CFG_REQUEST): the unspecified address of a family is any, another one
-	// a wish. Needs no Profile.Request.
+	// Addresses has us ask for addresses of our own (CFG_REQUEST), one of each family at most: the unspecified address is any
+	// of it, another one a wish, such as what the peer gave us the last time. Needs no Profile.Request. What we got is in the
+	// ConfigReceived that comes after IKEUp and before the first ChildUp.
 	Addresses []netip.Addr
 	MOBIKE    bool    // offer it (RFC 4555): Roam may move our end later
 	Trigger   *Packet // what the SA is begun for; see CreateChildFor

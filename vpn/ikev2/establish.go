@@ -85,7 +85,7 @@ func (sa *ikeSA) established(p *parts) {
 	s.assigned = granted
 	s.mobike = hs.mobike && p.notify(message.MOBIKE_SUPPORTED) != nil
 	s.peerAddresses(p)
-	child, asked := hs.child, s.asks(hs)
+	child, asked, wanted := hs.child, s.asks(hs), hs.wanted
 	sa.ready()
 	s.up(child == nil)
 	hs.child = nil
@@ -98,7 +98,7 @@ func (sa *ikeSA) established(p *parts) {
 		s.close("peer is not authorized: "+err.Error(), ErrUnauthorized)
 		return
 	}
-	s.configured(p, asked)
+	s.configured(p, asked, wanted)
 	if child != nil {
 		child.done(sa, p)
 	}

@@ -54,7 +54,7 @@ func TestAConfigurationThatNobodyAskedForIsIgnored(t *testing.T) {
 		s := a.e.sessions[a.sa()]
 		a.e.begin(w.now)
 		reply := Configuration{Subnets: []netip.Prefix{prefix("10.0.0.0/8")}}
-		s.configured(&parts{cp: reply.payload(message.CFG_REPLY, nil)}, s.asks(&handshake{}))
+		s.configured(&parts{cp: reply.payload(message.CFG_REPLY, nil)}, s.asks(&handshake{}), nil)
 		a.do(a.e.finish())
 		if got := len(find[ConfigReceived](a)) == 1 && len(a.e.Snapshot(w.now)[0].Received.Subnets) == 1; got != request {
 			t.Errorf("asked %v, taken %v", request, got)
