@@ -3,18 +3,22 @@
 // A machine that declares a peer dead after 300 ms of silence must not count the time in which it was not running itself
 // (a busy machine, a suspended VM): the packets that arrived meanwhile wait below it, and timers that fell due run before
 // anybody has read them. So silence is measured in awake time: when a machine is called later than it asked for, the time
-// that it was late does not count.
+// that it was late does not count, nor does a moment after it, in which what waits can be read.
 //
-//	wall    ──┬────────┬───── late ─────┬──────►
-//	awake   ──┴────────┘                └──────►
+//	wall    ──┬────────┬───── late ─────┬─ grace ─┬──────►
+//	awake   ──┴────────┘                          └──────►
 //
 // The zero value is ready. A Clock belongs to one machine and has no lock.
 package awake
 
 import "time"
 
-// slack is how late a call may be and still be on time.
-const slack = 10 * time.Millisecond
+const (
+	// slack is how late a call may be and still be on time.
+	slack = 10 * time.Millisecond
+	// grace is the time in which what has arrived meanwhile is read.
+	grace = 25 * time.Millisecond
+)
 
 // Clock turns wall time into awake time.
 type Clock struct {
@@ -28,7 +32,7 @@ func (c *Clock) Sleep(until time.Time) { c.due = until }
 // Wake says that the machine is called.
 func (c *Clock) Wake(now time.Time) {
 	if late := now.Sub(c.due); !c.due.IsZero() && late > slack {
-		c.lost += late
+		c.lost += late + grace
 	}
 	c.due = time.Time{}
 }

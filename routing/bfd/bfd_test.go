@@ -299,6 +299,35 @@ func TestALateEngineDoesNotTakeItsOwnLatenessForSilence(t *testing.T) {
 	}
 }
 
+func TestADetectionThatWasItselfLateLeavesAMomentToLook(t *testing.T) {
+	e, r := alone()
+	downs := 0
+	e.Open(start, single, fast, "BGP", func(c Change) {
+		if !c.Up {
+			downs++
+		}
+	})
+	p := established(t, e, r, single, start)
+	p.RequiredMinRx = time.Hour // so that the next thing to do is the detection
+	p.say(t, start)
+	e.Tick(start.Add(100 * time.Millisecond))
+	if at, _ := e.Deadline(); !at.Equal(start.Add(300 * time.Millisecond)) {
+		t.Fatal(at)
+	}
+	now := start.Add(time.Second)
+	e.Tick(now)
+	if downs != 0 {
+		t.Fatal("down without having looked")
+	}
+	if at, _ := e.Deadline(); at.Sub(now) < 20*time.Millisecond || at.Sub(now) > 50*time.Millisecond {
+		t.Fatal(at.Sub(now))
+	}
+	e.Tick(now.Add(50 * time.Millisecond))
+	if downs != 1 {
+		t.Fatal("and never down")
+	}
+}
+
 func TestTheLastClientEndsTheSessionOnPurpose(t *testing.T) {
 	e, r := alone()
 	a := e.Open(start, single, fast, "BGP", func(Change) {})

@@ -12,12 +12,12 @@
 // notice. Until a session is up both ends send about once a second, and at once when something has changed; then a poll
 // changes to what was configured. Changed timers take effect by another poll and lose nothing.
 //
-//	          Down ◄────────── detection time expired, or the peer says Down, AdminDown ───┐
-//	           │  ▲                                                                        │
-//	 peer Down │  └── the same ──┐                                                         │
-//	           ▼                 │                                                         │
-//	          Init ──────────────┴── peer Init, Up ──► Up ─────────────────────────────────┘
-//	           Down ── peer Init ────────────────────► Up
+//	         Down ◄────────── detection time expired, or the peer says Down, AdminDown ───┐
+//	          │  ▲                                                                        │
+//	peer Down │  └── the same ──┐                                                         │
+//	          ▼                 │                                                         │
+//	         Init ──────────────┴── peer Init, Up ──► Up ─────────────────────────────────┘
+//	          Down ── peer Init ────────────────────► Up
 //
 // # A busy machine
 //
