@@ -8,6 +8,9 @@
 //	wall    ──┬────────┬───── late ─────┬─ grace ─┬──────►
 //	awake   ──┴────────┘                          └──────►
 //
+// A machine that is late again and again would wait for ever. Whoever has had Looks moments of that kind since it last heard
+// something, and nothing came, need not wait any longer.
+//
 // The zero value is ready. A Clock belongs to one machine and has no lock.
 package awake
 
@@ -20,9 +23,13 @@ const (
 	grace = 25 * time.Millisecond
 )
 
+// Looks is how many times being late is an excuse.
+const Looks = 5
+
 // Clock turns wall time into awake time.
 type Clock struct {
 	lost time.Duration
+	late uint64
 	due  time.Time
 }
 
@@ -33,6 +40,7 @@ func (c *Clock) Sleep(until time.Time) { c.due = until }
 func (c *Clock) Wake(now time.Time) {
 	if late := now.Sub(c.due); !c.due.IsZero() && late > slack {
 		c.lost += late + grace
+		c.late++
 	}
 	c.due = time.Time{}
 }
@@ -45,3 +53,6 @@ func (c *Clock) Wall(awake time.Time) time.Time { return awake.Add(c.lost) }
 
 // Lost is the time that did not count.
 func (c *Clock) Lost() time.Duration { return c.lost }
+
+// Late is how many times the machine was called late.
+func (c *Clock) Late() uint64 { return c.late }

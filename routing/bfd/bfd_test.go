@@ -319,12 +319,33 @@ func TestADetectionThatWasItselfLateLeavesAMomentToLook(t *testing.T) {
 	if downs != 0 {
 		t.Fatal("down without having looked")
 	}
-	if at, _ := e.Deadline(); at.Sub(now) < 20*time.Millisecond || at.Sub(now) > 50*time.Millisecond {
+	at, _ := e.Deadline()
+	if at.Sub(now) < 20*time.Millisecond || at.Sub(now) > 50*time.Millisecond {
 		t.Fatal(at.Sub(now))
 	}
-	e.Tick(now.Add(50 * time.Millisecond))
+	e.Tick(at)
 	if downs != 1 {
 		t.Fatal("and never down")
+	}
+}
+
+func TestAnEngineThatIsAlwaysLateNoticesInTheEnd(t *testing.T) {
+	e, r := alone()
+	downs := 0
+	e.Open(start, single, fast, "BGP", func(c Change) {
+		if !c.Up {
+			downs++
+		}
+	})
+	established(t, e, r, single, start)
+	now := start
+	for downs == 0 && now.Sub(start) < 10*time.Second {
+		at, _ := e.Deadline()
+		now = at.Add(200 * time.Millisecond)
+		e.Tick(now)
+	}
+	if d := now.Sub(start); downs != 1 || d < time.Second || d > 2*time.Second {
+		t.Fatalf("%d after %v", downs, d)
 	}
 }
 

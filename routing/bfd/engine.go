@@ -340,7 +340,7 @@ func (e *Engine) begun(now time.Time, k Key, p *Control) (*session, error) {
 // process is RFC 5880 §6.8.6 from where the session is known.
 func (e *Engine) process(now time.Time, s *session, p *Control) {
 	s.rxs++
-	s.lastRx = now
+	s.lastRx, s.late = now, e.awake.Late()
 	s.yours, s.peerState, s.peerDiag, s.peerDemand = p.Mine, p.State, p.Diagnostic, p.Demand
 	before := s.interval()
 	s.peerTx, s.peerRx, s.peerMultiplier = p.DesiredMinTx, p.RequiredMinRx, p.Multiplier
@@ -443,7 +443,7 @@ func (e *Engine) expired(now time.Time, s *session) bool {
 		e.remove(s)
 		return false
 	}
-	if !s.detect.IsZero() && !e.awake.Wall(s.detect).After(now) {
+	if s.gone(e, now) {
 		// RFC 5880 §6.8.4, and §6.8.1: what we knew of the peer is void.
 		s.detect, s.yours, s.peerRx, s.peerDemand = time.Time{}, 0, time.Microsecond, false
 		if s.state == Init || s.state == Up {

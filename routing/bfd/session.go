@@ -3,6 +3,8 @@ package bfd
 import (
 	"net/netip"
 	"time"
+
+	"felloe/routing/awake"
 )
 
 // Key is what a session is between. Interface is empty for multihop sessions.
@@ -67,6 +69,7 @@ type session struct {
 	expire               time.Time // the end of an answering session that does not come up
 	nextTx, lastTx       time.Time
 	detect               time.Time // awake time
+	late                 uint64    // how often the engine had been late when the last packet came
 	since, lastRx        time.Time
 	ups, downs, rxs, txs uint64
 	lastDown             Diagnostic
@@ -96,6 +99,14 @@ func (s *session) detection() time.Duration {
 
 // interval is the one between our packets, before jitter.
 func (s *session) interval() time.Duration { return max(s.tx, s.peerRx) }
+
+// gone says that the detection time is over.
+func (s *session) gone(e *Engine, now time.Time) bool {
+	if s.detect.IsZero() {
+		return false
+	}
+	return !e.awake.Wall(s.detect).After(now) || now.Sub(s.lastRx) >= s.detection() && e.awake.Late()-s.late >= awake.Looks
+}
 
 // silent says that no packet is sent by itself (RFC 5880 §6.8.7).
 func (s *session) silent() bool {

@@ -55,6 +55,12 @@ type question struct {
 	seq      uint32
 	sent     time.Time // wall
 	deadline time.Time // awake
+	late     uint64    // how often the prober had been late
+}
+
+// over says that no answer will come in time.
+func (q *question) over(p *Prober, x *probe, now time.Time) bool {
+	return !p.awake.Wall(q.deadline).After(now) || now.Sub(q.sent) >= x.Timeout && p.awake.Late()-q.late >= awake.Looks
 }
 
 // ProbeInfo is the account of a probe.
@@ -167,7 +173,7 @@ func (p *Prober) Tick(now time.Time) {
 }
 
 func (p *Prober) tick(now time.Time, x *probe) {
-	for len(x.open) > 0 && !p.awake.Wall(x.open[0].deadline).After(now) {
+	for len(x.open) > 0 && x.open[0].over(p, x, now) {
 		seq := x.open[0].seq
 		x.open = slices.Delete(x.open, 0, 1)
 		p.host.Forget(x.id, seq)
@@ -185,7 +191,7 @@ func (p *Prober) tick(now time.Time, x *probe) {
 	}
 	x.seq++
 	seq := x.seq
-	x.open = append(x.open, question{seq, now, p.awake.Time(now).Add(x.Timeout)})
+	x.open = append(x.open, question{seq, now, p.awake.Time(now).Add(x.Timeout), p.awake.Late()})
 	x.info.Sent++
 	if err := p.host.Ask(x.id, seq); err != nil {
 		p.Answer(now, x.id, seq, err.Error())
