@@ -79,7 +79,7 @@ func of(r *rib.Route, source string) bool {
 }
 
 const routeCodes = `Codes: L - local, C - connected, S - static, B - BGP, D - EIGRP, H - NHRP
-       * - candidate default, % - next hop override
+       * - candidate default, % - next hop override, T - way to the far end of a tunnel
 `
 
 // Text implements cli.Result.

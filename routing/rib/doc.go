@@ -25,6 +25,9 @@
 // on its tunnel (IOS prints %), one for a prefix that is not routed becomes a route of its own (H). Both stand only as
 // long as the routed path still leaves by the same tunnel, and both come back when the routed path does.
 //
+// Far ends of tunnels are pinned (Pins): the way to them never leads through the tunnel itself, whatever it has told. Where
+// the table would have it so, a host route (T) keeps the best of the other ways.
+//
 // A RIB has no lock, goroutine, clock or socket; it belongs to the control loop.
 //
 // Left out: route leaking between VRFs, per-source import policy, and MPLS labels.

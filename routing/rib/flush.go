@@ -85,6 +85,9 @@ func (r *RIB) settle() {
 		e := r.queue[i]
 		e.dirty = false
 		r.evaluate(e)
+		if i == len(r.queue)-1 && len(r.moved) > 0 {
+			r.tellPins()
+		}
 	}
 	r.queue = recycle(r.queue)
 }
@@ -146,7 +149,7 @@ func recycle(q []*entry) []*entry {
 
 // drop forgets an entry that nobody has anything to say about.
 func (r *RIB) drop(e *entry) {
-	if len(e.cands) == 0 && len(e.nhrp) == 0 && e.best == nil && !e.installed && !e.inTouched {
+	if len(e.cands) == 0 && len(e.nhrp) == 0 && len(e.pins) == 0 && e.best == nil && !e.installed && !e.inTouched {
 		r.depend(e, nil, nil)
 		if r.entries[e.prefix] == e {
 			delete(r.entries, e.prefix)
@@ -170,6 +173,7 @@ func (r *RIB) evaluate(e *entry) {
 	if !e.looped {
 		best = r.choose(e)
 	}
+	r.touchPins(e)
 	old := e.best
 	if best.equal(old) {
 		if best != nil && (best.origin != old.origin || !slices.Equal(best.through, old.through)) {
@@ -193,6 +197,7 @@ func (r *RIB) evaluate(e *entry) {
 	}
 	r.resolveUnder(e.prefix)
 	r.touchNHRPUnder(e.prefix)
+	r.movedPins(e.prefix)
 }
 
 // equal says whether two selections forward alike and look alike; their ages aside.
@@ -212,7 +217,7 @@ func (r *RIB) choose(e *entry) *selection {
 	local := false
 	for i := range e.cands {
 		c := &e.cands[i]
-		s := r.chooseOf(e, c, &hops, &ifs)
+		s := r.chooseOf(e, c, &hops, &ifs, e.allowed)
 		if s == nil {
 			continue
 		}
@@ -226,13 +231,16 @@ func (r *RIB) choose(e *entry) *selection {
 	if best != nil && local && (best.source == Connected || best.source == Local) {
 		best.kind = fib.Local
 	}
+	if best == nil && len(e.pins) > 0 {
+		best = r.detour(e, &hops, &ifs)
+	}
 	r.depend(e, hops, ifs)
 	return best
 }
 
 // chooseOf picks among one owner's paths, which are in the order of preference; equal ones share the traffic. What is
 // worse than the chosen ones is not looked at: it counts only when they go, and that evaluates the entry again.
-func (r *RIB) chooseOf(e *entry, c *candidate, hops *[]*nexthop, ifs *[]*iface) *selection {
+func (r *RIB) chooseOf(e *entry, c *candidate, hops *[]*nexthop, ifs *[]*iface, let func([]Hop) []Hop) *selection {
 	var s *selection
 	var first *Path
 	for i := range c.paths {
@@ -245,6 +253,9 @@ func (r *RIB) chooseOf(e *entry, c *candidate, hops *[]*nexthop, ifs *[]*iface) 
 		}
 		u, ok := r.usable(e, p, hops, ifs)
 		if !ok {
+			continue
+		}
+		if u.hops = let(u.hops); len(u.hops) == 0 && !u.discard {
 			continue
 		}
 		if s == nil {

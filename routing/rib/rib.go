@@ -42,9 +42,11 @@ type RIB struct {
 	nhIndex  bart.Table[*nexthop] // the same, as host prefixes, to find those under a prefix
 
 	nhrp bart.Table[*entry] // entries with NHRP information
+	pins bart.Table[*entry] // entries of far ends of tunnels
 
 	queue    []*entry // to evaluate
 	touched  []*entry // to compare with what is installed
+	moved    []*pinned
 	tracked  []*nexthop
 	deferred bool
 	flushing bool
@@ -67,6 +69,7 @@ type entry struct {
 	cands  []candidate // by source, then owner
 	best   *selection
 	nhrp   []nhrpRoute
+	pins   []*pinned
 
 	hops []*nexthop // whose changes concern this entry
 	ifs  []*iface

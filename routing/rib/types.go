@@ -28,6 +28,8 @@ const (
 	IBGP
 	// NHRP is a shortcut.
 	NHRP
+	// Pinned is the way to the far end of a tunnel, where other routes would lead into the tunnel itself.
+	Pinned
 
 	sources
 )
@@ -44,6 +46,7 @@ var sourceTable = [sources]struct {
 	EIGRP:     {90, "D", "eigrp"},
 	IBGP:      {200, "B", "bgp"},
 	NHRP:      {250, "H", "nhrp"},
+	Pinned:    {1, "T", "tunnel destination"},
 }
 
 // Distance is the source's default administrative distance.
@@ -92,6 +95,9 @@ type Path struct {
 	// Discard drops what matches (Null0); NextHops is empty.
 	Discard bool
 	Tag     uint32
+	// DefaultBy, when set, is the interface by which a default route must leave to resolve a next hop of the path: what
+	// was learned through a tunnel must not go to whoever else has a default route when the tunnel is gone.
+	DefaultBy string
 	// Origin is the source's own view of the path, for show commands: a pointer, or nil.
 	Origin any
 }
@@ -105,7 +111,7 @@ func (p *Path) distance() uint8 {
 
 func (p *Path) same(o *Path) bool {
 	return p.Source == o.Source && p.distance() == o.distance() && p.Rank == o.Rank && p.Metric == o.Metric &&
-		p.Discard == o.Discard && p.Tag == o.Tag && slices.Equal(p.NextHops, o.NextHops)
+		p.Discard == o.Discard && p.Tag == o.Tag && p.DefaultBy == o.DefaultBy && slices.Equal(p.NextHops, o.NextHops)
 }
 
 // Hop is a next hop with its interface known.
