@@ -50,8 +50,8 @@ type AuthorizationPolicy struct {
 type AuthorizationRoute struct {
 	// Send the addresses of these interfaces as host routes; `"self"` is the tunnel interface itself.
 	SetInterface []string `toml:"set-interface" ref:"interface" words:"self" example:"[\"Loopback1001\"]"`
-	// Send what these access lists permit.
-	SetAccessList []string `toml:"set-access-list" ref:"access-list" example:"[\"BEHIND-US\"]"`
+	// Send what these access lists permit; nothing for a list that is not there.
+	SetAccessList []string `toml:"set-access-list" ref:"access-list" missing:"warning" example:"[\"BEHIND-US\"]"`
 	// Send these prefixes.
 	SetRemote []netip.Prefix `toml:"set-remote" example:"[\"10.9.0.0/16\"]"`
 	// Install the routes that the peer sends.

@@ -21,7 +21,7 @@ var descriptions = map[string]string{
 	"AuthorizationPolicy.Route":               "Routes.",
 	"AuthorizationRoute.Accept":               "Install the routes that the peer sends.",
 	"AuthorizationRoute.Distance":             "Administrative distance of the routes to the peer.",
-	"AuthorizationRoute.SetAccessList":        "Send what these access lists permit.",
+	"AuthorizationRoute.SetAccessList":        "Send what these access lists permit; nothing for a list that is not there.",
 	"AuthorizationRoute.SetInterface":         "Send the addresses of these interfaces as host routes; `\"self\"` is the tunnel interface itself.",
 	"AuthorizationRoute.SetRemote":            "Send these prefixes.",
 	"AuthorizationRoute.Tag":                  "Tag of the routes to the peer.",

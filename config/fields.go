@@ -23,6 +23,7 @@ import (
 //	range     alternatives of one value or "min..max"
 //	ref       the kind of object that a name refers to; words: names allowed besides
 //	word      WORD=FIELD: a word that may stand for or beside the value, and the boolean field that it sets
+//	missing   "warning": a name that nothing has does no harm
 //	only      the kinds of interface that may have the key
 //	prefix    "host": bits behind the length may be set; "bare": the length may be missing
 //	family    "4": an IPv4 address

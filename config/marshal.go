@@ -164,6 +164,8 @@ func (w *writer) wanted(f *field, table, defaults reflect.Value) bool {
 		return true
 	case v.Kind() == reflect.Pointer:
 		return !v.IsNil()
+	case f.tag.Get("zero") == "allowed":
+		return true // it is missed otherwise
 	case !same(v, def):
 		return true
 	}

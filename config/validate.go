@@ -39,6 +39,11 @@ func (v *validator) run() {
 	v.tunnels()
 	v.templates()
 	v.ikev2()
+	v.clients()
+	v.cluster()
+	v.dns()
+	v.tracks()
+	v.multihopBFD()
 	v.ipsec()
 	v.authorization()
 	v.pools()
@@ -241,7 +246,11 @@ func (v *validator) reference(f *field, path, name string) {
 	if words := f.tag.Get("words"); words != "" {
 		names = append(slices.Clip(names), words)
 	}
-	v.errorf(path, "no %s %q%s", what, name, didYouMean(name, names))
+	complain := v.errorf
+	if f.tag.Get("missing") == "warning" {
+		complain = v.warnf
+	}
+	complain(path, "no %s %q%s", what, name, didYouMean(name, names))
 }
 
 var rd = regexp.MustCompile(`^(\d{1,10}|\d+\.\d+\.\d+\.\d+):(\d{1,10})$`)

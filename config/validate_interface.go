@@ -30,6 +30,7 @@ func (v *validator) interfaces() {
 		}
 		v.addresses(i, path)
 		v.unnumbered(i, path)
+		v.dynamic(i, path)
 		if i.IPMTU > i.MTU && i.MTU > 0 {
 			v.errorf(at("interface", name, "ip-mtu"), "%d is more than the link's mtu of %d", i.IPMTU, i.MTU)
 		}
@@ -175,11 +176,11 @@ func (v *validator) unnumbered(i *Interface, path string) {
 	switch {
 	case o == i:
 		v.errorf(path, "an interface cannot use its own addresses as another's")
-	case len(i.Address) > 0:
+	case len(i.Address) > 0 || i.Negotiated:
 		v.errorf(path, "the interface has addresses of its own: keep one of address and unnumbered")
 	case o.Unnumbered != "":
 		v.errorf(path, "%s has no address of its own either: name an interface that has one", o.Name)
-	case len(o.Address) == 0 && !v.bad[at("interface", o.Name, "address")] && !v.badBelow(at("interface", o.Name, "address")):
+	case len(o.Address) == 0 && !o.Negotiated && !v.bad[at("interface", o.Name, "address")] && !v.badBelow(at("interface", o.Name, "address")):
 		v.errorf(path, "%s has no address", o.Name)
 	case o.VRF != i.VRF:
 		v.errorf(path, "%s is in the routing table %q, %s in %q", o.Name, o.VRF, i.Name, i.VRF)
@@ -197,6 +198,9 @@ func (v *validator) templates() {
 			v.tunnelEnds(t, path)
 		}
 		v.vti(t, path)
+		if t.NHRP != nil && t.Mode.GRE() && t.Mode != GREMultipoint {
+			v.nhrp(t, path+".nhrp")
+		}
 		if t.Mode.GRE() && t.Protection == "" && !v.bad[path+".protection"] {
 			v.errorf(path, "protection is missing: a template's peers come through IKE; name an ipsec profile")
 		}
@@ -217,7 +221,9 @@ func (v *validator) templates() {
 
 // tunnelEnds checks the two outer addresses.
 func (v *validator) tunnelEnds(t *Interface, path string) {
-	if t.Source.IsZero() {
+	if t.SourceDynamic {
+		// It is the client block's: see dynamic.
+	} else if t.Source.IsZero() {
 		if !v.bad[path+".source"] {
 			v.errorf(path, "source is missing: the interface or address that the tunnel's packets come from")
 		}
@@ -244,7 +250,7 @@ func (v *validator) tunnelEnds(t *Interface, path string) {
 	switch {
 	case t.Mode == GREMultipoint && d.IsValid():
 		v.errorf(path+".destination", "mode %q has no one destination: NHRP finds them; for a point-to-point tunnel set mode = \"gre ip\"", t.Mode)
-	case t.Mode == GREMultipoint:
+	case t.Mode == GREMultipoint || t.DestinationDynamic:
 	case !d.IsValid() && t.Protection == "" && t.Mode.GRE() && t.Kind() == Tunnel && !v.bad[path+".destination"] && !v.bad[path+".mode"] && !v.bad[path+".protection"]:
 		v.errorf(path, "destination is missing: an unprotected point-to-point tunnel cannot know its far end otherwise")
 	case d.IsValid():
@@ -308,7 +314,7 @@ func (v *validator) twins() {
 	tunnels := v.c.InterfacesOf(Tunnel)
 	for n, t := range tunnels {
 		for _, o := range tunnels[:n] {
-			if t.Shutdown || o.Shutdown || t.TunnelVRF != o.TunnelVRF || t.Source.IsZero() || !v.sameSource(t, o) || t.Destination != o.Destination {
+			if t.Shutdown || o.Shutdown || t.DestinationDynamic || o.DestinationDynamic || t.TunnelVRF != o.TunnelVRF || t.Source.IsZero() || !v.sameSource(t, o) || t.Destination != o.Destination {
 				continue
 			}
 			path := at("interface", t.Name)
@@ -335,9 +341,17 @@ func sameKey(a, b *uint32) bool {
 
 func (v *validator) nhrp(t *Interface, path string) {
 	n := t.NHRP
-	if len(t.Address) == 0 && !v.bad[at("interface", t.Name, "address")] && !v.badBelow(at("interface", t.Name, "address")) {
+	if len(t.Address) == 0 && !t.Negotiated && t.Unnumbered == "" && !v.bad[at("interface", t.Name, "address")] && !v.badBelow(at("interface", t.Name, "address")) {
 		v.errorf(at("interface", t.Name), "NHRP needs an address on the tunnel")
 	}
+	if t.Kind() == VirtualTemplate {
+		for key, n := range map[string]int{"nhs": len(n.NHS), "map": len(n.Map)} {
+			if n > 0 {
+				v.errorf(path+"."+key, "the interfaces made of a template have one peer each, which is asked for everything: leave this out")
+			}
+		}
+	}
+	v.shortcut(t, path)
 	if l := len(n.Authentication.Reveal()); l > 8 {
 		v.errorf(path+".authentication", "at most 8 characters, got %d", l)
 	}
@@ -379,7 +393,7 @@ func (v *validator) nhrp(t *Interface, path string) {
 	for i, m := range n.Map {
 		pair(v.item(path+".map", i), m.Address, m.NBMA)
 	}
-	if n.Shortcut && len(n.NHS) == 0 && !v.badBelow(path+".nhs") && !n.Redirect {
+	if n.Shortcut && t.Mode == GREMultipoint && len(n.NHS) == 0 && !v.badBelow(path+".nhs") && !n.Redirect {
 		v.warnf(path+".shortcut", "there is no nhs to ask for the shorter way")
 	}
 }

@@ -33,6 +33,9 @@ func (v *validator) routes() {
 		case i != nil && i.Kind() == Loopback:
 			v.errorf(path+".interface", "nothing is behind a loopback: give via, or discard = true")
 		}
+		if r.BFD && !r.Via.IsValid() {
+			v.errorf(path+".bfd", "BFD needs the address of the other end: give via")
+		}
 		if r.Via.IsValid() {
 			v.nextHop(r, path+".via")
 		}
@@ -130,6 +133,13 @@ func (v *validator) bgpInstance(b *BGPInstance, path string) {
 			v.warnf(key, "no interface and no static route has exactly %s: it is announced only while the routing table has it%s", p, v.nearRoute(p, vrf))
 		}
 	}
+	if id := b.ClusterID; id.IsValid() && id.IsUnspecified() {
+		v.errorf(path+".cluster-id", "%s is not the number of a cluster", id)
+	}
+	if g := b.GracefulRestart; g.Enabled && g.StalepathTime < g.RestartTime {
+		v.errorf(path+".graceful-restart", "stalepath-time (%s) must not be below restart-time (%s): routes would be gone before the neighbour is back",
+			formatDuration(g.StalepathTime), formatDuration(g.RestartTime))
+	}
 	for n, a := range b.Aggregate {
 		key := v.item(path+".aggregate", n)
 		if slices.ContainsFunc(b.Aggregate[:n], func(o *Aggregate) bool { return o.Prefix == a.Prefix && a.Prefix.IsValid() }) {
@@ -222,12 +232,18 @@ func (v *validator) peer(b *BGPInstance, s *PeerSettings, path string, p Peer, w
 	if m := s.MaximumPrefix; m != nil && m.WarningOnly && m.Restart > 0 {
 		v.errorf(path+".maximum-prefix.restart", "a session that is not closed need not come back: keep one of restart and warning-only")
 	}
+	if s.UnsuppressMap != "" && !slices.ContainsFunc(b.Aggregate, func(a *Aggregate) bool { return a.SummaryOnly }) && !v.badBelow(bgpPath(b)+".aggregate") {
+		v.warnf(path+".unsuppress-map", "has no effect: no aggregate with summary-only = true holds anything back")
+	}
+	if s.BFD == BFDSingleHop && external && p.EBGPMultihop > 1 {
+		v.errorf(path+".bfd", "the neighbour is up to %d hops away (ebgp-multihop): use \"multihop\", or true", p.EBGPMultihop)
+	}
 	twice(v, path+".address-family", s.AddressFamily)
 	if len(p.AddressFamily) > 1 {
 		v.oneFamily(s, s.PrefixList.In, p.PrefixList.In, path+".prefix-list.in")
 		v.oneFamily(s, s.PrefixList.Out, p.PrefixList.Out, path+".prefix-list.out")
 	}
-	v.updateSource(b, s.UpdateSource, path+".update-source")
+	v.sourceVRF(s.UpdateSource, b.VRFName(), "the neighbour", path+".update-source")
 	if isTrue(s.RouteReflectorClient) && external {
 		v.errorf(path+".route-reflector-client", "only an internal neighbour can be one: its remote-as is %d, this router's %d", p.RemoteAS, v.c.BGP.AS)
 	}
@@ -266,17 +282,6 @@ func (v *validator) oneFamily(s *PeerSettings, own, name, path string) {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-// updateSource finds a source in another routing table.
-func (v *validator) updateSource(b *BGPInstance, l Local, path string) {
-	i := v.c.Interface[l.Interface]
-	if l.Address.IsValid() && v.ownerIn(b.VRFName(), l.Address) == nil {
-		i = v.owner(l.Address)
-	}
-	if i != nil && i.VRF != b.VRFName() {
-		v.errorf(path, "%s is in the routing table %q, but the neighbour in %q", i.Name, i.VRF, b.VRFName())
-	}
-}
-
 func (v *validator) listen(b *BGPInstance, table string) {
 	for n, l := range b.Listen {
 		path := v.item(table+".listen", n)
@@ -289,11 +294,28 @@ func (v *validator) listen(b *BGPInstance, table string) {
 		if !l.Range.IsValid() {
 			continue
 		}
+		v.wholePools(b, l.Range, path+".range")
 		for _, o := range b.Listen[:n] {
 			if o.Range == l.Range {
 				v.errorf(path+".range", "%s is listed twice", l.Range)
 			} else if o.Range.IsValid() && o.Range.Overlaps(l.Range) && o.PeerGroup != l.PeerGroup {
 				v.warnf(path+".range", "%s overlaps with %s: a neighbour in both gets the group of the longer prefix", l.Range, o.Range)
+			}
+		}
+	}
+}
+
+// wholePools finds a pool that only a part of may connect.
+func (v *validator) wholePools(b *BGPInstance, p netip.Prefix, path string) {
+	within := func(a netip.Addr) bool {
+		return slices.ContainsFunc(b.Listen, func(l *Listen) bool { return l.Range.Contains(a) })
+	}
+	for _, name := range Names(v.c.Pool) {
+		for _, r := range v.c.Pool[name].Addresses {
+			first, last := p.Contains(r.From), p.Contains(r.To)
+			if r.From.IsValid() && (first || last) && !(within(r.From) && within(r.To)) {
+				v.warnf(path, "pool %q (%s) reaches beyond %s: peers with an address outside of it cannot connect", name, r, p)
+				return
 			}
 		}
 	}

@@ -76,7 +76,7 @@ func (v *validator) profileTemplate(p *IKEProfile, path string) {
 			name, ip.Name, ip.IKEv2Profile)
 	}
 	for _, o := range v.c.InterfacesOf(Tunnel) {
-		if ip := v.c.IPsec.Profile[o.Protection]; ip != nil && ip.IKEv2Profile == p.Name && !o.Shutdown && o.TunnelVRF == t.TunnelVRF {
+		if ip := v.c.IPsec.Profile[o.Protection]; ip != nil && ip.IKEv2Profile == p.Name && !o.Shutdown && o.TunnelVRF == t.TunnelVRF && !o.DestinationDynamic && !o.Destination.IsValid() {
 			v.warnf(key, "%s is protected by the same ikev2 profile: whether a peer that calls means it or %s cannot be told; give each a profile of its own", o.Name, name)
 		}
 	}
@@ -159,7 +159,7 @@ func (v *validator) authorizationPolicy(p *AuthorizationPolicy, path string) {
 		case o == nil: // reported, or "self"
 		case o.Kind() == VirtualTemplate:
 			v.errorf(key, "%s is a template: the interface that is made of it is %q", name, Self)
-		case len(o.Address) == 0 && o.Unnumbered == "" && !v.badBelow(at("interface", name)):
+		case len(o.Address) == 0 && !o.Negotiated && o.Unnumbered == "" && !v.badBelow(at("interface", name)):
 			v.errorf(key, "%s has no address to tell of", name)
 		default:
 			v.policyVRF(p, o, key)

@@ -1,0 +1,178 @@
+package config
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// tracks checks objects, and what they are made of.
+func (v *validator) tracks() {
+	for _, n := range v.c.TrackNumbers() {
+		t, path := v.c.Track[n], at("track", n2s(n))
+		switch kinds := t.kinds(); {
+		case len(kinds) == 0 && !v.badBelow(path):
+			v.errorf(path, "what is tracked is missing; for example icmp-echo = { address = \"172.25.1.1\" }")
+		case len(kinds) > 1:
+			v.errorf(path+"."+kinds[1], "an object is of one kind, and there is %s already: make an object of each, and combine them with boolean", kinds[0])
+		}
+		if p := t.ICMPEcho; p != nil {
+			v.host(p.Address, p.Source, p.VRF, path+".icmp-echo")
+		}
+		if p := t.TCPConnect; p != nil {
+			v.host(p.Address, p.Source, p.VRF, path+".tcp-connect")
+		}
+		if p := t.HTTP; p != nil {
+			v.trackURL(p, path+".http")
+		}
+		if p := t.Interface; p != nil {
+			if i := v.c.Interface[p.Name]; i != nil && i.Kind() == VirtualTemplate {
+				v.errorf(path+".interface.name", "%s is a template, which is never up", p.Name)
+			}
+		}
+		if p := t.BFD; p != nil {
+			v.host(p.Address, p.Source, p.VRF, path+".bfd")
+			if p.Multihop && !v.bad[path+".bfd.address"] && p.Address.IsValid() && v.connected(p.Address, p.VRF) {
+				v.warnf(path+".bfd.multihop", "%s is on a connected subnet: the other end will not expect a multihop session, unless it says so, too", p.Address)
+			}
+			if !p.Multihop && p.Address.IsValid() && !v.connected(p.Address, p.VRF) && !v.anyNegotiated(p.VRF) && !v.bad[path+".bfd.address"] {
+				v.errorf(path+".bfd", "%s is on no connected subnet: set multihop = true", p.Address)
+			}
+		}
+		v.combined(t, path)
+		v.trackCircle(n, path)
+	}
+}
+
+func n2s(n int) string { return strconv.Itoa(n) }
+
+// connected reports whether an address is on a subnet of an interface.
+func (v *validator) connected(a netip.Addr, vrf string) bool {
+	return v.anyAddress(vrf, func(p netip.Prefix) bool { return p.Contains(a) }) || a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// anyNegotiated reports whether a tunnel's subnet is not known before it is up, or not at all.
+func (v *validator) anyNegotiated(vrf string) bool {
+	for _, i := range v.c.Interface {
+		if i.VRF == vrf && (i.Negotiated || i.Unnumbered != "" && i.Kind() == Tunnel) {
+			return true
+		}
+	}
+	return false
+}
+
+// host checks who is asked, and from where.
+func (v *validator) host(a netip.Addr, source Local, vrf, path string) {
+	switch {
+	case !a.IsValid(): // reported
+	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
+		v.errorf(path+".address", "%s is not the address of a host", a)
+	case v.ownerIn(vrf, a) != nil:
+		v.errorf(path+".address", "%s is an address of this router (%s)", a, v.ownerIn(vrf, a).Name)
+	case source.Address.IsValid() && source.Address.Is4() != a.Is4():
+		v.errorf(path+".source", "%s is of another family than %s", source.Address, a)
+	}
+	v.sourceVRF(source, vrf, "the host", path+".source")
+}
+
+func (v *validator) trackURL(p *TrackHTTP, path string) {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		if p.URL != "" {
+			v.errorf(path+".url", "%q is not an address such as \"http://10.0.0.1/health\"", p.URL)
+		}
+		v.sourceVRF(p.Source, p.VRF, "the host", path+".source")
+		return
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		name := strings.ToLower(u.Hostname())
+		switch {
+		case !isDomain(name):
+			v.errorf(path+".url", "%q is neither an address nor a name", u.Hostname())
+		case !v.resolvable(name):
+			v.errorf(path+".url", "nothing finds the address of %q: add [dns] with server, or with host = { %q = [\"ADDRESS\"] }", u.Hostname(), name)
+		}
+	}
+	v.host(a, p.Source, p.VRF, path)
+	twice(v, path+".status", p.Status)
+}
+
+// combined checks objects that are made of others.
+func (v *validator) combined(t *Track, path string) {
+	if p := t.ThresholdPercentage; p != nil && p.Up <= p.Down {
+		v.errorf(path+".threshold-percentage", "up (%d) must be above down (%d)", p.Up, p.Down)
+	}
+	w := t.ThresholdWeight
+	if w == nil || v.badBelow(path+".threshold-weight") {
+		return
+	}
+	sum := 0
+	seen := map[int]bool{}
+	for i, o := range w.Object {
+		if sum += o.Weight; seen[o.Track] {
+			v.errorf(v.item(path+".threshold-weight.object", i)+".track", "%d is listed twice", o.Track)
+		}
+		seen[o.Track] = true
+	}
+	switch {
+	case w.Up <= w.Down:
+		v.errorf(path+".threshold-weight", "up (%d) must be above down (%d)", w.Up, w.Down)
+	case w.Up > sum:
+		v.errorf(path+".threshold-weight.up", "%d is never reached: all objects together weigh %d", w.Up, sum)
+	}
+}
+
+// trackCircle finds an object that depends on itself.
+func (v *validator) trackCircle(n int, path string) {
+	way := []int{n}
+	var circle []int
+	var walk func(at int) bool
+	walk = func(at int) bool {
+		t := v.c.Track[at]
+		if t == nil {
+			return false
+		}
+		for _, o := range t.Objects() {
+			if o == n {
+				circle = append(slices.Clone(way), n)
+				return true
+			}
+			if slices.Contains(way, o) || len(way) > maxTrack {
+				continue
+			}
+			way = append(way, o)
+			if walk(o) {
+				return true
+			}
+			way = way[:len(way)-1]
+		}
+		return false
+	}
+	if !walk(n) {
+		return
+	}
+	words := make([]string, len(circle))
+	for i, o := range circle {
+		words[i] = n2s(o)
+	}
+	v.errorf(path+"."+v.c.Track[n].Kind(), "the object depends on itself (%s)", strings.Join(words, " → "))
+}
+
+// multihopBFD checks the timers of multihop sessions.
+func (v *validator) multihopBFD() {
+	for i, m := range v.c.BFD.Multihop {
+		path := v.item("bfd.multihop", i)
+		for _, o := range v.c.BFD.Multihop[:i] {
+			if m.Destination.IsValid() && o.Destination == m.Destination && o.VRF == m.VRF {
+				v.errorf(path+".destination", "%s is listed twice", m.Destination)
+			}
+		}
+		if a := m.Source.Address; a.IsValid() && m.Destination.IsValid() && a.Is4() != m.Destination.Addr().Is4() {
+			v.errorf(path+".source", "%s is of another family than %s", a, m.Destination)
+		}
+		v.sourceVRF(m.Source, m.VRF, "the neighbours", path+".source")
+	}
+}
