@@ -260,7 +260,7 @@ func (w *worker) ourUDP(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, src, 
 	w.d.stats.Handled.Add(1)
 	defer p.Release()
 	f(UDP{
-		Local: netip.AddrPortFrom(h.Dst, dst), Remote: netip.AddrPortFrom(h.Src, src),
+		Local: netip.AddrPortFrom(h.Dst, dst), Remote: netip.AddrPortFrom(h.Src, src), HopLimit: h.TTL,
 		Payload: p.Bytes(), Packet: p,
 	})
 	return nil

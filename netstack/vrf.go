@@ -119,6 +119,8 @@ func (v *VRF) HandleProtocol(proto uint8, f func(p *packet.Packet)) {
 // UDP is a datagram for a handler.
 type UDP struct {
 	Local, Remote netip.AddrPort
+	// HopLimit is what was left of it (TTL).
+	HopLimit uint8
 	// Payload is valid during the call.
 	Payload []byte
 	// Packet is the datagram's context (ingress, SA, session); its bytes are the payload. Valid during the call.
