@@ -13,17 +13,26 @@ import (
 )
 
 // Redirector decides whether another gateway shall serve a peer (RFC 5685). It is called on the engine's loop and answers at
-// once. It is asked only about peers that said that they follow, and may be asked twice: when an IKE_SA_INIT comes (after the
-// cookie, before anything is kept), and when the peer is authenticated, before it is given anything.
+// once. It may be asked twice: when an IKE_SA_INIT comes (after the cookie, before anything is kept), and when the peer is
+// authenticated, before it is given anything.
 type Redirector interface {
-	// Redirect names the gateway that the peer shall call, ok false to serve it here.
-	Redirect(now time.Time, r RedirectRequest) (gateway netip.Addr, ok bool)
+	Redirect(now time.Time, r RedirectRequest) Verdict
+}
+
+// Verdict is what becomes of a peer; the zero value serves it here.
+type Verdict struct {
+	// Gateway is where it shall call. It counts only for a peer that follows, and not if the peer comes from there, or that is
+	// us, or of the other family.
+	Gateway netip.Addr
+	// Refuse answers an IKE_SA_INIT by TEMPORARY_FAILURE: nobody has room. It does not count when the peer is authenticated.
+	Refuse bool
 }
 
 // RedirectRequest is who calls.
 type RedirectRequest struct {
 	VRF           string
 	Local, Remote netip.AddrPort
+	Follows       bool       // it goes where it is sent
 	From          netip.Addr // the gateway that has sent it here; invalid when it came by itself
 	// Authenticated: the peer is who it says, and the IKE SA would be made. Else Profile and Peer are not known.
 	Authenticated bool
@@ -129,26 +138,29 @@ func (p *parts) redirects() (supported bool, from netip.Addr) {
 }
 
 // elsewhere asks whether another gateway shall serve a peer. It is never sent back to where it comes from, nor to us.
-func (e *Engine) elsewhere(r RedirectRequest) (netip.Addr, bool) {
+func (e *Engine) elsewhere(r RedirectRequest) Verdict {
 	if e.cfg.Redirect == nil {
-		return netip.Addr{}, false
+		return Verdict{}
 	}
-	to, ok := e.cfg.Redirect.Redirect(e.now, r)
-	to = to.Unmap()
-	if !ok || !to.IsValid() || to == r.From || to == r.Local.Addr() || to == r.Remote.Addr() || to.Is4() != r.Local.Addr().Is4() {
-		return netip.Addr{}, false
+	v := e.cfg.Redirect.Redirect(e.now, r)
+	if to := v.Gateway.Unmap(); r.Follows && to.IsValid() && to != r.From && to != r.Local.Addr() && to != r.Remote.Addr() && to.Is4() == r.Local.Addr().Is4() {
+		return Verdict{Gateway: to}
 	}
-	return to, true
+	return Verdict{Refuse: v.Refuse && !r.Authenticated}
 }
 
-// redirectInit answers an IKE_SA_INIT by the address of another gateway (§3) and keeps nothing.
+// redirectInit answers an IKE_SA_INIT by the address of another gateway (§3), or refuses it, and keeps nothing.
 func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 	supported, from := p.redirects()
-	if !supported {
-		return false
-	}
-	to, ok := e.elsewhere(RedirectRequest{VRF: d.VRF, Local: d.Local, Remote: d.Remote, From: from})
-	if !ok {
+	v := e.elsewhere(RedirectRequest{VRF: d.VRF, Local: d.Local, Remote: d.Remote, Follows: supported, From: from})
+	to := v.Gateway
+	switch {
+	case v.Refuse:
+		e.counters.RedirectsRefused++
+		e.logPlain(zerolog.WarnLevel, d, "peer is refused: there is no room for it", Field{"event", "redirect"}, Field{"state", "refused"})
+		e.answerInit(d, h, &message.Notify{Message: message.TEMPORARY_FAILURE})
+		return true
+	case !to.IsValid():
 		return false
 	}
 	e.counters.RedirectsSent++
@@ -168,11 +180,9 @@ func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 // redirectAuth answers an authentic IKE_AUTH by the address of another gateway (§6): who we are, but no child.
 func (sa *ikeSA) redirectAuth(d Datagram, h message.Header, head []message.Payload) bool {
 	s := sa.s
-	if !s.redirectable {
-		return false
-	}
-	to, ok := sa.e.elsewhere(RedirectRequest{VRF: s.vrf, Local: s.local, Remote: s.remote, From: s.redirectedFrom, Authenticated: true, Profile: s.profile.Name, Peer: s.remoteID})
-	if !ok {
+	to := sa.e.elsewhere(RedirectRequest{VRF: s.vrf, Local: s.local, Remote: s.remote, Follows: s.redirectable, From: s.redirectedFrom, Authenticated: true,
+		Profile: s.profile.Name, Peer: s.remoteID}).Gateway
+	if !to.IsValid() {
 		return false
 	}
 	sa.e.counters.RedirectsSent++

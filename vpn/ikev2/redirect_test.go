@@ -13,14 +13,14 @@ import (
 
 // elsewhere is a Redirector for tests.
 type elsewhere struct {
-	to    map[bool]netip.Addr // by Authenticated
-	asked []RedirectRequest
+	to     map[bool]netip.Addr // by Authenticated
+	refuse bool
+	asked  []RedirectRequest
 }
 
-func (x *elsewhere) Redirect(_ time.Time, r RedirectRequest) (netip.Addr, bool) {
+func (x *elsewhere) Redirect(_ time.Time, r RedirectRequest) Verdict {
 	x.asked = append(x.asked, r)
-	to, ok := x.to[r.Authenticated]
-	return to, ok
+	return Verdict{Gateway: x.to[r.Authenticated], Refuse: x.refuse}
 }
 
 func following(c *Config) { c.FollowRedirects = true }
@@ -131,9 +131,10 @@ func TestWhoDoesNotFollowIsServed(t *testing.T) {
 	a.initiate(addrB)
 	w.run(time.Second)
 	w.oneSession(a, b)
-	if _, ok := b.e.Redirect(w.now, b.sa(), addrC); ok || len(x.asked) != 0 {
+	if _, ok := b.e.Redirect(w.now, b.sa(), addrC); ok || slices.ContainsFunc(x.asked, func(r RedirectRequest) bool { return r.Follows }) {
 		t.Errorf("asked %+v", x.asked)
 	}
+	x.asked = nil
 	// Nor one that would be sent back to where it comes from.
 	a.e.SetConfig(config(following))
 	b.do(b.e.DeleteAll(w.now, "again"))
@@ -144,6 +145,23 @@ func TestWhoDoesNotFollowIsServed(t *testing.T) {
 	if len(x.asked) != 2 || x.asked[0].From != addrC {
 		t.Errorf("asked %+v", x.asked)
 	}
+}
+
+func TestAClientIsRefusedWhenNobodyHasRoom(t *testing.T) {
+	x := &elsewhere{refuse: true}
+	w, a, b, _ := hubs(t, x, nil)
+	a.initiate(addrB)
+	w.run(time.Second)
+	if len(a.downs) != 1 || !errors.Is(a.downs[0].Err, ErrRefused) || !a.logged("TEMPORARY_FAILURE") || !b.logged("no room") {
+		w.fatalf("%+v", a.downs)
+	}
+	w.clean(b)
+	x.refuse = false
+	a.initiate(addrB)
+	w.run(10 * time.Millisecond)
+	x.refuse = true // it is authenticated by now, or will be: too late
+	w.run(time.Second)
+	w.oneSession(a, b)
 }
 
 func TestGatewaysThatSendAClientRoundAndRoundAreGivenUp(t *testing.T) {

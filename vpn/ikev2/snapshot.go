@@ -95,7 +95,8 @@ type Counters struct {
 	ConfigsSent, ConfigsReceived, ConfigsIgnored, UnknownAttributes uint64
 	// Redirects (RFC 5685): peers of ours that we sent elsewhere; gateways' advice that we followed and that we did not.
 	RedirectsSent, RedirectsFollowed, RedirectsIgnored uint64
-	HalfOpen                                           int // now
+	RedirectsRefused                                   uint64 // peers for which no gateway had room
+	HalfOpen                                           int    // now
 }
 
 // Snapshot is all IKE SAs, in the order of their SAID.
