@@ -42,6 +42,7 @@ type writer struct {
 	secrets bool
 	all     bool
 	files   bool
+	depth   int // of inline tables around what is written
 }
 
 // table writes a table's own keys, then the tables under it.
@@ -277,13 +278,15 @@ func (w *writer) list(f *field, v reflect.Value) string {
 		tables = tables || e.Kind() == reflect.Pointer
 		items[i] = w.value(f, e)
 	}
-	if tables && len(items) > 1 {
+	if tables && len(items) > 1 && w.depth == 0 {
 		return "[\n  " + strings.Join(items, ",\n  ") + ",\n]"
 	}
 	return "[" + strings.Join(items, ", ") + "]"
 }
 
 func (w *writer) inlineTable(v reflect.Value) string {
+	w.depth++
+	defer func() { w.depth-- }()
 	def := defaultOf(v.Type())
 	var items []string
 	if short := shortOf(v.Type()); short != nil {

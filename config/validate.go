@@ -246,6 +246,10 @@ func (v *validator) reference(f *field, path, name string) {
 	if words := f.tag.Get("words"); words != "" {
 		names = append(slices.Clip(names), words)
 	}
+	if f.ref == "track" {
+		v.errorf(path, "no track %s%s", name, didYouMean("", names)) // a number is not like another
+		return
+	}
 	complain := v.errorf
 	if f.tag.Get("missing") == "warning" {
 		complain = v.warnf

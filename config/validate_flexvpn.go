@@ -221,12 +221,12 @@ func (v *validator) clientTunnel(c *FlexClient, t *Interface, path string, bound
 
 func (v *validator) clientPeers(c *FlexClient, t *Interface, path string) {
 	path += ".peer"
-	if v.badBelow(path) {
-		return
-	}
 	seen := map[string]bool{}
 	for i, p := range c.Peer {
 		key := v.item(path, i)
+		if v.badBelow(key) {
+			continue
+		}
 		who := p.Address.String()
 		switch {
 		case p.Address.IsValid() == (p.FQDN != ""):
@@ -296,9 +296,6 @@ func (v *validator) resolvable(name string) bool {
 
 func (v *validator) clientSources(c *FlexClient, t *Interface, path string) {
 	path += ".source"
-	if v.badBelow(path) {
-		return
-	}
 	if t != nil && len(c.Source) > 0 && !t.SourceDynamic && !v.bad[at("interface", t.Name, "source")] {
 		v.errorf(path, "has no effect: %s has source = %q; set it to \"dynamic\"", t.Name, t.Source)
 	}
@@ -317,7 +314,7 @@ func (v *validator) clientSources(c *FlexClient, t *Interface, path string) {
 		case len(o.Address) == 0 && !o.Negotiated && !v.bad[at("interface", o.Name, "address")] && !v.badBelow(at("interface", o.Name, "address")):
 			v.errorf(key+".interface", "%s has no address to send from", o.Name)
 		}
-		if seen[s.Interface] {
+		if seen[s.Interface] && s.Interface != "" {
 			v.errorf(key+".interface", "%s is listed twice", s.Interface)
 		}
 		seen[s.Interface] = true
@@ -448,7 +445,7 @@ func (v *validator) dns() {
 	for _, name := range Names(d.Host) {
 		for i, a := range d.Host[name] {
 			if a.IsUnspecified() || a.IsMulticast() {
-				v.errorf(v.item(at("dns.host", name), i), "%s is not the address of a host", a)
+				v.errorf(v.item(at("dns", "host", name), i), "%s is not the address of a host", a)
 			}
 		}
 	}

@@ -128,6 +128,7 @@ func (v *validator) combined(t *Track, path string) {
 // trackCircle finds an object that depends on itself.
 func (v *validator) trackCircle(n int, path string) {
 	way := []int{n}
+	seen := map[int]bool{n: true}
 	var circle []int
 	var walk func(at int) bool
 	walk = func(at int) bool {
@@ -140,9 +141,10 @@ func (v *validator) trackCircle(n int, path string) {
 				circle = append(slices.Clone(way), n)
 				return true
 			}
-			if slices.Contains(way, o) || len(way) > maxTrack {
+			if seen[o] {
 				continue
 			}
+			seen[o] = true
 			way = append(way, o)
 			if walk(o) {
 				return true
