@@ -13,19 +13,28 @@ type nhrpRoute struct {
 	tunnel   string
 	via      netip.Addr
 	override bool
+	parents  []string // see SetNHRP
 	since    time.Time
+}
+
+// takes says whether the shortcut takes over what leaves by an interface.
+func (n *nhrpRoute) takes(ifname string) bool {
+	return n.tunnel == ifname || slices.Contains(n.parents, ifname)
 }
 
 // SetNHRP installs a shortcut: what goes to prefix may go to nextHop on the tunnel. When the prefix itself is routed
 // over the tunnel, the next hop of that route is replaced (IOS's %). When it is not routed and override is false, the
 // shortcut is a route of its own (H); with override it waits for the route to come. It never touches connected, local
 // and discard routes, nor routes that leave another way.
-func (r *RIB) SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool) {
+//
+// A shortcut may be a tunnel of its own (FlexVPN): then parents are the tunnels whose traffic it takes over. Such a one is
+// a route of its own until it is taken back, also when what it took over has gone: a hub is being changed.
+func (r *RIB) SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool, parents ...string) {
 	if !valid(prefix) {
 		return
 	}
 	e := r.entry(prefix.Masked())
-	n := nhrpRoute{tunnel, nextHop, override, r.o.Now()}
+	n := nhrpRoute{tunnel, nextHop, override, parents, r.o.Now()}
 	if i := slices.IndexFunc(e.nhrp, func(n nhrpRoute) bool { return n.tunnel == tunnel }); i < 0 {
 		e.nhrp = append(e.nhrp, n)
 		slices.SortFunc(e.nhrp, func(a, b nhrpRoute) int {
@@ -73,7 +82,7 @@ func (r *RIB) shortcut(e *entry) []Hop {
 	var hops []Hop
 	for i := range e.nhrp {
 		n := &e.nhrp[i]
-		if f := r.ifaces[n.tunnel]; f != nil && f.up && !n.override && r.leavesBy(e.prefix, n.tunnel) {
+		if f := r.ifaces[n.tunnel]; f != nil && f.up && (len(n.parents) > 0 || !n.override && r.leavesBy(e.prefix, n.tunnel)) {
 			hops = append(hops, Hop{f.name, f.index, n.via})
 		}
 	}
@@ -89,8 +98,10 @@ func (r *RIB) override(e *entry) []Hop {
 	replaced := false
 	for _, h := range e.best.hops {
 		for i := range e.nhrp {
-			if n := &e.nhrp[i]; n.tunnel == h.Interface {
-				h.Via, replaced = n.via, true
+			n := &e.nhrp[i]
+			if f := r.ifaces[n.tunnel]; n.takes(h.Interface) && f != nil && f.up {
+				h, replaced = Hop{f.name, f.index, n.via}, true
+				break
 			}
 		}
 		if !slices.Contains(hops, h) {

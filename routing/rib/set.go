@@ -42,9 +42,9 @@ func (s *Set) of(tunnel string) *RIB {
 }
 
 // SetNHRP is RIB.SetNHRP in the VRF that the tunnel is in.
-func (s *Set) SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool) {
+func (s *Set) SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool, parents ...string) {
 	if r := s.of(tunnel); r != nil {
-		r.SetNHRP(prefix, tunnel, nextHop, override)
+		r.SetNHRP(prefix, tunnel, nextHop, override, parents...)
 	}
 }
 

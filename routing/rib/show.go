@@ -105,6 +105,19 @@ func (r *RIB) Lookup(vrf string, dst netip.Addr) (prefix netip.Prefix, via netip
 	return
 }
 
+// Ways are the interfaces that the routed path to dst leaves by, NHRP's part left out.
+func (r *RIB) Ways(dst netip.Addr) (names []string) {
+	r.settle()
+	if e, found := r.routed.Lookup(dst.Unmap()); found {
+		for _, h := range e.best.hops {
+			if !slices.Contains(names, h.Interface) {
+				names = append(names, h.Interface)
+			}
+		}
+	}
+	return names
+}
+
 // DirectlyConnected says whether dst is on the subnet of one of our interfaces, and which.
 func (r *RIB) DirectlyConnected(dst netip.Addr) (ifname string, ok bool) {
 	r.settle()

@@ -2,6 +2,7 @@ package dmvpn
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"runtime/debug"
 
@@ -16,6 +17,7 @@ type host struct{ m *Manager }
 var (
 	errNoTunnel  = errors.New("the tunnel is not there")
 	errNoSession = errors.New("no session could be made")
+	errNoNHRP    = errors.New("the virtual template has no NHRP")
 )
 
 func (h host) Open(name string, nbma netip.Addr) (nhrp.Session, error) {
@@ -38,6 +40,44 @@ func (h host) Open(name string, nbma netip.Addr) (nhrp.Session, error) {
 		return nhrp.Session{}, errNoSession
 	}
 	return info, nil
+}
+
+func (h host) OpenTemplate(name string, template int, nbma netip.Addr) (nhrp.Session, nhrp.Config, error) {
+	t := h.m.tunnels[name]
+	if t == nil {
+		return nhrp.Session{}, nhrp.Config{}, errNoTunnel
+	}
+	if h.m.o.Protection == nil {
+		return nhrp.Session{}, nhrp.Config{}, errNoSession
+	}
+	s, err := h.m.o.Protection.OpenTemplate(fmt.Sprintf("Virtual-Template%d", template), nbma, t.net)
+	if err != nil {
+		return nhrp.Session{}, nhrp.Config{}, err
+	}
+	made := h.m.tunnels[s.Tunnel().Interface().Name()]
+	if made == nil || made.net != s.Tunnel() {
+		h.m.o.Protection.Close(s, errNoNHRP.Error())
+		return nhrp.Session{}, nhrp.Config{}, errNoNHRP
+	}
+	h.m.know(s)
+	info, ok := h.Session(nhrp.SessionID(s.SessionID()))
+	if !ok {
+		return nhrp.Session{}, nhrp.Config{}, errNoSession
+	}
+	return info, made.config(), nil
+}
+
+func (h host) Peer(name string) (nhrp.Session, bool) {
+	t := h.m.tunnels[name]
+	if t == nil {
+		return nhrp.Session{}, false
+	}
+	s := t.net.Default()
+	if s == nil || s.Closed() {
+		return nhrp.Session{}, false
+	}
+	h.m.know(s)
+	return h.Session(nhrp.SessionID(s.SessionID()))
 }
 
 func (h host) Session(id nhrp.SessionID) (nhrp.Session, bool) {
@@ -143,9 +183,9 @@ func (h host) SetGlean(name string, id nhrp.SessionID) {
 	}
 }
 
-func (h host) SetShortcut(vrf string, prefix netip.Prefix, name string, nextHop netip.Addr, override bool) {
+func (h host) SetShortcut(vrf string, prefix netip.Prefix, name string, nextHop netip.Addr, override bool, parents []string) {
 	if r := h.m.vrfs[vrf]; r != nil {
-		r.SetNHRP(prefix, name, nextHop, override)
+		r.SetNHRP(prefix, name, nextHop, override, parents...)
 	}
 }
 
@@ -161,7 +201,11 @@ func (h host) Lookup(vrf string, dst netip.Addr) (nhrp.Route, bool) {
 		return nhrp.Route{}, false
 	}
 	prefix, via, ifname, local, discard, ok := r.Lookup(vrf, dst)
-	return nhrp.Route{Prefix: prefix, Via: via, Interface: ifname, Local: local, Discard: discard}, ok
+	out := nhrp.Route{Prefix: prefix, Via: via, Interface: ifname, Local: local, Discard: discard}
+	if ways := r.Ways(dst); len(ways) > 1 {
+		out.Others = ways[1:]
+	}
+	return out, ok
 }
 
 func (h host) Event(ev nhrp.Event) {

@@ -19,10 +19,12 @@ import (
 
 // Routes is the routing table of a VRF. *rib.RIB is one.
 type Routes interface {
-	SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool)
+	SetNHRP(prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool, parents ...string)
 	DeleteNHRP(prefix netip.Prefix, tunnel string)
 	// Lookup is the routed path, NHRP's own routes left out.
 	Lookup(vrf string, dst netip.Addr) (prefix netip.Prefix, via netip.Addr, ifname string, local, discard, ok bool)
+	// Ways are the interfaces that it leaves by.
+	Ways(dst netip.Addr) []string
 	// OnChange has f called, on the control loop, after changes.
 	OnChange(f func())
 }
@@ -30,6 +32,8 @@ type Routes interface {
 // Protection makes the sessions of protected tunnels. *protect.Manager is one.
 type Protection interface {
 	Open(t *netstack.Tunnel, nbma netip.Addr) *netstack.Session
+	// OpenTemplate is Open for a shortcut of a point-to-point tunnel: on a tunnel that is made of a virtual template.
+	OpenTemplate(template string, nbma netip.Addr, parent *netstack.Tunnel) (*netstack.Session, error)
 	Close(s *netstack.Session, reason string)
 	Probe(s *netstack.Session)
 	SessionInfo(s *netstack.Session) (protect.Info, bool)
@@ -54,6 +58,10 @@ type Config struct {
 	ServerOnly          bool         // answer, but never ask
 	MaxSend             nhrp.MaxSend // zero: no limit
 	MTU                 uint16       // told to peers; 0: nothing
+	// ShortcutTemplate is the number of the virtual template that shortcuts of a point-to-point tunnel are made of; 0: none.
+	ShortcutTemplate int
+	// Clone says that the tunnel is made of a virtual template itself.
+	Clone bool
 }
 
 // Options are what a Manager is made of. Loop and Rand are needed; without Protection only unprotected tunnels work.
@@ -153,35 +161,56 @@ func (m *Manager) Apply(t *netstack.Tunnel, cfg Config) error {
 	return nil
 }
 
-// Refresh looks again at what a tunnel knows itself: call it when its addresses or its source have changed.
-func (m *Manager) Refresh(name string) { m.refresh(name) }
+// Refresh looks again at what a tunnel knows itself: call it when its addresses or its source have changed. Tunnels that
+// borrow its addresses are looked at too.
+func (m *Manager) Refresh(name string) {
+	m.refresh(name)
+	for other, t := range m.tunnels {
+		if of := t.net.Interface().Unnumbered(); of != nil && of.Name() == name {
+			m.refresh(other)
+		}
+	}
+}
 
 func (m *Manager) refresh(name string) {
 	t := m.tunnels[name]
 	if t == nil {
 		return
 	}
-	c := t.net.Config()
-	var addrs []netip.Addr
-	for _, p := range t.net.Interface().Addresses() {
-		if a := p.Addr(); !a.IsLinkLocalUnicast() {
-			addrs = append(addrs, a)
-		}
-	}
 	m.step("apply", 0, func(now time.Time) {
-		if !c.Source.IsValid() || len(addrs) == 0 {
+		if m.tunnels[name] != t {
+			return // another one has taken its place
+		}
+		cfg := t.config()
+		if !cfg.PointToPoint && (!cfg.NBMA.IsValid() || len(cfg.Addresses) == 0) {
 			// Nothing to speak from: as if it were not there, until it has both.
 			m.engine.Remove(now, name)
 			return
 		}
-		m.engine.Apply(now, nhrp.Config{
-			Tunnel: name, VRF: c.VRF.Name(), NetworkID: t.cfg.NetworkID, Authentication: t.cfg.Authentication, Holdtime: t.cfg.Holdtime,
-			RegistrationTimeout: t.cfg.RegistrationTimeout, Addresses: addrs, NBMA: c.Source, NHS: t.cfg.NHS,
-			MaxConnections: t.cfg.MaxConnections, Maps: t.cfg.Maps, Multicast: t.cfg.Multicast, MulticastDynamic: t.cfg.MulticastDynamic,
-			Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Unique: t.cfg.Unique, MTU: t.cfg.MTU, ServerOnly: t.cfg.ServerOnly, MaxSend: t.cfg.MaxSend,
-			PointToPoint: c.Mode != netstack.GREMultipoint,
-		})
+		m.engine.Apply(now, cfg)
 	})
+}
+
+// config is what the machine is told of a tunnel.
+func (t *tunnel) config() nhrp.Config {
+	c, i := t.net.Config(), t.net.Interface()
+	prefixes := i.Addresses()
+	if of := i.Unnumbered(); of != nil && len(prefixes) == 0 {
+		prefixes = of.Addresses()
+	}
+	var addrs []netip.Addr
+	for _, p := range prefixes {
+		if a := p.Addr(); !a.IsLinkLocalUnicast() {
+			addrs = append(addrs, a)
+		}
+	}
+	return nhrp.Config{
+		Tunnel: i.Name(), VRF: c.VRF.Name(), NetworkID: t.cfg.NetworkID, Authentication: t.cfg.Authentication, Holdtime: t.cfg.Holdtime,
+		RegistrationTimeout: t.cfg.RegistrationTimeout, Addresses: addrs, NBMA: c.Source, NHS: t.cfg.NHS,
+		MaxConnections: t.cfg.MaxConnections, Maps: t.cfg.Maps, Multicast: t.cfg.Multicast, MulticastDynamic: t.cfg.MulticastDynamic,
+		Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Unique: t.cfg.Unique, MTU: t.cfg.MTU, ServerOnly: t.cfg.ServerOnly, MaxSend: t.cfg.MaxSend,
+		PointToPoint: c.Mode != netstack.GREMultipoint, ShortcutTemplate: t.cfg.ShortcutTemplate, Clone: t.cfg.Clone, Instance: i.Index(),
+	}
 }
 
 func clone(c Config) Config {
@@ -200,7 +229,11 @@ func (m *Manager) Remove(name string) {
 	if t == nil {
 		return
 	}
-	m.step("remove", 0, func(now time.Time) { m.engine.Remove(now, name) })
+	m.step("remove", 0, func(now time.Time) {
+		if cur := m.tunnels[name]; cur == nil || cur == t {
+			m.engine.Remove(now, name)
+		}
+	})
 	delete(m.tunnels, name)
 	t.net.SetRedirect(false)
 	t.net.SetNetworkID(0)

@@ -13,6 +13,7 @@ import (
 
 	"felloe/netstack"
 	"felloe/netstack/loop"
+	"felloe/vpn/dmvpn"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 
@@ -35,6 +36,12 @@ type Protection interface {
 	SessionInfo(*netstack.Session) (protect.Info, bool)
 }
 
+// NHRP makes shortcuts between the peers of a network. *dmvpn.Manager is one.
+type NHRP interface {
+	Apply(t *netstack.Tunnel, cfg dmvpn.Config) error
+	Remove(name string)
+}
+
 // Routes is the routing table of a VRF. *rib.RIB is one.
 type Routes interface {
 	SetInterface(name string, index uint32, up bool, addrs []netip.Prefix)
@@ -51,7 +58,9 @@ type Options struct {
 	Protection Protection
 	// Routes is the routing table of a VRF, nil when there is none.
 	Routes func(vrf string) Routes
-	Log    zerolog.Logger
+	// NHRP is needed for templates with NHRP only.
+	NHRP NHRP
+	Log  zerolog.Logger
 }
 
 // Template is a virtual template.
@@ -61,6 +70,8 @@ type Template struct {
 	Underlay string // outside
 	// ChildPolicies are the child policies of the engine's configuration that it is for, and what its interfaces are then.
 	ChildPolicies map[string]netstack.TunnelMode
+	// Profile is the IKE profile that peers are called with for shortcuts.
+	Profile string
 	// Source is the outer address; the zero Addr takes the one that the peer has called.
 	Source netip.Addr
 	Key    uint32
@@ -79,6 +90,7 @@ type Settings struct {
 	Shutdown         bool
 	VolumeBytes      uint64
 	IdleTime         time.Duration
+	NHRP             *dmvpn.Config // nil: none
 }
 
 // Manager holds the templates of one router and the interfaces made of them. It runs on the control loop.
@@ -146,7 +158,7 @@ func (m *Manager) SetTemplate(t Template) error {
 	}
 	rec := &template{Template: t, accesses: map[*access]struct{}{}}
 	err := m.o.Protection.AddTemplate(protect.Template{
-		Name: t.Name, VRF: t.Underlay, ChildPolicies: t.ChildPolicies, VolumeBytes: t.VolumeBytes, IdleTime: t.IdleTime,
+		Name: t.Name, VRF: t.Underlay, ChildPolicies: t.ChildPolicies, VolumeBytes: t.VolumeBytes, IdleTime: t.IdleTime, Profile: t.Profile,
 		Clone:   func(r protect.CloneRequest) (*netstack.Tunnel, error) { return m.clone(rec, r) },
 		Release: m.release,
 	})
@@ -186,7 +198,12 @@ func (m *Manager) Refresh() {
 	for _, t := range m.templates {
 		of, _ := m.o.Dataplane.Interface(t.Unnumbered)
 		for a := range t.accesses {
-			a.tun.Interface().SetUnnumbered(of)
+			if i := a.tun.Interface(); i.Unnumbered() != of {
+				i.SetUnnumbered(of)
+				if m.o.NHRP != nil {
+					m.nhrp(a)
+				}
+			}
 		}
 	}
 }
@@ -208,6 +225,23 @@ func (m *Manager) configure(a *access, old Settings, fresh bool) {
 	}
 	if fresh || s.Shutdown != old.Shutdown {
 		i.SetAdminUp(!s.Shutdown)
+	}
+	if (fresh || s.Unnumbered != old.Unnumbered || !reflect.DeepEqual(s.NHRP, old.NHRP)) && m.o.NHRP != nil {
+		m.nhrp(a)
+	}
+}
+
+// nhrp has an interface take part in the NHRP network of its template, or not any more.
+func (m *Manager) nhrp(a *access) {
+	cfg := a.tmpl.NHRP
+	if cfg == nil || a.req.Mode == netstack.VTI {
+		m.o.NHRP.Remove(a.name)
+		return
+	}
+	own := *cfg
+	own.Clone = true
+	if err := m.o.NHRP.Apply(a.tun, own); err != nil {
+		m.o.Log.Error().Str("event", "nhrp").Str("interface", a.name).Err(err).Msg("NHRP could not be started on a virtual access interface")
 	}
 }
 
@@ -268,6 +302,9 @@ func (m *Manager) release(tun *netstack.Tunnel) {
 	delete(m.accesses, a.name)
 	delete(m.byTunnel, tun)
 	delete(a.tmpl.accesses, a)
+	if m.o.NHRP != nil {
+		m.o.NHRP.Remove(a.name)
+	}
 	if r := m.o.Routes(a.tmpl.VRF); r != nil {
 		r.SetInterface(a.name, tun.Interface().Index(), false, nil)
 		// When the table has settled nothing of it depends on the interface any more, and it can be forgotten.

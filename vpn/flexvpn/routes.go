@@ -160,8 +160,11 @@ func (m *Manager) HandleEvent(e protect.Event) {
 		}
 		m.belong(l, e.IKE)
 		l.outer = e.Remote.Addr()
-		if l.access != nil && e.Remote.IsValid() {
-			l.access.req.Remote = e.Remote
+		if a := l.access; a != nil {
+			if e.Remote.IsValid() {
+				a.req.Remote = e.Remote
+			}
+			a.req.IKE, a.req.Peer = e.IKE, e.Peer // when it was we who called, they are known only now
 		}
 		m.install(l)
 	case protect.Down, protect.Lapsed:
@@ -256,8 +259,8 @@ func (m *Manager) install(l *live) {
 
 // leads says why a prefix may not lead to a peer; empty: it may.
 //
-//   - A route to the peer itself outside would have the tunnel carry its own packets. A default route is let through on a
-//     configured tunnel, which may have a better route to its far end; a peer that calls does not get to give us one.
+//   - A route to the peer itself outside would have the tunnel carry its own packets. A wider one is let through on a
+//     configured tunnel, whose far end is pinned (rib.Pins); a peer that calls does not get to give us one.
 //   - An address that we assigned is the peer's that has it, whatever others say.
 func (m *Manager) leads(l *live, p netip.Prefix, why Why) string {
 	a := p.Addr()
@@ -265,7 +268,7 @@ func (m *Manager) leads(l *live, p netip.Prefix, why Why) string {
 		return "no unicast addresses"
 	}
 	c := l.tun.Config()
-	if c.VRF == c.Underlay && (p.Bits() > 0 || l.access != nil) && p.Contains(l.outer) {
+	if c.VRF == c.Underlay && (p.IsSingleIP() || l.access != nil) && p.Contains(l.outer) {
 		return "the peer's own address outside lies in it, so the tunnel would lead through itself"
 	}
 	if why != ByAddress && p.IsSingleIP() {

@@ -50,7 +50,7 @@ func (t *tunnel) answerResolution(now time.Time, from From, s Session, p *messag
 	case wayNone, wayDiscard:
 		t.refuseResolution(now, from, p, message.CodeNoBinding)
 	case wayLocal, wayOut:
-		if t.cfg.PointToPoint && t.transit(p) {
+		if t.cfg.PointToPoint && t.cfg.ShortcutTemplate == 0 && t.transit(p) {
 			t.refuseResolution(now, from, p, message.CodeProhibited)
 			return
 		}
@@ -141,18 +141,73 @@ func (t *tunnel) answer(now time.Time, from From, s Session, p *message.Packet, 
 	if x := reply.Extension(message.ExtNATAddress); x != nil && t.natted().IsValid() {
 		x.CIEs = []message.CIE{{PrefixLen: uint8(own.BitLen()), MTU: t.cfg.MTU, NBMA: t.natted(), Proto: own}}
 	}
+	if x := reply.Extension(message.ExtNATAddress); x != nil && t.cfg.PointToPoint && nat.IsValid() {
+		// No server has told him how the world sees him: his hub did, to us.
+		x.CIEs = append(x.CIEs, message.CIE{PrefixLen: uint8(p.SrcProto.BitLen()), NBMA: nat, Proto: p.SrcProto})
+	}
 	t.event(Event{Kind: EventResolutionAnswered, Session: s.ID, Peer: p.SrcProto, Prefix: prefix, Local: true})
 
-	session, known := t.requesterSession(now, s, p, nat)
+	home, session, known := t, SessionID(0), false
+	if t.cfg.PointToPoint && t.transit(p) {
+		home, session, known = t.requesterOver(now, p, nat)
+	} else {
+		session, known = t.requesterSession(now, s, p, nat)
+	}
 	t.remember(now, p.SrcProto, prefix, p.DstProto, r.Prefix, session)
 	switch {
 	case !known:
 		t.answerByPath(now, reply)
 	case t.e.up(session):
-		t.send(session, reply)
+		home.send(session, reply)
 	default:
-		t.deferAnswer(now, session, reply)
+		home.deferAnswer(now, session, reply)
 	}
+}
+
+// requesterOver is requesterSession for who asks over a hub's point-to-point tunnel: the session is on a tunnel of its
+// own, where the requester is entered as the way back.
+func (t *tunnel) requesterOver(now time.Time, p *message.Packet, nat netip.Addr) (*tunnel, SessionID, bool) {
+	nbma := p.SrcNBMA
+	hold := t.cfg.Holdtime
+	if len(p.CIEs) > 0 && p.CIEs[0].HoldTime != 0 {
+		hold = time.Duration(p.CIEs[0].HoldTime) * time.Second
+	}
+	natted := nat.IsValid() && nat != nbma && nat != t.natted()
+	if en := t.known(p.SrcProto); en != nil && t.e.up(en.session) {
+		switch {
+		case en.nbma == nbma, en.claimed == nbma, natted && en.nbma == nat:
+			if en.kind == KindImplicit && en.expires.Before(now.Add(hold)) {
+				n := *en
+				n.hold = hold
+				en.t.bind(now, en.prefix, n)
+			}
+			return en.t, en.session, true
+		default:
+			// Somebody else than we know, or the same one moved: until what we have is found dead the answer goes over the hub.
+			t.e.host.Probe(en.session)
+			return nil, 0, false
+		}
+	}
+	switch {
+	case natted:
+		return nil, 0, false // he is behind a NAT that we cannot get through from here; he can come to us
+	case !nbma.IsValid(), nbma.IsUnspecified(), nbma.IsMulticast():
+		return nil, 0, false
+	}
+	home, s, err := t.open(now, nbma)
+	if err != nil {
+		t.event(Event{Kind: EventResolutionFailed, Peer: p.SrcProto, NBMA: nbma, Local: true, Reason: err.Error()})
+		return nil, 0, false
+	}
+	if home.otherwise(s.ID, p.SrcProto) {
+		t.event(Event{Kind: EventResolutionFailed, Peer: p.SrcProto, NBMA: nbma, Local: true, Reason: "another tunnel address is known there"})
+		return nil, 0, false
+	}
+	if !home.full() {
+		home.bind(now, hostPrefix(p.SrcProto), entry{kind: KindImplicit, nextHop: p.SrcProto, hold: hold, target: p.SrcProto, session: s.ID,
+			nbma: s.NBMA, identity: s.Identity, sa: s.SA})
+	}
+	return home, s.ID, true
 }
 
 // requesterSession is the session to answer a requester directly. It enters the requester as a neighbour: the
@@ -315,7 +370,7 @@ func (t *tunnel) checkAnswers(now time.Time) {
 			continue
 		}
 		t.dropAnswer(k)
-		t.startPurge(now, k.requester, k.prefix)
+		t.startPurge(now, k.requester, k.prefix, a.session)
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 // entry is one cache entry. A host entry (one address that is its own next hop) is a neighbour of the tunnel; any
 // other resolved one is a shortcut: a route to a prefix over such a neighbour.
 type entry struct {
+	t        *tunnel
 	prefix   netip.Prefix // what we use: the answered prefix, or the longer one that routing has
 	answered netip.Prefix
 	target   netip.Addr // what was asked for
@@ -44,9 +45,27 @@ type entry struct {
 	active     bool // neighbour or route is set
 	routed     bool // shortcut: a route is installed
 	override   bool
-	announced  bool // its installation was told
+	parents    []string // as routing was told
+	announced  bool     // its installation was told
 	wantedTill time.Time
 	timer      timer
+}
+
+// neighbour reports whether the data plane knows an entry as a neighbour. A point-to-point tunnel has but one, whom no
+// address tells: there everything learned is a route.
+func (t *tunnel) neighbour(en *entry) bool { return en.host() && !t.cfg.PointToPoint }
+
+// routable reports whether routing has to do with an entry.
+func (t *tunnel) routable(en *entry) bool {
+	switch en.kind {
+	case KindNegative:
+		return true
+	case KindResolved:
+		return !t.neighbour(en)
+	case KindImplicit:
+		return t.cfg.PointToPoint
+	}
+	return false
 }
 
 func (en *entry) host() bool { return en.prefix.IsSingleIP() && en.prefix.Addr() == en.nextHop }
@@ -55,7 +74,7 @@ func (en *entry) host() bool { return en.prefix.IsSingleIP() && en.prefix.Addr()
 func (t *tunnel) bind(now time.Time, prefix netip.Prefix, n entry) *entry {
 	en := t.cache[prefix]
 	if en == nil {
-		en = &entry{prefix: prefix, created: now}
+		en = &entry{t: t, prefix: prefix, created: now}
 		t.cache[prefix] = en
 	} else {
 		switch {
@@ -66,7 +85,7 @@ func (t *tunnel) bind(now time.Time, prefix netip.Prefix, n entry) *entry {
 			en.created, en.announced = now, false
 			if !t.e.up(n.session) {
 				t.deactivate(en)
-			} else if en.host() {
+			} else if t.neighbour(en) {
 				en.active = false // the new neighbour takes the old one's place without a gap
 			}
 		}
@@ -80,6 +99,8 @@ func (t *tunnel) bind(now time.Time, prefix netip.Prefix, n entry) *entry {
 		en.answered = prefix
 	}
 	t.link(en)
+	t.net.withdrawn(en)
+	t.net.enter(en)
 	if n.hold > 0 {
 		en.expires = now.Add(n.hold)
 		t.watch(now, en)
@@ -139,13 +160,13 @@ func (t *tunnel) activate(now time.Time, en *entry) {
 		return
 	}
 	en.wantedTill = time.Time{}
-	if en.host() {
+	if t.neighbour(en) {
 		if !en.active {
 			en.active = true
 			en.data = s.Data
 			t.e.host.SetNeighbour(t.cfg.Tunnel, en.nextHop, en.session)
 		}
-	} else if en.kind == KindResolved {
+	} else if t.routable(en) {
 		if !en.active {
 			en.active = true
 			en.data = s.Data
@@ -163,7 +184,7 @@ func (t *tunnel) activate(now time.Time, en *entry) {
 // word says how an entry shows in the routing table.
 func (en *entry) word() string {
 	switch {
-	case en.host():
+	case en.t.neighbour(en):
 		return "neighbour"
 	case en.routed && en.override:
 		return "next-hop override"
@@ -178,7 +199,7 @@ func (t *tunnel) deactivate(en *entry) {
 		return
 	}
 	en.active = false
-	if en.host() {
+	if t.neighbour(en) {
 		t.e.host.SetNeighbour(t.cfg.Tunnel, en.nextHop, 0)
 	} else if en.routed {
 		en.routed = false
@@ -195,6 +216,7 @@ func (t *tunnel) forget(en *entry, reason string) {
 	t.unlink(en)
 	t.e.unset(&en.timer)
 	delete(t.cache, en.prefix)
+	t.net.withdrawn(en)
 	switch en.kind {
 	case KindRegistered:
 		t.event(Event{Kind: EventUnregistered, Session: en.session, Peer: en.nextHop, NBMA: en.nbma, Identity: en.identity, Reason: reason})
@@ -283,8 +305,8 @@ const lingerInterval = 10 * time.Second
 
 // release lets a session go unless something still needs it: at once when it was idle, else once it is silent.
 func (t *tunnel) release(now time.Time, id SessionID, reason string) {
-	if id == 0 || t.needed(id) {
-		return
+	if id == 0 || t.needed(id) || t.cfg.PointToPoint && !t.cfg.Clone {
+		return // a configured tunnel's session is not ours to end
 	}
 	s, ok := t.e.host.Session(id)
 	if !ok {
@@ -450,7 +472,7 @@ func (t *tunnel) expired(now time.Time, en *entry) {
 // sessionLate gives up an entry whose session did not come up.
 func (t *tunnel) sessionLate(now time.Time, en *entry) {
 	t.forget(en, "session did not come up")
-	if !t.needed(en.session) {
+	if !t.needed(en.session) && (!t.cfg.PointToPoint || t.cfg.Clone) {
 		t.e.close(en.session, "did not come up")
 	}
 	if en.kind == KindResolved {

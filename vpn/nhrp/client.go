@@ -1,6 +1,7 @@
 package nhrp
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -17,6 +18,7 @@ type pending struct {
 	tries   int
 	started time.Time
 	refresh bool
+	over    SessionID // who is asked, when not the routed path
 	timer   timer
 }
 
@@ -41,16 +43,24 @@ func (t *tunnel) trafficIndication(now time.Time, from From, p *message.Packet) 
 		t.drop(from, p, "redirect without a readable packet")
 		return
 	}
-	if !t.cfg.Shortcut || t.cfg.ServerOnly || t.cfg.PointToPoint || dst.IsMulticast() || t.ours(dst) {
+	if !t.cfg.Shortcut || t.cfg.ServerOnly || dst.IsMulticast() || t.ours(dst) || t.cfg.PointToPoint && t.cfg.ShortcutTemplate == 0 {
 		return
 	}
-	// Only who forwards our packets to that address may redirect them.
-	w, _, id, _ := t.path(dst, 0, false)
-	if w != wayHop || id != from.Session && !t.isServer(from.Session) {
+	// Only who forwards our packets to that address may redirect them: by the routed path, or by a shortcut that we have.
+	w, _, id, r := t.path(dst, 0, false)
+	known := t.covering(dst)
+	if known == nil && t.cfg.PointToPoint {
+		known = t.net.covering(dst)
+	}
+	stale := known != nil && known.session == from.Session && t.cfg.PointToPoint
+	if !stale && (w != wayHop || id != from.Session && !t.isServer(from.Session) && !(t.cfg.PointToPoint && t.leads(r))) {
 		t.drop(from, p, "redirect from somebody who is not on the path")
 		return
 	}
-	if t.covering(dst) != nil || t.pending[dst] != nil {
+	if t.cfg.PointToPoint && !t.cfg.Clone && !p.SrcProto.IsUnspecified() {
+		t.far = p.SrcProto
+	}
+	if known != nil && !stale || t.pending[dst] != nil {
 		return
 	}
 	t.event(Event{Kind: EventRedirectReceived, Session: from.Session, Peer: p.SrcProto, Prefix: hostPrefix(dst)})
@@ -67,6 +77,9 @@ func (t *tunnel) resolve(now time.Time, target netip.Addr, why string, refresh *
 		return
 	}
 	p := &pending{t: t, target: target, id: t.e.requestID(), why: why, started: now, refresh: refresh != nil}
+	if refresh != nil && t.cfg.PointToPoint {
+		p.over = refresh.session
+	}
 	t.pending[target] = p
 	t.e.byID[p.id] = p
 	p.send(now)
@@ -80,8 +93,16 @@ func (p *pending) send(now time.Time) {
 		return
 	}
 	w, out, id, _ := t.path(p.target, 0, true)
+	if p.over != 0 && t.e.up(p.over) {
+		// A shortcut that is a tunnel of its own is confirmed by who is at its end, whatever becomes of the hubs; when that one
+		// is not the end any more it hands the question on.
+		w, out, id = wayHop, t, p.over
+	}
 	switch w {
 	case wayHop:
+		if !out.own(p.target).IsValid() {
+			break // the address comes in a moment
+		}
 		if out.requests.take(now, t.e.limits.Requests) {
 			out.send(id, out.resolutionRequest(p))
 			out.event(Event{Kind: EventResolutionSent, Session: id, Peer: p.target, Reason: p.why})
@@ -145,7 +166,7 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 		q.drop()
 		if q.refresh {
 			// It is not there any more: what we have is wrong from now on.
-			t.withdraw(now, q.target, "refused: "+why)
+			q.t.withdraw(now, q.target, "refused: "+why)
 		}
 		t.event(Event{Kind: EventResolutionRefused, Session: s.ID, Peer: q.target, Reason: why})
 		q.t.negative(now, q.target, why)
@@ -162,6 +183,13 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 	hold := time.Duration(c.HoldTime) * time.Second
 	if hold == 0 {
 		hold = t.cfg.Holdtime
+	}
+	if nat := natOf(p, p.SrcProto); t.cfg.PointToPoint && nat.IsValid() && nat != q.t.cfg.NBMA {
+		t.net.seen[q.t.cfg.NBMA] = nat
+	}
+	if t.cfg.PointToPoint {
+		t.answerOver(now, q, s, p, hop, hold)
+		return
 	}
 	// A direct answer (no transit record on the way back) binds to the session that it came on: whatever NAT is between,
 	// that session leads there. Otherwise we open one.
@@ -260,7 +288,13 @@ func (t *tunnel) learn(now time.Time, q *pending, s Session, c *message.CIE, hop
 			t.traffic.Limited++
 			return
 		}
-		t.bind(now, prefix, n)
+		bound := t.bind(now, prefix, n)
+		if t.cfg.PointToPoint {
+			t.supersede(now, bound)
+		}
+	}
+	if t.cfg.PointToPoint {
+		t.supersede(now, neighbour)
 	}
 	if refreshed && q.refresh {
 		t.event(Event{Kind: EventShortcutRefreshed, Session: s.ID, Peer: q.target, NextHop: hop})
@@ -268,6 +302,90 @@ func (t *tunnel) learn(now time.Time, q *pending, s Session, c *message.CIE, hop
 	for _, id := range left {
 		if id != s.ID {
 			t.release(now, id, "replaced by a new answer")
+		}
+	}
+}
+
+// answerOver takes an answer that came over a point-to-point tunnel. The shortcut is a tunnel of its own: the one that
+// the answer came on, when its end answered directly, else one that we make of the template.
+func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Packet, hop netip.Addr, hold time.Duration) {
+	c := &p.CIEs[0]
+	refused := func(nbma netip.Addr, why string) {
+		t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: why})
+		if !q.refresh {
+			q.t.negative(now, q.target, why)
+		}
+	}
+	home := t
+	switch direct := transitEmpty(p, message.ExtReverseTransit); {
+	case direct && !t.cfg.Clone:
+		refused(s.NBMA, "the tunnel's far end has it: there is no shorter way")
+		return
+	case !direct:
+		nbma := c.NBMA
+		if nat := natOf(p, hop); nat.IsValid() && nat != c.NBMA && nat != t.natted() {
+			nbma = nat // else behind the same NAT as we: its own address is the one that may work
+		}
+		if en := t.known(hop); en != nil && t.e.up(en.session) && (en.nbma == nbma || en.claimed == c.NBMA || en.nbma == c.NBMA) {
+			s, _ = t.e.host.Session(en.session)
+			home = en.t
+			break
+		}
+		var err error
+		if home, s, err = t.open(now, nbma); err != nil {
+			refused(nbma, err.Error())
+			return
+		}
+		if nbma != c.NBMA && home.otherwise(s.ID, hop) {
+			refused(nbma, "another spoke is known behind that NAT")
+			return
+		}
+	}
+	home.learn(now, q, s, c, hop, hold, p)
+}
+
+// open returns the session to an NBMA address and the tunnel that it is on: for a point-to-point tunnel one of its own.
+func (t *tunnel) open(now time.Time, nbma netip.Addr) (*tunnel, Session, error) {
+	if !t.cfg.PointToPoint {
+		s, err := t.e.host.Open(t.cfg.Tunnel, nbma)
+		return t, s, err
+	}
+	switch {
+	case t.cfg.ShortcutTemplate == 0:
+		return nil, Session{}, errNoTemplate
+	case t.net.nbma[nbma] > 0:
+		return nil, Session{}, errOurselves
+	case t.net.farEnd(nbma):
+		return nil, Session{}, errFarEnd
+	}
+	s, cfg, err := t.e.host.OpenTemplate(t.cfg.Tunnel, t.cfg.ShortcutTemplate, nbma)
+	if err != nil {
+		return nil, Session{}, err
+	}
+	t.e.Apply(now, cfg)
+	home := t.e.tunnels[cfg.Tunnel]
+	if home.net != t.net {
+		t.e.close(s.ID, errOtherNetwork.Error())
+		return nil, Session{}, errOtherNetwork
+	}
+	return home, s, nil
+}
+
+var (
+	errNoTemplate   = errors.New("the tunnel has no virtual template to make shortcuts of")
+	errOurselves    = errors.New("the answer points at ourselves")
+	errFarEnd       = errors.New("it is the far end of the tunnel itself: there is no shorter way")
+	errOtherNetwork = errors.New("the virtual template belongs to another NHRP network")
+)
+
+// supersede removes what other tunnels of the network have learned for the same prefix: there is one way to it.
+func (t *tunnel) supersede(now time.Time, en *entry) {
+	if en == nil {
+		return
+	}
+	for _, old := range slices.Clone(t.net.entries[en.prefix]) {
+		if old != en && old.t != t && old.t.cfg.Clone && (old.kind == KindResolved || old.kind == KindImplicit) {
+			old.t.remove(now, old, "replaced by a new answer")
 		}
 	}
 }

@@ -21,8 +21,9 @@ type cloud struct {
 	agenda  []job
 	routers map[string]*router
 	trace   func(from, to *router, p *message.Packet)
-	setup   time.Duration // of a session
-	probe   time.Duration // until a dead peer is found dead
+	publics map[string]netip.Addr // of routers to come that are behind a NAT
+	setup   time.Duration         // of a session
+	probe   time.Duration         // until a dead peer is found dead
 }
 
 type job struct {
@@ -92,6 +93,13 @@ type shortcut struct {
 	tunnel   string
 	hop      netip.Addr
 	override bool
+	parents  []string
+}
+
+// shortcutKey is a prefix on a tunnel.
+type shortcutKey struct {
+	netip.Prefix
+	tunnel string
 }
 
 // router is a Host with a little data plane.
@@ -111,10 +119,11 @@ type router struct {
 	neighbours map[string]map[netip.Addr]SessionID
 	multicast  map[string][]SessionID
 	glean      map[string]SessionID
-	shortcuts  map[netip.Prefix]shortcut
+	shortcuts  map[shortcutKey]shortcut
 	events     []Event
 	lost       int // data packets that found no way
 	claims     string
+	flex
 }
 
 type session struct {
@@ -127,7 +136,8 @@ type session struct {
 func (c *cloud) add(name string) *router {
 	r := &router{c: c, name: name, protected: true, nbma: map[string]netip.Addr{}, sessions: map[SessionID]*session{},
 		neighbours: map[string]map[netip.Addr]SessionID{}, multicast: map[string][]SessionID{}, glean: map[string]SessionID{},
-		shortcuts: map[netip.Prefix]shortcut{}}
+		shortcuts: map[shortcutKey]shortcut{}, flex: newFlex()}
+	r.public = c.publics[name]
 	seed := uint64(len(c.routers)) + 1
 	r.engine = New(Options{Host: r, Rand: source{rand.NewPCG(seed, seed)}})
 	c.routers[name] = r
@@ -248,6 +258,7 @@ func (s *session) down(reason string) {
 	if wanted && !s.r.dead {
 		s.r.engine.SessionDown(s.r.c.now, s.ID, reason)
 	}
+	s.r.released(s)
 }
 
 func (r *router) Session(id SessionID) (Session, bool) {
@@ -266,6 +277,7 @@ func (r *router) Close(id SessionID, reason string) {
 	s.gone, s.Up = true, false
 	delete(r.sessions, id)
 	r.c.in(0, func() { r.engine.SessionDown(r.c.now, id, "closed: "+reason) })
+	r.released(s)
 	if p := s.peer; p != nil {
 		r.c.in(10*time.Millisecond, func() {
 			if !p.r.dead {
@@ -318,14 +330,14 @@ func (r *router) SetNeighbour(tunnel string, a netip.Addr, id SessionID) {
 }
 func (r *router) SetMulticast(tunnel string, ids []SessionID) { r.multicast[tunnel] = ids }
 func (r *router) SetGlean(tunnel string, id SessionID)        { r.glean[tunnel] = id }
-func (r *router) SetShortcut(_ string, p netip.Prefix, tunnel string, hop netip.Addr, override bool) {
-	r.shortcuts[p] = shortcut{tunnel, hop, override}
+func (r *router) SetShortcut(_ string, p netip.Prefix, tunnel string, hop netip.Addr, override bool, parents []string) {
+	r.shortcuts[shortcutKey{p, tunnel}] = shortcut{tunnel, hop, override, parents}
 }
-func (r *router) DeleteShortcut(_ string, p netip.Prefix, _ string) {
-	if _, ok := r.shortcuts[p]; !ok {
+func (r *router) DeleteShortcut(_ string, p netip.Prefix, tunnel string) {
+	if _, ok := r.shortcuts[shortcutKey{p, tunnel}]; !ok {
 		r.c.t.Errorf("%s deletes shortcut %s that is not there", r.name, p)
 	}
-	delete(r.shortcuts, p)
+	delete(r.shortcuts, shortcutKey{p, tunnel})
 }
 func (r *router) Event(e Event) {
 	if e.Kind != EventPacket {
@@ -365,7 +377,7 @@ func (c *cloud) ping(from *router, src, dst string) (path []string) {
 		hop, tunnel := rt.Via, rt.Interface
 		best := rt.Prefix.Bits()
 		for p, sc := range r.shortcuts {
-			if p.Contains(d) && (p.Bits() > best || sc.override && p == rt.Prefix) {
+			if p.Contains(d) && (p.Bits() > best || sc.override && p.Prefix == rt.Prefix) {
 				best, hop, tunnel = p.Bits(), sc.hop, sc.tunnel
 			}
 		}
@@ -376,6 +388,9 @@ func (c *cloud) ping(from *router, src, dst string) (path []string) {
 			hop = d
 		}
 		id, ok := r.neighbours[tunnel][hop]
+		if far := r.far[tunnel]; far != 0 {
+			id, ok = far, true
+		}
 		if !ok {
 			r.engine.ResolveNextHop(c.now, tunnel, hop)
 			id = r.glean[tunnel]

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"felloe/vpn/nhrp/message"
@@ -22,8 +23,9 @@ type Engine struct {
 	seq   uint64
 	now   time.Time // of the call under way
 
-	tunnels map[string]*tunnel
-	byID    map[uint32]*pending
+	tunnels  map[string]*tunnel
+	networks map[networkKey]*network
+	byID     map[uint32]*pending
 
 	mismatches map[SessionID]time.Time // when an authentication mismatch was last told
 	lingering  map[SessionID]*linger
@@ -32,7 +34,7 @@ type Engine struct {
 // New returns an engine without tunnels.
 func New(o Options) *Engine {
 	e := &Engine{host: o.Host, rand: o.Rand, limits: o.Limits, timers: o.Timers,
-		tunnels: map[string]*tunnel{}, byID: map[uint32]*pending{},
+		tunnels: map[string]*tunnel{}, networks: map[networkKey]*network{}, byID: map[uint32]*pending{},
 		mismatches: map[SessionID]time.Time{}, lingering: map[SessionID]*linger{}}
 	def := func(p *int, n int) {
 		if *p <= 0 {
@@ -66,6 +68,7 @@ func New(o Options) *Engine {
 type tunnel struct {
 	e   *Engine
 	cfg Config
+	net *network
 
 	cache     map[netip.Prefix]*entry
 	bySession map[SessionID]map[*entry]struct{}
@@ -81,6 +84,7 @@ type tunnel struct {
 	always      map[netip.Addr]SessionID // static multicast
 	multicast   []SessionID              // as last told to the host
 	glean       SessionID                // as last told to the host
+	far         netip.Addr               // the tunnel address of a configured far end, as it told
 	traffic     Traffic
 	requests    bucket
 	indications bucket
@@ -106,7 +110,8 @@ func (e *Engine) Apply(now time.Time, cfg Config) {
 	t := e.tunnels[cfg.Tunnel]
 	if t != nil {
 		old := t.cfg
-		if old.VRF == cfg.VRF && old.NetworkID == cfg.NetworkID && old.NBMA == cfg.NBMA && old.PointToPoint == cfg.PointToPoint {
+		if old.VRF == cfg.VRF && old.NetworkID == cfg.NetworkID && old.PointToPoint == cfg.PointToPoint && old.Clone == cfg.Clone &&
+			old.Instance == cfg.Instance && (old.NBMA == cfg.NBMA || cfg.PointToPoint) {
 			t.change(now, cfg)
 			return
 		}
@@ -116,12 +121,15 @@ func (e *Engine) Apply(now time.Time, cfg Config) {
 		pending: map[netip.Addr]*pending{}, claims: map[netip.Addr]*claim{}, answers: map[answerKey]*answer{},
 		deferred: map[SessionID][]*deferred{}, purges: map[uint32]*purge{}, always: map[netip.Addr]SessionID{}}
 	e.tunnels[cfg.Tunnel] = t
+	t.join()
 	t.change(now, cfg)
 }
 
 func (t *tunnel) change(now time.Time, cfg Config) {
 	old := t.cfg
-	if !slices.Equal(old.Addresses, cfg.Addresses) {
+	if !slices.Equal(old.Addresses, cfg.Addresses) && t.cfg.PointToPoint {
+		t.readdress(now, cfg)
+	} else if !slices.Equal(old.Addresses, cfg.Addresses) {
 		// What we registered and answered names addresses that we no longer have.
 		for _, n := range t.nhs {
 			if n.active && n.up {
@@ -130,10 +138,12 @@ func (t *tunnel) change(now time.Time, cfg Config) {
 		}
 		for _, k := range t.answerKeys() {
 			t.dropAnswer(k)
-			t.startPurge(now, k.requester, k.prefix)
+			t.startPurge(now, k.requester, k.prefix, 0)
 		}
 	}
+	t.unlist()
 	t.cfg = cfg
+	t.list()
 	t.changeNHS(now, cfg.NHS)
 	t.changeMaps(now, cfg.Maps)
 	for a, id := range t.always {
@@ -151,7 +161,7 @@ func (t *tunnel) change(now time.Time, cfg Config) {
 	}
 	if !cfg.Shortcut && old.Shortcut {
 		for _, en := range t.entries() {
-			if en.kind == KindResolved && !en.host() {
+			if en.kind == KindResolved && (!en.host() || t.cfg.PointToPoint) {
 				t.remove(now, en, "shortcuts switched off")
 			}
 		}
@@ -205,7 +215,9 @@ func (e *Engine) Remove(now time.Time, name string) {
 	if t == nil {
 		return
 	}
-	t.goodbye(now)
+	if !t.cfg.Clone {
+		t.goodbye(now)
+	}
 	sessions := map[SessionID]bool{}
 	for _, n := range t.nhs {
 		e.unset(&n.timer)
@@ -248,8 +260,9 @@ func (e *Engine) Remove(now time.Time, name string) {
 	t.tellMulticast()
 	t.tellGlean()
 	delete(e.tunnels, name)
+	t.leave()
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
-		if id == 0 {
+		if id == 0 || t.cfg.PointToPoint && !t.cfg.Clone {
 			continue
 		}
 		if l := e.lingering[id]; l != nil {
@@ -335,9 +348,25 @@ func (e *Engine) SessionDown(now time.Time, id SessionID, reason string) {
 		delete(e.lingering, id)
 	}
 	delete(e.mismatches, id)
-	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
-		e.tunnels[name].sessionDown(now, id, reason)
+	for _, t := range e.those(func(t *tunnel) bool { return t.concerns(id) }) {
+		t.sessionDown(now, id, reason)
 	}
+}
+
+// those are the tunnels that a condition holds for, by name.
+func (e *Engine) those(f func(*tunnel) bool) (list []*tunnel) {
+	for _, t := range e.tunnels {
+		if f(t) {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *tunnel) int { return strings.Compare(a.cfg.Tunnel, b.cfg.Tunnel) })
+	return list
+}
+
+// concerns reports whether the end of a session can mean something to a tunnel.
+func (t *tunnel) concerns(id SessionID) bool {
+	return len(t.bySession[id]) > 0 || len(t.deferred[id]) > 0 || len(t.nhs)+len(t.maps)+len(t.always)+len(t.claims) > 0
 }
 
 func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
@@ -381,9 +410,8 @@ func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
 // gave and that are not true any more.
 func (e *Engine) RoutesChanged(now time.Time) {
 	e.now = now
-	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
-		t := e.tunnels[name]
-		for _, en := range t.some(func(en *entry) bool { return en.kind == KindNegative || en.kind == KindResolved && !en.host() }) {
+	for _, t := range e.those(func(t *tunnel) bool { return len(t.cache)+len(t.answers) > 0 }) {
+		for _, en := range t.some(t.routable) {
 			if en.kind == KindNegative {
 				t.forget(en, "routes changed")
 			} else {
@@ -420,7 +448,7 @@ func (e *Engine) data(id SessionID) uint64 {
 // ours to redirect and to forward. The network ID decides, not the interface.
 func (t *tunnel) network(name string) *tunnel {
 	o := t.e.tunnels[name]
-	if o == nil || o.cfg.VRF != t.cfg.VRF || o.cfg.NetworkID != t.cfg.NetworkID {
+	if o == nil || o.net != t.net {
 		return nil
 	}
 	return o
@@ -438,15 +466,7 @@ func (t *tunnel) own(a netip.Addr) netip.Addr {
 
 // ours reports whether a is one of our addresses in any tunnel of the network.
 func (t *tunnel) ours(a netip.Addr) bool {
-	if slices.Contains(t.cfg.Addresses, a) {
-		return true
-	}
-	for name := range t.e.tunnels {
-		if o := t.network(name); o != nil && slices.Contains(o.cfg.Addresses, a) {
-			return true
-		}
-	}
-	return false
+	return t.net.own[a] > 0
 }
 
 // random is an unpredictable number that is not 0.

@@ -36,6 +36,8 @@ func (t *tunnel) forward(now time.Time, from From, p *message.Packet, out *tunne
 				return
 			}
 			x.CIEs = append(slices.Clone(x.CIEs), out.selfCIE(p.SrcProto))
+		case x.Type == message.ExtNATAddress && t.cfg.PointToPoint:
+			t.tellNAT(p, x, from, record)
 		case x.Type == message.ExtNATAddress && len(x.CIEs) == 0:
 			// The server that a client registered with knows how the world sees it.
 			proto := p.SrcProto
@@ -51,6 +53,22 @@ func (t *tunnel) forward(now time.Time, from From, p *message.Packet, out *tunne
 	}
 	t.traffic.Forwarded++
 	out.send(id, &q)
+}
+
+// tellNAT enters how the sender of a request or reply looks from here, when a NAT is between. Nobody registers over
+// point-to-point tunnels: the first hop sees it on the session.
+func (t *tunnel) tellNAT(p *message.Packet, x *message.Extension, from From, record message.ExtensionType) {
+	proto, claimed := p.SrcProto, p.SrcNBMA
+	if p.Type == message.ResolutionReply && len(p.CIEs) > 0 {
+		proto, claimed = p.CIEs[0].Proto, p.CIEs[0].NBMA
+	} else if !p.Type.Request() {
+		return
+	}
+	s, ok := t.e.host.Session(from.Session)
+	if !ok || !transitEmpty(p, record) || !proto.IsValid() || !claimed.IsValid() || s.NBMA == claimed || natOf(p, proto).IsValid() {
+		return
+	}
+	x.CIEs = append(slices.Clone(x.CIEs), message.CIE{PrefixLen: uint8(proto.BitLen()), NBMA: s.NBMA, Proto: proto})
 }
 
 // passReply forwards a reply that is not for us along the routed path to its requester.

@@ -28,7 +28,7 @@ func captured(t *testing.T, name string) []byte {
 
 // desk is a machine in the place of one of the capture's routers.
 func desk(t *testing.T, address, nbma string, secret string, change func(*Config)) (*Engine, *lonely) {
-	l := &lonely{t: t, sessions: map[SessionID]*Session{}, neighbours: map[netip.Addr]SessionID{}, shortcuts: map[netip.Prefix]netip.Addr{}, noSecret: secret == ""}
+	l := &lonely{t: t, sessions: map[SessionID]*Session{}, neighbours: map[netip.Addr]SessionID{}, shortcuts: map[shortcutKey]netip.Addr{}, noSecret: secret == ""}
 	e := New(Options{Host: l, Rand: fixed{}})
 	cfg := Config{Tunnel: fuzzTunnel, NetworkID: 1, Authentication: secret, Holdtime: 120 * time.Second, Addresses: []netip.Addr{ip(address)}, NBMA: ip(nbma)}
 	if change != nil {
@@ -141,7 +141,7 @@ func TestOurSpokeAsksAsARealSpokeDidWhenARealHubRedirectsIt(t *testing.T) {
 		// Its real answer, forwarded by the real hub, makes the shortcut once our session is up.
 		e.Receive(epoch, From{fuzzTunnel, hub, ip("192.0.2.1")}, captured(t, "resolution-reply-forwarded"+suffix))
 		l.up(e, "192.0.2.12")
-		want(t, "shortcut", l.shortcuts[net("10.12.0.0/24")], ip("10.255.0.12"))
+		want(t, "shortcut", l.shortcuts[shortcutKey{net("10.12.0.0/24"), fuzzTunnel}], ip("10.255.0.12"))
 	}
 }
 

@@ -20,7 +20,7 @@ type lonely struct {
 	sessions   map[SessionID]*Session
 	next       SessionID
 	neighbours map[netip.Addr]SessionID
-	shortcuts  map[netip.Prefix]netip.Addr
+	shortcuts  map[shortcutKey]netip.Addr
 	routes     []route
 	sent       [][]byte
 	noSecret   bool // no authentication is configured
@@ -37,6 +37,10 @@ func (l *lonely) Open(tunnel string, nbma netip.Addr) (Session, error) {
 	}
 	return *l.open(tunnel, nbma), nil
 }
+func (l *lonely) OpenTemplate(string, int, netip.Addr) (Session, Config, error) {
+	return Session{}, Config{}, errors.New("no templates")
+}
+func (l *lonely) Peer(string) (Session, bool) { return Session{}, false }
 func (l *lonely) open(tunnel string, nbma netip.Addr) *Session {
 	l.next++
 	s := &Session{ID: l.next, Tunnel: tunnel, NBMA: nbma, Identity: fmt.Sprint("id", l.next), SA: uint64(l.next), Protected: true}
@@ -86,11 +90,13 @@ func (l *lonely) SetNeighbour(_ string, a netip.Addr, id SessionID) {
 }
 func (l *lonely) SetMulticast(string, []SessionID) {}
 func (l *lonely) SetGlean(string, SessionID)       {}
-func (l *lonely) SetShortcut(_ string, p netip.Prefix, _ string, hop netip.Addr, _ bool) {
-	l.shortcuts[p] = hop
+func (l *lonely) SetShortcut(_ string, p netip.Prefix, tunnel string, hop netip.Addr, _ bool, _ []string) {
+	l.shortcuts[shortcutKey{p, tunnel}] = hop
 }
-func (l *lonely) DeleteShortcut(_ string, p netip.Prefix, _ string) { delete(l.shortcuts, p) }
-func (l *lonely) Event(Event)                                       {}
+func (l *lonely) DeleteShortcut(_ string, p netip.Prefix, tunnel string) {
+	delete(l.shortcuts, shortcutKey{p, tunnel})
+}
+func (l *lonely) Event(Event) {}
 func (l *lonely) Lookup(_ string, dst netip.Addr) (Route, bool) {
 	return (&router{routes: l.routes}).Lookup("", dst)
 }
@@ -159,7 +165,7 @@ func FuzzMachine(f *testing.F) {
 }
 
 func runMachine(t testing.TB, b []byte) {
-	l := &lonely{t: t, sessions: map[SessionID]*Session{}, neighbours: map[netip.Addr]SessionID{}, shortcuts: map[netip.Prefix]netip.Addr{}}
+	l := &lonely{t: t, sessions: map[SessionID]*Session{}, neighbours: map[netip.Addr]SessionID{}, shortcuts: map[shortcutKey]netip.Addr{}}
 	l.routes = []route{{prefix: net("10.10.10.0/24"), ifname: fuzzTunnel}, {prefix: lan(3), ifname: "Loopback10"},
 		{prefix: lan(2), via: ip("10.10.10.1"), ifname: fuzzTunnel}, {prefix: net("0.0.0.0/0"), via: ip("10.10.10.2"), ifname: fuzzTunnel}}
 	limits := Limits{Cache: 12, Pending: 4, Claims: 3, Answers: 5, Requests: 10, Indications: 10, Errors: 10}
@@ -309,7 +315,7 @@ func invariants(t testing.TB, e *Engine, l *lonely, limits Limits) {
 		t.Fatalf("tables: %d pending, %d claims, %d answers, %d purges, %d ids, %d mismatches",
 			len(tn.pending), len(tn.claims), len(tn.answers), len(tn.purges), len(e.byID), len(e.mismatches))
 	}
-	neighbours, shortcuts, linked, clients := map[netip.Addr]SessionID{}, map[netip.Prefix]netip.Addr{}, 0, map[SessionID]int{}
+	neighbours, shortcuts, linked, clients := map[netip.Addr]SessionID{}, map[shortcutKey]netip.Addr{}, 0, map[SessionID]int{}
 	for p, en := range tn.cache {
 		if p != en.prefix {
 			t.Fatalf("entry of %s is filed under %s", en.prefix, p)
@@ -318,7 +324,7 @@ func invariants(t testing.TB, e *Engine, l *lonely, limits Limits) {
 			neighbours[en.nextHop] = en.session
 		}
 		if en.routed {
-			shortcuts[en.prefix] = en.nextHop
+			shortcuts[shortcutKey{en.prefix, tn.cfg.Tunnel}] = en.nextHop
 		}
 		if en.session != 0 {
 			if _, ok := tn.bySession[en.session][en]; !ok {

@@ -36,6 +36,9 @@ func (t *tunnel) path(dst netip.Addr, not SessionID, asking bool) (w way, out *t
 	if out == nil {
 		return wayOut, nil, 0, r
 	}
+	if out.cfg.PointToPoint {
+		return t.pathOver(out, not, r)
+	}
 	hop := r.Via
 	if !hop.IsValid() {
 		hop = dst
@@ -56,10 +59,32 @@ func (t *tunnel) path(dst netip.Addr, not SessionID, asking bool) (w way, out *t
 	return wayUnknown, out, 0, r
 }
 
+// pathOver is path over point-to-point tunnels: the first of those that share the traffic whose far end is there.
+func (t *tunnel) pathOver(out *tunnel, not SessionID, r Route) (way, *tunnel, SessionID, Route) {
+	for _, name := range append([]string{r.Interface}, r.Others...) {
+		o := t.network(name)
+		if o == nil || !o.cfg.PointToPoint {
+			continue
+		}
+		if s, ok := t.e.host.Peer(name); ok && s.Up && s.ID != not {
+			return wayHop, o, s.ID, r
+		}
+	}
+	return wayUnknown, out, 0, r
+}
+
+// leads reports whether the routed path to an address leaves by a tunnel, alone or with others.
+func (t *tunnel) leads(r Route) bool {
+	return r.Interface == t.cfg.Tunnel || slices.Contains(r.Others, t.cfg.Tunnel)
+}
+
 // fit makes an answered prefix fit our routing table: the prefix to use, whether it needs a route, and whether that is an
 // override of a route with exactly this prefix. ok is false when the routed path does not lead into the network.
 func (t *tunnel) fit(answered netip.Prefix, target, nextHop netip.Addr) (p netip.Prefix, need, override, ok bool) {
 	r, found := t.e.host.Lookup(t.cfg.VRF, target)
+	if t.cfg.PointToPoint {
+		return t.fitOver(answered, r, found)
+	}
 	if !found || r.Local || r.Discard || t.network(r.Interface) == nil {
 		return answered, false, false, false
 	}
@@ -69,6 +94,20 @@ func (t *tunnel) fit(answered netip.Prefix, target, nextHop netip.Addr) (p netip
 		p = r.Prefix
 	}
 	return p, r.Via != nextHop, p == r.Prefix, true
+}
+
+// fitOver is fit for a shortcut that is a tunnel of its own. It lives through the loss of a hub: while no configured
+// tunnel leads into the network it stays, whatever lies below.
+func (t *tunnel) fitOver(answered netip.Prefix, r Route, found bool) (p netip.Prefix, need, override, ok bool) {
+	if !found || r.Local || r.Discard || t.network(r.Interface) == nil {
+		less := !found || !r.Local && r.Prefix.Bits() < answered.Bits()
+		return answered, true, false, less && t.net.severed()
+	}
+	p = answered
+	if r.Prefix.Bits() > answered.Bits() && answered.Contains(r.Prefix.Addr()) {
+		p = r.Prefix
+	}
+	return p, r.Interface != t.cfg.Tunnel || len(r.Others) > 0, p == r.Prefix, true
 }
 
 // route installs, changes or removes the route of an active shortcut.
@@ -81,11 +120,15 @@ func (t *tunnel) route(en *entry) {
 		}
 		return
 	}
-	if en.routed && en.override == override {
+	var parents []string
+	if t.cfg.PointToPoint {
+		parents = t.net.parentNames()
+	}
+	if en.routed && en.override == override && slices.Equal(en.parents, parents) {
 		return
 	}
-	en.routed, en.override = true, override
-	t.e.host.SetShortcut(t.cfg.VRF, en.prefix, t.cfg.Tunnel, en.nextHop, override)
+	en.routed, en.override, en.parents = true, override, parents
+	t.e.host.SetShortcut(t.cfg.VRF, en.prefix, t.cfg.Tunnel, en.nextHop, override, parents)
 }
 
 // narrow shortens what an answer speaks for until it covers none of the addresses that keep the network together: an
@@ -112,15 +155,19 @@ func (t *tunnel) keepers(except netip.Addr) (list []netip.Addr) {
 			list = append(list, a)
 		}
 	}
-	for name := range t.e.tunnels {
-		o := t.network(name)
-		if o == nil {
-			continue
+	for a := range t.net.nbma {
+		add(a)
+	}
+	for a := range t.net.own {
+		add(a)
+	}
+	for _, o := range t.net.parents {
+		if s, ok := t.e.host.Peer(o.cfg.Tunnel); ok {
+			add(s.NBMA)
 		}
-		add(o.cfg.NBMA)
-		for _, a := range o.cfg.Addresses {
-			add(a)
-		}
+		add(o.far)
+	}
+	for o := range t.net.serving {
 		for _, n := range o.nhs {
 			add(n.address)
 			add(n.NBMA)

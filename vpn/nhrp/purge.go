@@ -2,6 +2,7 @@ package nhrp
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"felloe/vpn/nhrp/message"
@@ -11,18 +12,19 @@ import (
 type purge struct {
 	requester netip.Addr
 	prefix    netip.Prefix
+	session   SessionID // that the answer went over; 0: by the routed path
 	id        uint32
 	tries     int
 	timer     timer
 }
 
 // startPurge tells a requester that an answer of ours is not true any more.
-func (t *tunnel) startPurge(now time.Time, requester netip.Addr, prefix netip.Prefix) {
+func (t *tunnel) startPurge(now time.Time, requester netip.Addr, prefix netip.Prefix, session SessionID) {
 	if len(t.purges) >= t.e.limits.Pending {
 		t.traffic.Limited++
 		return
 	}
-	u := &purge{requester: requester, prefix: prefix}
+	u := &purge{requester: requester, prefix: prefix, session: session}
 	for u.id == 0 || t.purges[u.id] != nil {
 		u.id = t.e.requestID()
 	}
@@ -36,15 +38,24 @@ func (t *tunnel) sendPurge(now time.Time, u *purge) {
 		t.dropPurge(u.id)
 		return
 	}
-	t.purgeTo(u.requester, u.prefix, u.id, 0)
+	t.purgeTo(u.requester, u.prefix, u.session, u.id, 0)
 	wait := time.Second << u.tries
 	u.tries++
 	t.e.set(&u.timer, now.Add(wait), func(now time.Time) { t.sendPurge(now, u) })
 }
 
-func (t *tunnel) purgeTo(requester netip.Addr, prefix netip.Prefix, id uint32, flags uint16) {
-	w, out, session, _ := t.path(requester, 0, false)
-	if w != wayHop {
+func (t *tunnel) purgeTo(requester netip.Addr, prefix netip.Prefix, session SessionID, id uint32, flags uint16) {
+	out := t
+	if s, ok := t.e.host.Session(session); t.cfg.PointToPoint && ok && s.Up && t.network(s.Tunnel) != nil {
+		out = t.network(s.Tunnel) // to him directly
+	} else {
+		var w way
+		if w, out, session, _ = t.path(requester, 0, false); w != wayHop {
+			t.traffic.NoPath++
+			return
+		}
+	}
+	if !out.own(requester).IsValid() {
 		t.traffic.NoPath++
 		return
 	}
@@ -83,26 +94,24 @@ func (t *tunnel) purgeRequest(now time.Time, from From, s Session, p *message.Pa
 		}
 		return
 	}
-	trusted := t.isServer(s.ID)
+	// Who forwards for us is believed, too: a server, or a configured tunnel's far end.
+	trusted := t.isServer(s.ID) || t.cfg.PointToPoint && !t.cfg.Clone
 	for i := range p.CIEs {
 		c := &p.CIEs[i]
 		if !c.Proto.IsValid() {
 			continue
 		}
 		purged := c.Prefix(c.Proto)
-		for _, en := range t.some(func(en *entry) bool {
-			// A longer prefix of ours may be a part of the answered one.
-			return purged.Overlaps(en.answered) && (purged.Bits() <= en.answered.Bits() || en.answered == purged)
-		}) {
+		for _, en := range t.within(purged) {
 			switch en.kind {
 			case KindRegistered:
 				if en.session == s.ID {
 					t.remove(now, en, "withdrawn by its client")
 				}
 			case KindResolved, KindImplicit:
-				if en.nextHop == p.SrcProto && (en.session == s.ID || trusted) {
+				if en.nextHop == p.SrcProto && (en.session == s.ID || trusted) || t.cfg.PointToPoint && en.session == s.ID {
 					t.event(Event{Kind: EventPurged, Session: s.ID, Peer: p.SrcProto, Prefix: en.prefix})
-					t.remove(now, en, "purged")
+					en.t.remove(now, en, "purged")
 				}
 			}
 		}
@@ -118,13 +127,63 @@ func (t *tunnel) purgeRequest(now time.Time, from From, s Session, p *message.Pa
 	t.send(from.Session, &r)
 }
 
+// within are the entries that a purge of a prefix is about. Shortcuts of a point-to-point tunnel are on others.
+func (t *tunnel) within(purged netip.Prefix) []*entry {
+	// A longer prefix of ours may be a part of the answered one.
+	about := func(en *entry) bool {
+		return purged.Overlaps(en.answered) && (purged.Bits() <= en.answered.Bits() || en.answered == purged)
+	}
+	if !t.cfg.PointToPoint {
+		return t.some(about)
+	}
+	var list []*entry
+	for _, all := range t.net.entries {
+		for _, en := range all {
+			if about(en) {
+				list = append(list, en)
+			}
+		}
+	}
+	sortEntries(list)
+	return list
+}
+
+// readdress withdraws what names addresses that a point-to-point tunnel is about to lose: the network behind us stays
+// where it is, and so do the shortcuts to it.
+func (t *tunnel) readdress(now time.Time, next Config) {
+	lost := func(a netip.Addr) bool {
+		return slices.Contains(t.cfg.Addresses, a) && !slices.Contains(next.Addresses, a)
+	}
+	for _, k := range t.answerKeys() {
+		if a := t.answers[k]; lost(a.target) && k.prefix.IsSingleIP() {
+			t.dropAnswer(k)
+			t.startPurge(now, k.requester, k.prefix, a.session)
+		}
+	}
+	if !t.cfg.Clone || len(t.cache) == 0 {
+		return
+	}
+	s, ok := t.e.host.Peer(t.cfg.Tunnel)
+	if !ok || !s.Up {
+		return
+	}
+	for _, a := range t.cfg.Addresses {
+		peer := t.behind(s.ID, netip.Addr{})
+		if !lost(a) || !peer.IsValid() || peer.Is4() != a.Is4() {
+			continue
+		}
+		t.send(s.ID, &message.Packet{HopCount: 64, Type: message.PurgeRequest, Flags: message.FlagNoReply, RequestID: t.e.random(), SrcNBMA: t.cfg.NBMA,
+			SrcProto: a, DstProto: peer, CIEs: []message.CIE{{PrefixLen: uint8(a.BitLen()), Proto: a}}, Extensions: standardExtensions()})
+	}
+}
+
 func (t *tunnel) purgeReply(from From, p *message.Packet) {
 	if u := t.purges[p.RequestID]; u != nil && u.requester == p.DstProto {
 		t.dropPurge(u.id)
 		return
 	}
-	for name := range t.e.tunnels {
-		if o := t.network(name); o != nil && o.purges[p.RequestID] != nil {
+	for o := range t.net.members {
+		if o.purges[p.RequestID] != nil {
 			o.dropPurge(p.RequestID)
 			return
 		}
@@ -135,7 +194,7 @@ func (t *tunnel) purgeReply(from From, p *message.Packet) {
 // goodbye tells servers and those who keep our answers that we go.
 func (t *tunnel) goodbye(time.Time) {
 	for _, k := range t.answerKeys() {
-		t.purgeTo(k.requester, k.prefix, t.e.requestID(), message.FlagNoReply)
+		t.purgeTo(k.requester, k.prefix, t.answers[k].session, t.e.requestID(), message.FlagNoReply)
 	}
 	for _, n := range t.nhs {
 		if n.active && n.up {

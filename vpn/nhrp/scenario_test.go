@@ -76,7 +76,7 @@ func TestARedirectMakesAShortcutThatTheOtherSpokeAnswersDirectly(t *testing.T) {
 		t.Fatalf("replies %v", replies)
 	}
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "spoke2")
-	sc, ok := s3.shortcuts[lan(2)]
+	sc, ok := s3.shortcuts[shortcutKey{lan(2), "Tunnel0"}]
 	if !ok || !sc.override || sc.hop != ip("10.10.10.2") {
 		t.Fatalf("shortcuts %+v", s3.shortcuts)
 	}
@@ -102,7 +102,7 @@ func TestAnAnswerWithoutAnExactRouteBecomesARouteOfItsOwn(t *testing.T) {
 	c.run(time.Second)
 	c.ping(s3, hostOf(3), hostOf(2))
 	c.run(time.Second)
-	sc, ok := s3.shortcuts[lan(2)]
+	sc, ok := s3.shortcuts[shortcutKey{lan(2), "Tunnel0"}]
 	if !ok || sc.override {
 		t.Fatalf("shortcuts %+v", s3.shortcuts)
 	}
@@ -117,7 +117,7 @@ func TestARouteMoreSpecificThanTheAnswerIsOverriddenItself(t *testing.T) {
 	c.run(time.Second)
 	c.ping(s3, hostOf(3), hostOf(2))
 	c.run(time.Second)
-	if sc, ok := s3.shortcuts[net("192.168.22.2/32")]; !ok || !sc.override {
+	if sc, ok := s3.shortcuts[shortcutKey{net("192.168.22.2/32"), "Tunnel0"}]; !ok || !sc.override {
 		t.Fatalf("shortcuts %+v", s3.shortcuts)
 	}
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "spoke2")
@@ -214,10 +214,10 @@ func TestWhenTheExactRouteGoesTheOverrideBecomesARoute(t *testing.T) {
 	c.run(time.Second)
 	c.ping(s3, hostOf(3), hostOf(2))
 	c.run(time.Second)
-	want(t, "override", s3.shortcuts[lan(2)].override, true)
+	want(t, "override", s3.shortcuts[shortcutKey{lan(2), "Tunnel0"}].override, true)
 	s3.routes = slices.DeleteFunc(s3.routes, func(r route) bool { return r.prefix == lan(2) })
 	s3.engine.RoutesChanged(c.now)
-	sc, ok := s3.shortcuts[lan(2)]
+	sc, ok := s3.shortcuts[shortcutKey{lan(2), "Tunnel0"}]
 	if !ok || sc.override {
 		t.Fatalf("%+v", s3.shortcuts)
 	}

@@ -95,11 +95,14 @@ type TunnelInfo struct {
 	Addresses []netip.Addr
 	Shortcut  bool
 	Redirect  bool
-	Cache     []CacheEntry
-	NHS       []NHSInfo
-	Peers     []PeerInfo
-	Multicast []MulticastInfo
-	Traffic   Traffic
+	// PointToPoint, Clone and Template are as in Config (Template: ShortcutTemplate).
+	PointToPoint, Clone bool
+	Template            int
+	Cache               []CacheEntry
+	NHS                 []NHSInfo
+	Peers               []PeerInfo
+	Multicast           []MulticastInfo
+	Traffic             Traffic
 }
 
 // MulticastInfo is one far end that multicast is replicated to.
@@ -122,12 +125,13 @@ func (e *Engine) Snapshot() []TunnelInfo {
 
 func (t *tunnel) snapshot() TunnelInfo {
 	i := TunnelInfo{Name: t.cfg.Tunnel, VRF: t.cfg.VRF, NetworkID: t.cfg.NetworkID, NBMA: t.cfg.NBMA,
-		Addresses: slices.Clone(t.cfg.Addresses), Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Traffic: t.traffic}
+		Addresses: slices.Clone(t.cfg.Addresses), Shortcut: t.cfg.Shortcut, Redirect: t.cfg.Redirect, Traffic: t.traffic,
+		PointToPoint: t.cfg.PointToPoint, Clone: t.cfg.Clone, Template: t.cfg.ShortcutTemplate}
 	serves := t.cfg.Redirect || t.cfg.MulticastDynamic || len(t.clients) > 0
 	switch {
 	case len(t.nhs) > 0 && serves && !t.cfg.Shortcut:
 		i.Type = "Hub/Spoke"
-	case len(t.nhs) > 0:
+	case len(t.nhs) > 0, t.cfg.PointToPoint && t.cfg.Shortcut:
 		i.Type = "Spoke"
 	default:
 		i.Type = "Hub"
@@ -140,8 +144,13 @@ func (t *tunnel) snapshot() TunnelInfo {
 		if p.refresh {
 			continue
 		}
-		i.Cache = append(i.Cache, CacheEntry{Tunnel: t.cfg.Tunnel, VRF: t.cfg.VRF, Prefix: hostPrefix(p.target), NextHop: p.target,
-			Type: "incomplete", Flags: []string{"negative"}, Created: p.started, Kind: KindNegative, NoSocket: true})
+		c := CacheEntry{Tunnel: t.cfg.Tunnel, VRF: t.cfg.VRF, Prefix: hostPrefix(p.target), NextHop: p.target,
+			Type: "incomplete", Flags: []string{"negative"}, Created: p.started, Kind: KindNegative, NoSocket: true}
+		if s, ok := t.e.host.Peer(t.cfg.Tunnel); ok && t.cfg.PointToPoint {
+			// Until the answer is there the hub has the packets.
+			c.Flags, c.NBMA, c.NextHop = []string{"temporary"}, s.NBMA, t.far
+		}
+		i.Cache = append(i.Cache, c)
 	}
 	slices.SortStableFunc(i.Cache, func(a, b CacheEntry) int { return a.Prefix.Compare(b.Prefix) })
 	for _, n := range t.nhs {
@@ -201,7 +210,7 @@ func (t *tunnel) show(en *entry) CacheEntry {
 			c.Route = RouteOverride
 		}
 	}
-	flag(c.Route != RouteNone || en.kind == KindResolved && en.host() && en.active, "rib")
+	flag(c.Route != RouteNone || en.kind == KindResolved && t.neighbour(en) && en.active, "rib")
 	flag(c.Route == RouteOverride, "nho")
 	flag(!en.wantedTill.IsZero(), "temporary")
 	return c
@@ -329,7 +338,7 @@ func (e *Engine) Clear(now time.Time, tunnel string, within netip.Prefix) (n int
 			if en.kind == KindStatic || en.kind == KindNHS || within.IsValid() && !(within.Overlaps(en.prefix) && within.Bits() <= en.prefix.Bits()) {
 				continue
 			}
-			t.remove(now, en, "cleared by the operator")
+			t.end(now, en)
 			n++
 		}
 		if !within.IsValid() || within.Bits() == 0 {
@@ -367,11 +376,26 @@ func (e *Engine) ClearAddress(now time.Time, a netip.Addr) (n int) {
 		t := e.tunnels[name]
 		for _, en := range t.entries() {
 			if en.kind != KindStatic && en.kind != KindNHS && en.prefix.Contains(a) {
-				t.remove(now, en, "cleared by the operator")
+				t.end(now, en)
 				n++
 			}
 		}
 		t.tellMulticast()
 	}
 	return n
+}
+
+// end removes an entry for the operator. A shortcut's own tunnel goes at once, whoever still sends on it.
+func (t *tunnel) end(now time.Time, en *entry) {
+	const reason = "cleared by the operator"
+	id := en.session
+	t.remove(now, en, reason)
+	if !t.cfg.Clone || id == 0 || t.needed(id) {
+		return
+	}
+	if l := t.e.lingering[id]; l != nil {
+		t.e.unset(&l.timer)
+		delete(t.e.lingering, id)
+	}
+	t.e.close(id, reason)
 }

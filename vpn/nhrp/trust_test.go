@@ -288,7 +288,7 @@ func TestAnAnswerThatNobodyAskedForIsIgnored(t *testing.T) {
 		}
 	}
 	c.run(time.Second)
-	want(t, "hop", s3.shortcuts[lan(2)].hop, ip("10.10.10.2"))
+	want(t, "hop", s3.shortcuts[shortcutKey{lan(2), "Tunnel0"}].hop, ip("10.10.10.2"))
 	if _, ok := s3.neighbours["Tunnel0"][ip("10.10.10.66")]; ok {
 		t.Fatal("a forged answer was believed")
 	}

@@ -38,8 +38,10 @@ type Route struct {
 	Prefix    netip.Prefix
 	Via       netip.Addr // invalid: directly connected
 	Interface string
-	Local     bool // one of our own addresses
-	Discard   bool
+	// Others are further interfaces that share the traffic.
+	Others  []string
+	Local   bool // one of our own addresses
+	Discard bool
 }
 
 // Host is the world around the machine.
@@ -47,6 +49,11 @@ type Host interface {
 	// Open returns the session of a tunnel to an NBMA address, existing or new. When it is not Up yet, SessionUp comes
 	// once it is; it is kept wanted until Close.
 	Open(tunnel string, nbma netip.Addr) (Session, error)
+	// OpenTemplate does the same for a point-to-point tunnel: the session is on a tunnel of its own, one that is there or a
+	// new one made of a virtual template, with its configuration.
+	OpenTemplate(tunnel string, template int, nbma netip.Addr) (Session, Config, error)
+	// Peer is the session of a point-to-point tunnel; ok is false when it has none.
+	Peer(tunnel string) (s Session, ok bool)
 	// Session returns a session as it is now; ok is false when it has gone.
 	Session(id SessionID) (s Session, ok bool)
 	// Close ends a session, with its SAs.
@@ -63,8 +70,10 @@ type Host interface {
 	// SetGlean sets the session that takes packets to next hops that have none yet (the NHS); 0 takes it away.
 	SetGlean(tunnel string, id SessionID)
 	// SetShortcut adds or changes an NHRP route; override says that the routing table has exactly this prefix and only
-	// its next hop is overridden (%), else it is a route of its own (H).
-	SetShortcut(vrf string, prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool)
+	// its next hop is overridden (%), else it is a route of its own (H). Parents are the interfaces whose traffic the
+	// shortcut takes over, when its tunnel is one of its own: then it stands until it is taken away, else only while the
+	// routed path leaves by its tunnel.
+	SetShortcut(vrf string, prefix netip.Prefix, tunnel string, nextHop netip.Addr, override bool, parents []string)
 	// DeleteShortcut takes it away.
 	DeleteShortcut(vrf string, prefix netip.Prefix, tunnel string)
 	// Lookup is the routed path.
@@ -113,8 +122,15 @@ type Config struct {
 	Unique           bool         // register with the unique flag
 	ServerOnly       bool         // answer, but never ask
 	MaxSend          MaxSend      // of all packets sent; zero: no limit
-	PointToPoint     bool         // one far end only: never answers with itself as a shortcut's end
-	MTU              uint16       // told to peers; 0: nothing told
+	// PointToPoint tunnels have one far end. Their shortcuts are tunnels of their own, which are made of the virtual template
+	// ShortcutTemplate; without one they make none and answer no request that came over a hub.
+	PointToPoint     bool
+	ShortcutTemplate int
+	// Clone says that it is such a tunnel, or a hub's tunnel to a spoke: made of a template, and gone with its session.
+	Clone bool
+	// Instance tells two tunnels of one name apart.
+	Instance uint32
+	MTU      uint16 // told to peers; 0: nothing told
 }
 
 // MaxSend is how many packets a tunnel may send in how long a time.

@@ -11,7 +11,8 @@ import (
 // took the punt; then it has released the packet, if there was one. It runs on data workers, any number at a time, and
 // does not block.
 func (m *Manager) HandlePunt(p netstack.Punt) bool {
-	name, job := "ike punt", func() {}
+	name := "ike punt"
+	var job func()
 	switch p.Reason {
 	case netstack.PuntNoSA:
 		job = func() { m.noSA(p.Session) }

@@ -33,6 +33,7 @@ type session struct {
 	atOnce    bool // begin anew without back-off: it was ended from here
 	standby   bool // of Prepare, until Commit
 	ready     bool // Prepared was told
+	opened    bool // by OpenTemplate
 	retired   bool // another one has taken its place: it only receives, and not for long
 
 	local    netip.Addr // where it is called from, when not from where the tunnel is
@@ -354,6 +355,9 @@ func (m *Manager) settle(s *session) {
 	if p != nil {
 		m.armPoll()
 		return
+	}
+	if s.opened && s.total.Ups > 0 && s.attempt == 0 {
+		s.wanted = false // it is opened anew when there is need
 	}
 	switch {
 	case s.closed && len(s.pairs) == 0, !s.wanted && !s.permanent && len(s.pairs) == 0:

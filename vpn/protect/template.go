@@ -20,6 +20,8 @@ type Template struct {
 	VRF  string // front; empty: "default"
 	// ChildPolicies are the policies in the engine's configuration that the template is for, and what a tunnel is then.
 	ChildPolicies map[string]netstack.TunnelMode
+	// Profile is the IKE profile that OpenTemplate calls with.
+	Profile string
 	// Clone makes the tunnel. It must be a protected one, and point-to-point. An error refuses the child.
 	Clone func(CloneRequest) (*netstack.Tunnel, error)
 	// Release is called once with each tunnel that Clone made, when its session is gone.
@@ -28,7 +30,7 @@ type Template struct {
 	IdleTime    time.Duration
 }
 
-// CloneRequest is whom a tunnel is for.
+// CloneRequest is whom a tunnel is for. Peer and IKE are not known yet when it is we who call.
 type CloneRequest struct {
 	Template          string
 	Policy            string
@@ -47,6 +49,113 @@ type template struct {
 }
 
 var errTemplate = errors.New("protect: template")
+
+// maxCalling is how many tunnels of a template may be waiting for peers that were called and have not answered.
+const maxCalling = 256
+
+// OpenTemplate returns the session with the far end at nbma on a tunnel of a virtual template: one that is there, whoever
+// called, or that of a new tunnel, for which IKE is begun from where parent is. When its peer calls at the same time its
+// Child SAs join that tunnel. The session is wanted until Close, or until it has been up and has gone.
+func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tunnel) (*netstack.Session, error) {
+	tmpl := m.templates[name]
+	if tmpl == nil {
+		return nil, fmt.Errorf("%w %s: there is none, or it is shut", errTemplate, name)
+	}
+	if m.closing != nil {
+		return nil, fmt.Errorf("%w %s: the router is shutting down", errTemplate, name)
+	}
+	nbma = nbma.Unmap()
+	s, calling := tmpl.sessionAt(nbma)
+	if s == nil {
+		if calling >= maxCalling {
+			return nil, fmt.Errorf("%w %s: %d peers are being called already", errTemplate, name, calling)
+		}
+		policy := ""
+		for _, p := range slices.Sorted(maps.Keys(tmpl.ChildPolicies)) {
+			if tmpl.ChildPolicies[p] == netstack.GREPointToPoint {
+				policy = p
+				break
+			}
+		}
+		if policy == "" {
+			return nil, fmt.Errorf("%w %s: its tunnels are not GRE", errTemplate, name)
+		}
+		local := parent.Source()
+		if !local.IsValid() || local.Is4() != nbma.Is4() {
+			return nil, fmt.Errorf("%w %s: tunnel %s has no source address to call %s from", errTemplate, name, parent.Interface().Name(), nbma)
+		}
+		t, err := m.cloneOf(tmpl, CloneRequest{Template: name, Policy: policy, Mode: netstack.GREPointToPoint, Profile: tmpl.Profile,
+			Local: netip.AddrPortFrom(local, portIKE), Remote: netip.AddrPortFrom(nbma, portIKE)})
+		if err != nil {
+			return nil, err
+		}
+		t.cfg.Passive = false
+		s = m.newSession(t, nbma)
+		t.net.SetDefault(s.net)
+		s.opened, s.wanted = true, true
+	}
+	s.lastData = m.now()
+	m.connect(s)
+	m.run(nil)
+	return s.net, nil
+}
+
+// sessionAt is a template's session with a far end, one that is up first, and counts those that nobody has answered.
+func (t *template) sessionAt(nbma netip.Addr) (best *session, calling int) {
+	for x := range t.accesses {
+		for s := range x.sessions {
+			if s.opened && s.total.Ups == 0 {
+				calling++
+			}
+		}
+		for _, s := range x.byNBMA[nbma] {
+			if s.closed || len(s.pairs) == 0 && !s.wanted || x.net.Config().Mode != netstack.GREPointToPoint {
+				continue
+			}
+			if best == nil || best.tx == nil && s.tx != nil || (best.tx == nil) == (s.tx == nil) && s.seq < best.seq {
+				best = s
+			}
+		}
+	}
+	return best, calling
+}
+
+// called is the session of a template's tunnel on which we are calling, or have called, the peer of a child.
+func (t *template) called(up ikev2.ChildUp, mode netstack.TunnelMode) (best *session) {
+	for x := range t.accesses {
+		if x.net.Config().Mode != mode || x.cfg.Local != up.Local.Addr() {
+			continue
+		}
+		for _, s := range x.byNBMA[up.Remote.Addr()] {
+			known := s.peer == up.Peer && s.remote.Port() == up.Remote.Port()
+			unknown := s.peer.IsZero() && (up.Remote.Port() == portIKE || up.Remote.Port() == portNATT)
+			if s.opened && !s.closed && (known || unknown) && (best == nil || s.seq < best.seq) {
+				best = s
+			}
+		}
+	}
+	return best
+}
+
+// cloneOf makes a tunnel of a template.
+func (m *Manager) cloneOf(tmpl *template, r CloneRequest) (*tunnel, error) {
+	net, err := tmpl.Clone(r)
+	if err == nil && !net.Config().Protected {
+		tmpl.Release(net)
+		err = fmt.Errorf("%w %s: the clone is not protected", errTemplate, tmpl.Name)
+	}
+	if err != nil {
+		m.counters.CloneFailures++
+		m.o.Log.Warn().Str("event", "clone-failed").Str("template", tmpl.Name).Stringer("peer", r.Remote).Stringer("identity", r.Peer).Err(err).
+			Msg("no virtual access interface could be made for a peer")
+		return nil, err
+	}
+	t := &tunnel{net: net, name: net.Interface().Name(), template: tmpl, cfg: TunnelProtection{IKEProfile: r.Profile, ChildPolicy: r.Policy,
+		VRF: tmpl.VRF, Local: r.Local.Addr(), Passive: true, VolumeBytes: tmpl.VolumeBytes, IdleTime: tmpl.IdleTime}}
+	m.keepTunnel(t)
+	tmpl.accesses[t] = struct{}{}
+	return t, nil
+}
 
 // AddTemplate begins to let peers in under a template.
 func (m *Manager) AddTemplate(t Template) error {
@@ -110,24 +219,16 @@ func (m *Manager) cloneFor(up ikev2.ChildUp) *session {
 			}
 		}
 	}
-	net, err := tmpl.Clone(CloneRequest{Template: tmpl.Name, Policy: up.Policy, Mode: mode, Profile: up.Profile, Peer: up.Peer, IKE: up.SA,
-		Local: up.Local, Remote: up.Remote, TSLocal: up.TSLocal, TSRemote: up.TSRemote})
-	if err == nil && !net.Config().Protected {
-		tmpl.Release(net)
-		err = fmt.Errorf("%w %s: the clone is not protected", errTemplate, tmpl.Name)
+	if s := tmpl.called(up, mode); s != nil {
+		return s
 	}
+	t, err := m.cloneOf(tmpl, CloneRequest{Template: tmpl.Name, Policy: up.Policy, Mode: mode, Profile: up.Profile, Peer: up.Peer, IKE: up.SA,
+		Local: up.Local, Remote: up.Remote, TSLocal: up.TSLocal, TSRemote: up.TSRemote})
 	if err != nil {
-		m.counters.CloneFailures++
-		m.o.Log.Warn().Str("event", "clone-failed").Str("template", tmpl.Name).Stringer("peer", up.Remote).Stringer("identity", up.Peer).Err(err).
-			Msg("no virtual access interface could be made for a peer")
 		return nil
 	}
-	t := &tunnel{net: net, name: net.Interface().Name(), template: tmpl, cfg: TunnelProtection{IKEProfile: up.Profile, ChildPolicy: up.Policy,
-		VRF: tmpl.VRF, Local: up.Local.Addr(), Passive: true, VolumeBytes: tmpl.VolumeBytes, IdleTime: tmpl.IdleTime}}
-	m.keepTunnel(t)
-	tmpl.accesses[t] = struct{}{}
 	s := m.newSession(t, up.Remote.Addr())
-	net.SetDefault(s.net)
+	t.net.SetDefault(s.net)
 	return s
 }
 
