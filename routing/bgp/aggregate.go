@@ -134,9 +134,7 @@ func (b *BGP) summarise() {
 		}
 		if want != nil {
 			g.path = &path{prefix: g.cfg.Prefix, rank: rankAggregate, attrs: want, received: b.o.Now()}
-			d := b.dest(g.cfg.Prefix)
-			d.paths = append(d.paths, g.path)
-			b.mark(d)
+			b.add(b.dest(g.cfg.Prefix), g.path)
 		}
 		if g.cfg.SummaryOnly && (old == nil) != (want == nil) {
 			for p := range g.members {

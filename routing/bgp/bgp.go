@@ -27,6 +27,7 @@ type Table interface {
 	Get(p netip.Prefix) (rib.Route, bool)
 	Routes() []rib.Route
 	Companions() map[netip.Addr]netip.Addr
+	Lookup(vrf string, dst netip.Addr) (prefix netip.Prefix, via netip.Addr, ifname string, local, discard, ok bool)
 }
 
 // Options are what a BGP needs of the router.
@@ -42,7 +43,14 @@ type Options struct {
 	// RouterID, when set, is asked for the router ID when all sessions are cleared: one that was chosen from what
 	// addresses there were stays until then, even if its interface goes.
 	RouterID func() netip.Addr
-	Log      zerolog.Logger
+	// After runs f on the control loop after a while, unless it is stopped before; nil uses the system's time.
+	After func(d time.Duration, f func()) (stop func())
+	// BFD watches sessions whose settings say so; nil does not.
+	BFD BFD
+	// Follows says of an interface that it is the way to one peer only, and that whoever was reached by it is gone when it
+	// is: a point-to-point tunnel. Nil says so of none; those behind routes of IKE's are always taken for such.
+	Follows func(ifname string) bool
+	Log     zerolog.Logger
 }
 
 // SpeakerOptions are what a Speaker gets.
@@ -97,6 +105,14 @@ type BGP struct {
 	defaults   bool                // a peer has a default route under a condition: look at it in the next flush
 	connected  map[netip.Addr]bool // configured peers at one hop, as the speaker was told
 	companions map[netip.Addr]netip.Addr
+
+	paths   int // in the table
+	stale   map[netip.Addr]*stale
+	waiting bool // for peers to say all that they have, before they are told anything
+	unwait  func()
+	barred  map[netip.Addr]bool // dynamic peers that announced too much, and are to stay away
+	ways    bart.Table[*way]    // of neighbours, by their addresses
+	unroute func()
 }
 
 // peer is a session that is up.
@@ -105,12 +121,19 @@ type peer struct {
 	as       uint32
 	routerID netip.Addr
 	external bool
+	dynamic  bool
 	session  uint64
 	local    netip.Addr
 	ipv4     bool
 	ipv6     bool
 	refresh  bool
 	n        Neighbor
+	graceful *Graceful
+	ended    [2]bool // it has said all that it has, by family
+	told     bool    // it has been told all that there is
+	by       string  // the interface that leads to it, if it goes with that
+	away     bool    // there is no way to it any more: its paths are not used
+	unwatch  func()  // of BFD
 
 	paths   map[netip.Prefix]*path
 	refused map[netip.Prefix]*Attributes // by policy; kept with SoftReconfiguration
@@ -131,6 +154,7 @@ type peer struct {
 type memo struct {
 	attrs *Attributes
 	set   *policy.Set
+	bared *policy.Set // by an unsuppress map
 	from  *peer
 }
 
@@ -143,6 +167,7 @@ type path struct {
 	attrs    *Attributes
 	received time.Time
 	nh       *nexthop
+	stale    bool // of a session that was lost
 }
 
 // The ranks of paths of ours.
@@ -186,7 +211,13 @@ func New(cfg Config, o Options) (*BGP, error) {
 	b := &BGP{
 		o: o, table: make(map[netip.Prefix]*dest), peers: make(map[netip.Addr]*peer),
 		nexthops: make(map[netip.Addr]*nexthop), origin: make(map[netip.Prefix]*local),
-		connected: make(map[netip.Addr]bool),
+		connected: make(map[netip.Addr]bool), stale: make(map[netip.Addr]*stale), barred: make(map[netip.Addr]bool),
+	}
+	if b.o.After == nil {
+		b.o.After = func(d time.Duration, f func()) func() {
+			t := time.AfterFunc(d, func() { b.o.Post(f) })
+			return func() { t.Stop() }
+		}
 	}
 	b.room = sync.NewCond(&b.inMu)
 	b.o.Log = o.Log.With().Str("vrf", o.VRF).Logger()
@@ -196,10 +227,12 @@ func New(cfg Config, o Options) (*BGP, error) {
 	}
 	b.speaker = s
 	if err := b.Apply(cfg); err != nil {
-		s.Close()
+		s.Close(false)
 		return nil, err
 	}
 	b.unhear = o.RIB.Heed(b.checkConnected)
+	b.unroute = o.RIB.Subscribe(b.routed)
+	b.restarted()
 	return b, nil
 }
 
@@ -234,9 +267,11 @@ func (b *BGP) Apply(cfg Config) error {
 			b.mark(d)
 		}
 	}
+	b.pruneStale()
 	for _, p := range b.sortedPeers() {
 		b.applyPeer(p)
 	}
+	b.watchWays()
 	b.flush()
 	b.checkConnected()
 	return nil
@@ -275,7 +310,10 @@ func (b *BGP) applyPeer(p *peer) {
 		b.checkMaximum(p, 1)
 	}
 	n.In, n.Weight, n.SoftReconfiguration, n.MaximumPrefix = old.In, old.Weight, old.SoftReconfiguration, old.MaximumPrefix
-	n.Description, n.Group = old.Description, old.Group
+	if n.BFD != old.BFD {
+		b.watchBFD(p)
+	}
+	n.Description, n.Group, n.BFD = old.Description, old.Group, old.BFD
 	if !n.equal(&old) {
 		p.memoOut = nil
 		b.sweep(p, false, 0)
@@ -283,7 +321,12 @@ func (b *BGP) applyPeer(p *peer) {
 }
 
 // Close ends the sessions and takes everything back from the RIB.
-func (b *BGP) Close() {
+func (b *BGP) Close() { b.close(false) }
+
+// CloseForRestart is Close for a router that will be back soon: peers that know graceful restart keep what they were told.
+func (b *BGP) CloseForRestart() { b.close(true) }
+
+func (b *BGP) close(restart bool) {
 	if b.closed {
 		return
 	}
@@ -292,7 +335,8 @@ func (b *BGP) Close() {
 	b.ended = true
 	b.room.Broadcast()
 	b.inMu.Unlock()
-	b.speaker.Close()
+	b.speaker.Close(restart && b.cfg.GracefulRestart.Enabled)
+	b.stopWatching()
 	if b.unwatch != nil {
 		b.unwatch()
 	}
@@ -433,6 +477,8 @@ func (b *BGP) drain() {
 		switch e := e.(type) {
 		case *PathEvent:
 			b.received(e)
+		case *EndOfRIBEvent:
+			b.endOfRIB(e)
 		case *StateEvent:
 			b.state(e)
 		case *RefreshEvent:
@@ -471,30 +517,37 @@ func (b *BGP) state(e *StateEvent) {
 		if p == nil {
 			return
 		}
-		b.forget(p)
+		kept := b.retire(p, e.Lost)
+		b.unfollow(e.Peer)
 		if !b.cfg.Quiet {
 			b.o.Log.WithLevel(zerolog.InfoLevel).Str("event", "bgp-down").Str("peer", e.Peer.String()).Uint32("as", e.RemoteAS).
-				Str("state", "down").Str("reason", e.Reason).
+				Str("state", "down").Str("reason", e.Reason).Int("stale", kept).
 				Msgf("%%BGP-5-ADJCHANGE: neighbor %v %sDown %s", e.Peer, b.inVRF(), e.Reason)
 		}
 		return
 	}
 	if p != nil { // it came up without having gone down: begin anew
-		b.forget(p)
+		b.retire(p, false)
 	}
 	n, ok := b.cfg.Settings(e.Peer)
 	if !ok {
 		return // it goes: the speaker has not taken it away yet
 	}
-	p = &peer{address: e.Peer, n: n, as: e.RemoteAS, routerID: e.RouterID, external: e.External, session: e.Session, local: e.Local,
+	p = &peer{address: e.Peer, n: n, as: e.RemoteAS, routerID: e.RouterID, external: e.External, dynamic: e.Dynamic, session: e.Session, local: e.Local,
 		refresh: e.Refresh, paths: make(map[netip.Prefix]*path), sent: make(map[netip.Prefix]*Attributes)}
 	families := e.Families
 	if len(families) == 0 {
 		families = []Family{FamilyOf(e.Peer)}
 	}
 	p.ipv4, p.ipv6 = slices.Contains(families, IPv4), slices.Contains(families, IPv6)
+	p.graceful = e.Graceful
+	delete(b.barred, e.Peer)
 	b.peers[e.Peer] = p
+	b.followWay(p)
+	b.takeBack(p)
+	b.watchBFD(p)
 	b.sweep(p, false, 0)
+	b.checkWaiting()
 	if !b.cfg.Quiet {
 		b.o.Log.WithLevel(zerolog.InfoLevel).Str("event", "bgp-up").Str("peer", e.Peer.String()).Uint32("as", e.RemoteAS).
 			Bool("dynamic", e.Dynamic).Str("state", "established").
@@ -505,6 +558,10 @@ func (b *BGP) state(e *StateEvent) {
 // forget drops a session with its paths.
 func (b *BGP) forget(p *peer) {
 	delete(b.peers, p.address)
+	if p.unwatch != nil {
+		p.unwatch()
+		p.unwatch = nil
+	}
 	b.sweeps = slices.DeleteFunc(b.sweeps, func(s *sweep) bool { return s.peer == p })
 	for _, x := range p.paths {
 		b.remove(x)
@@ -554,6 +611,13 @@ func (b *BGP) dest(p netip.Prefix) *dest {
 	return d
 }
 
+// add puts a path into the table.
+func (b *BGP) add(d *dest, x *path) {
+	d.paths = append(d.paths, x)
+	b.paths++
+	b.mark(d)
+}
+
 func (b *BGP) remove(x *path) {
 	d := b.table[x.prefix]
 	if d == nil {
@@ -561,6 +625,7 @@ func (b *BGP) remove(x *path) {
 	}
 	if i := slices.Index(d.paths, x); i >= 0 {
 		d.paths = slices.Delete(d.paths, i, i+1)
+		b.paths--
 	}
 	b.untrack(x.nh, d)
 	b.mark(d)

@@ -20,12 +20,14 @@ func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
 
 // puppet is a Speaker without sessions: the test says what it reports, and sees what it is told.
 type puppet struct {
-	o     SpeakerOptions
-	told  []string
-	fails error
-	peers []Peer
-	out   map[string]*Attributes // by peer and prefix
-	quiet bool                   // notes nothing of what peers are told
+	o           SpeakerOptions
+	told        []string
+	fails       error
+	peers       []Peer
+	out         map[string]*Attributes // by peer and prefix
+	eor, nudged []string
+	recovered   bool
+	quiet       bool // notes nothing of what peers are told
 }
 
 func (p *puppet) say(format string, a ...any) { p.told = append(p.told, fmt.Sprintf(format, a...)) }
@@ -68,8 +70,15 @@ func (p *puppet) Clear(a netip.Addr, how Clear) { p.say("clear %v %d", a, how) }
 func (p *puppet) Connected(a netip.Addr, ok bool) {
 	p.say("connected %v %v", a, ok)
 }
-func (p *puppet) Peers() []Peer { return p.peers }
-func (p *puppet) Close()        { p.say("close") }
+func (p *puppet) Peers() []Peer                         { return p.peers }
+func (p *puppet) Close(restart bool)                    { p.say("close") }
+func (p *puppet) EndOfRIB(a netip.Addr, session uint64) { p.eor = append(p.eor, last(a)) }
+func (p *puppet) Lost(a netip.Addr, session uint64, reason string) {
+	p.say("lost %s: %s", last(a), reason)
+}
+func (p *puppet) Nudge(a netip.Addr)  { p.nudged = append(p.nudged, last(a)) }
+func (p *puppet) Recovered()          { p.recovered = true }
+func (p *puppet) Forget(a netip.Addr) { p.say("forget %s", last(a)) }
 
 // bench is BGP with a puppet and a RIB, in AS 65010.
 type bench struct {

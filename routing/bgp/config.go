@@ -40,8 +40,31 @@ type Config struct {
 	// MaximumPaths is how many equal external paths are used, MaximumPathsIBGP how many internal ones; 0 means 1.
 	MaximumPaths, MaximumPathsIBGP int
 	BestPath                       BestPath
+	GracefulRestart                GracefulRestart
 	// Quiet leaves out the log lines of neighbours that come and go.
 	Quiet bool
+}
+
+// GracefulRestart keeps the paths of a session that was lost until it is back, here and at the peers (RFC 4724).
+type GracefulRestart struct {
+	Enabled bool
+	// RestartTime is how long our peers keep ours for; 0 means 2 minutes. How long we wait for one to come back, it says
+	// itself.
+	RestartTime time.Duration
+	// StalePathTime is how long its old paths stay when it is back and does not end telling us all of the new ones; 0
+	// means 6 minutes.
+	StalePathTime time.Duration
+}
+
+// WithDefaults fills in what is zero.
+func (g GracefulRestart) WithDefaults() GracefulRestart {
+	if g.RestartTime <= 0 {
+		g.RestartTime = 2 * time.Minute
+	}
+	if g.StalePathTime <= 0 {
+		g.StalePathTime = 6 * time.Minute
+	}
+	return g
 }
 
 // Redistribution announces the routes of a source.
@@ -115,8 +138,12 @@ type Neighbor struct {
 	Passive         bool
 	Shutdown        bool
 	MaximumPrefix   MaximumPrefix
+	// BFD says whether BFD watches the session.
+	BFD BFDMode
 
 	In, Out Policy
+	// UnsuppressMap, when set, permits what the peer is told in spite of a summary that stands for it, and may change it.
+	UnsuppressMap *policy.RouteMap
 	// DefaultOriginate tells the peer of a default route; with a DefaultMap while that permits a route of the table.
 	DefaultOriginate bool
 	DefaultMap       *policy.RouteMap
@@ -241,6 +268,9 @@ func (c *Config) Validate() error {
 		fail("the router ID %v is not an IPv4 address: set bgp router-id or give an interface an IPv4 address", c.RouterID)
 	}
 	seen := map[netip.Addr]bool{}
+	if g := c.GracefulRestart; g.RestartTime > maxRestart {
+		fail("graceful-restart: the restart time %v is longer than %v", g.RestartTime, maxRestart)
+	}
 	for i := range c.Neighbors {
 		n := &c.Neighbors[i]
 		where := fmt.Sprintf("neighbor %v", n.Address)
@@ -281,6 +311,9 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// maxRestart is the longest restart time that a capability can say.
+const maxRestart = 4095 * time.Second
 
 func (c *Config) validatePeer(n *Neighbor, where string, fail func(string, ...any)) {
 	internal := n.RemoteAS == c.AS

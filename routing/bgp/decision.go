@@ -87,7 +87,8 @@ func (b *BGP) decide(d *dest) {
 		if !x.usable() || x.peer == nil {
 			break
 		}
-		p := rib.Path{Source: rib.IBGP, Metric: x.attrs.MED, NextHops: []rib.NextHop{{Via: x.attrs.NextHop}}, Origin: x.attrs}
+		p := rib.Path{Source: rib.IBGP, Metric: x.attrs.MED, NextHops: []rib.NextHop{{Via: x.attrs.NextHop}}, Origin: x.attrs,
+			DefaultBy: x.peer.by}
 		if x.peer.external {
 			p.Source = rib.EBGP
 		}
@@ -105,8 +106,8 @@ func (b *BGP) decide(d *dest) {
 	b.o.RIB.Update(rib.EBGP, b.owner, d.prefix, paths)
 }
 
-// usable says whether the path can be used: it is ours, or its next hop is reachable.
-func (x *path) usable() bool { return x.peer == nil || x.nh.reachable }
+// usable says whether the path can be used: it is ours, or its next hop is reachable and there is a way to its peer.
+func (x *path) usable() bool { return x.peer == nil || x.nh.reachable && !x.peer.away }
 
 // rank sorts paths, the best first. MED compares only paths of one neighbouring AS, so no order of pairs does: the
 // paths of one AS are compared among themselves first, and the winners next (IOS's deterministic MED).

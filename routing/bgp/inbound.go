@@ -36,6 +36,7 @@ func at(p netip.Prefix) int {
 // receive takes one path of a peer; no attributes withdraw it.
 func (b *BGP) receive(p *peer, prefix netip.Prefix, raw *Attributes, when time.Time) {
 	had := p.paths[prefix] != nil || p.refused[prefix] != nil
+	b.freshen(p, prefix)
 	b.place(p, prefix, raw, when)
 	switch has := p.paths[prefix] != nil || p.refused[prefix] != nil; {
 	case has && !had:
@@ -79,8 +80,7 @@ func (b *BGP) place(p *peer, prefix netip.Prefix, raw *Attributes, when time.Tim
 		if old != nil {
 			b.remove(old)
 		}
-		d.paths = append(d.paths, x)
-		b.mark(d)
+		b.add(d, x)
 	}
 }
 
@@ -158,6 +158,9 @@ func (b *BGP) checkMaximum(p *peer, family int) {
 		Msgf("%%BGP-3-MAXPFXEXCEED: Number of prefixes received from %v %s: %d exceeds limit %d", p.address, b.inVRF(), n, m.Limit)
 	if !m.WarningOnly {
 		p.tooMany = true
+		if p.dynamic {
+			b.barred[p.address] = true
+		}
 		b.speaker.TooMany(p.address, p.session, tooManyText(n, m.Limit), m.Restart)
 	}
 }

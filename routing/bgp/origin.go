@@ -59,9 +59,7 @@ func (b *BGP) origins(c rib.Change) {
 	}
 	x := &path{prefix: c.Prefix, rank: rank, received: b.o.Now(), attrs: want}
 	b.origin[c.Prefix] = &local{x}
-	d := b.dest(c.Prefix)
-	d.paths = append(d.paths, x)
-	b.mark(d)
+	b.add(b.dest(c.Prefix), x)
 }
 
 // announcement is what we announce of a route; nil is nothing.

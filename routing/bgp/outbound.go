@@ -21,11 +21,15 @@ type sweep struct {
 	force  bool
 	family Family
 	begun  bool
+	first  bool // everything, for the first time: it ends with End-of-RIB
 	again  bool // it was asked for once more after it had begun
 }
 
 // sweep begins one, for a family or (0) for all. However often a peer asks to be told again, there is one at a time.
 func (b *BGP) sweep(p *peer, force bool, f Family) {
+	if b.waiting {
+		return
+	}
 	if force {
 		for _, s := range b.sweeps {
 			if s.peer == p && s.force && (s.family == f || s.family == 0) {
@@ -34,7 +38,7 @@ func (b *BGP) sweep(p *peer, force bool, f Family) {
 			}
 		}
 	}
-	s := &sweep{peer: p, force: force, family: f}
+	s := &sweep{peer: p, force: force, family: f, first: !force && !p.told}
 	want := func(prefix netip.Prefix) bool {
 		return p.carries(prefix) && (f == 0 || f == FamilyOf(prefix.Addr()))
 	}
@@ -95,6 +99,10 @@ func (b *BGP) work(n int) {
 			b.offer(s.peer, prefix, b.table[prefix], s.force)
 		}
 		b.tell(s.peer)
+		if s.first && len(s.list) == 0 {
+			s.peer.told = true
+			b.speaker.EndOfRIB(s.peer.address, s.peer.session)
+		}
 	}
 }
 
@@ -108,7 +116,7 @@ func (b *BGP) tell(p *peer) {
 
 // offer compares what a peer should know of a prefix with what it has been told.
 func (b *BGP) offer(p *peer, prefix netip.Prefix, d *dest, force bool) {
-	if !p.carries(prefix) {
+	if b.waiting || !p.carries(prefix) {
 		return
 	}
 	want := b.outgoing(p, prefix, d)
@@ -137,13 +145,23 @@ func (b *BGP) outgoing(p *peer, prefix netip.Prefix, d *dest) *Attributes {
 			return p.dflt[i]
 		}
 	}
-	if d == nil || d.best == nil || b.suppressed(prefix) {
+	if d == nil || d.best == nil {
 		return nil
 	}
 	x := d.best
 	a := x.attrs
-	if x.peer == p {
-		return nil // it comes from there
+	if x.peer != nil && x.peer.address == p.address {
+		return nil // it comes from there, or did
+	}
+	var bared *policy.Set
+	if b.suppressed(prefix) {
+		if p.n.UnsuppressMap == nil {
+			return nil
+		}
+		var ok bool
+		if bared, ok = p.n.UnsuppressMap.Permit(b.routeOf(x, prefix)); !ok {
+			return nil
+		}
 	}
 	reflected := x.peer != nil && !x.peer.external && !p.external
 	if reflected && (!x.peer.n.RouteReflectorClient && !p.n.RouteReflectorClient || x.id() == p.routerID) {
@@ -158,26 +176,31 @@ func (b *BGP) outgoing(p *peer, prefix netip.Prefix, d *dest) *Attributes {
 	}
 	var set *policy.Set
 	if p.n.Out.RouteMap != nil {
-		r := a.route(prefix)
-		if h := x.nh; h == nil && x.rank != rankAggregate {
-			r.NextHop, r.Interface = b.hopOf(prefix)
-		}
 		var ok bool
-		if set, ok = p.n.Out.RouteMap.Permit(r); !ok {
+		if set, ok = p.n.Out.RouteMap.Permit(b.routeOf(x, prefix)); !ok {
 			return nil
 		}
 	}
-	key := memo{attrs: a, set: set, from: x.peer}
+	key := memo{attrs: a, set: set, bared: bared, from: x.peer}
 	if prefix.Addr().Is6() != p.local.Is6() {
 		key.from = nil // the next hop is another one
 	} else if out := p.memoOut[key]; out != nil {
 		return out
 	}
-	out := b.export(p, prefix, x, reflected, set)
+	out := b.export(p, prefix, x, reflected, bared, set)
 	if out != nil && prefix.Addr().Is6() == p.local.Is6() {
 		remember(&p.memoOut, key, out)
 	}
 	return out
+}
+
+// routeOf is what a policy for what we say sees of a path.
+func (b *BGP) routeOf(x *path, prefix netip.Prefix) *policy.Route {
+	r := x.attrs.route(prefix)
+	if x.nh == nil && x.rank != rankAggregate {
+		r.NextHop, r.Interface = b.hopOf(prefix)
+	}
+	return r
 }
 
 // hopOf is where a route of ours leads.
@@ -206,8 +229,8 @@ func (b *BGP) self(p *peer, six bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// export writes the attributes of a path as a peer gets them (RFC 4271 §5, RFC 4456 §8).
-func (b *BGP) export(p *peer, prefix netip.Prefix, x *path, reflected bool, set *policy.Set) *Attributes {
+// export writes the attributes of a path as a peer gets them (RFC 4271 §5, RFC 4456 §8), and as the policies set them.
+func (b *BGP) export(p *peer, prefix netip.Prefix, x *path, reflected bool, sets ...*policy.Set) *Attributes {
 	c := *x.attrs
 	c.Weight, c.Tag = 0, 0
 	ours := x.peer == nil
@@ -232,9 +255,10 @@ func (b *BGP) export(p *peer, prefix netip.Prefix, x *path, reflected bool, set 
 	if self {
 		c.NextHop = netip.Addr{}
 	}
-	out := c.with(set)
-	if out != &c {
-		c = *out
+	for _, set := range sets {
+		if out := c.with(set); out != &c {
+			c = *out
+		}
 	}
 	c.Weight, c.Tag = 0, 0
 	if p.external {
@@ -309,7 +333,7 @@ func (b *BGP) refreshDefault(p *peer, i int) bool {
 		set, ok := b.condition(p.n.DefaultMap, prefix.Addr().Is6())
 		if ok {
 			x := &path{attrs: (&Attributes{HasMED: true}).with(set)}
-			a = b.export(p, prefix, x, false, nil)
+			a = b.export(p, prefix, x, false)
 		}
 	}
 	if a.Equal(p.dflt[i]) {

@@ -39,6 +39,7 @@ type NeighborInfo struct {
 	Advertised  int           `json:"advertised"`        // prefixes that it has been told
 	Refused     int           `json:"refused,omitempty"` // of the prefixes that are kept, by policy
 	Settings    Neighbor      `json:"-"`
+	Stale       int           `json:"stale,omitempty"` // paths of the session before, until it is back
 }
 
 // StateText is the last column of the summary: the number of prefixes, or the state.
@@ -54,13 +55,10 @@ func (n *NeighborInfo) StateText() string {
 
 // Summary is a snapshot.
 func (b *BGP) Summary() Summary {
-	s := Summary{RouterID: b.cfg.RouterID, AS: b.cfg.AS, Version: b.version + 1, Prefixes: len(b.table), Ranges: b.cfg.Listen,
+	s := Summary{RouterID: b.cfg.RouterID, AS: b.cfg.AS, Version: b.version + 1, Prefixes: len(b.table), Paths: b.paths, Ranges: b.cfg.Listen,
 		Neighbors: b.Neighbors(), RD: b.cfg.RD, LimitAll: b.cfg.ListenLimit}
 	if b.o.VRF != "default" {
 		s.VRF = b.o.VRF
-	}
-	for _, d := range b.table {
-		s.Paths += len(d.paths)
 	}
 	for i := range s.Neighbors {
 		if s.Neighbors[i].Dynamic {
@@ -130,6 +128,7 @@ type TablePath struct {
 	Local       bool       `json:"local,omitempty"`
 	Aggregate   bool       `json:"aggregate,omitempty"`
 	Suppressed  bool       `json:"suppressed,omitempty"` // s: a summary stands for it
+	Stale       bool       `json:"stale,omitempty"`      // S: of a session that was lost, and may come back
 	Weight      uint32     `json:"weight"`
 	Metric      uint32     `json:"next-hop-metric"`
 	Received    time.Time  `json:"received"`
@@ -140,6 +139,8 @@ type TablePath struct {
 func (p *TablePath) Flags() string {
 	f := []byte("   ")
 	switch {
+	case p.Stale:
+		f[0] = 'S'
 	case p.Suppressed && p.Valid:
 		f[0] = 's'
 	case p.RIBFailure:
@@ -247,7 +248,7 @@ func (b *BGP) show(d *dest) Entry {
 	suppressed := b.suppressed(d.prefix)
 	for i, x := range d.paths {
 		p := TablePath{Valid: x.usable(), Best: x == d.best, Multipath: i > 0 && i < d.multipath, Received: x.received,
-			Attributes: x.attrs, Weight: x.attrs.Weight, Aggregate: x.peer == nil && x.rank == rankAggregate, Suppressed: suppressed}
+			Attributes: x.attrs, Weight: x.attrs.Weight, Aggregate: x.peer == nil && x.rank == rankAggregate, Suppressed: suppressed, Stale: x.stale}
 		if x.peer == nil {
 			p.Local, p.RouterID = true, b.cfg.RouterID
 		} else {

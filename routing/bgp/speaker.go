@@ -14,6 +14,19 @@ type Speaker interface {
 	// Advertise tells a peer of routes. The last word about a prefix counts; nothing is sent if the session is not the
 	// one that is named.
 	Advertise(peer netip.Addr, session uint64, list []Advertisement)
+	// EndOfRIB ends the first telling of everything, behind what was advertised before (RFC 4724 §2). Peers that know
+	// nothing of it hear nothing.
+	EndOfRIB(peer netip.Addr, session uint64)
+	// Lost ends a session that has no way to its peer any more, without a word. A listed peer is tried again at once, a
+	// dynamic one is forgotten; with graceful restart its paths may stay.
+	Lost(peer netip.Addr, session uint64, reason string)
+	// Nudge says that there is a new way to a peer: it is tried at once, and often for a few seconds.
+	Nudge(peer netip.Addr)
+	// Recovered says that the router has heard what its peers have since it began: from now on it does not tell them that
+	// it has restarted.
+	Recovered()
+	// Forget lets a dynamic peer come again that was to stay away.
+	Forget(peer netip.Addr)
 	// Clear resets the sessions with a peer (ClearHard), or asks for its paths again (ClearSoftIn). An address that is
 	// not valid means all peers.
 	Clear(peer netip.Addr, how Clear)
@@ -24,8 +37,9 @@ type Speaker interface {
 	Connected(peer netip.Addr, ok bool)
 	// Peers is the state of all peers, dynamic ones included, by address.
 	Peers() []Peer
-	// Close ends all sessions with a CEASE. No event comes after it.
-	Close()
+	// Close ends all sessions with a CEASE, or, when the router starts again, those with graceful restart without one. No
+	// event comes after it.
+	Close(restart bool)
 }
 
 // Advertisement is a route for a peer; no attributes withdraw it. Its next hop is what the peer is to get.
@@ -102,9 +116,22 @@ type Peer struct {
 	Signed      bool      `json:"signed,omitempty"`
 	// Malformed counts messages that the guard withdrew, repaired or refused.
 	Malformed uint64 `json:"malformed,omitempty"`
+	// Graceful is what the peer says of graceful restart, nil when it knows nothing of it.
+	Graceful *Graceful `json:"graceful-restart,omitempty"`
 }
 
-// Event is what a Speaker reports: *PathEvent, *StateEvent, *RefreshEvent or *Notice. Those of one peer are in order.
+// Graceful is what a peer's OPEN says of graceful restart (RFC 4724 §3).
+type Graceful struct {
+	// Restarting says that the peer has just restarted.
+	Restarting bool `json:"restarting,omitempty"`
+	// Time is how long it may take to come back.
+	Time time.Duration `json:"restart-time"`
+	// Families are those whose paths may be kept, Kept those for which the peer still forwards as before.
+	Families []Family `json:"-"`
+	Kept     []Family `json:"-"`
+}
+
+// Event is what a Speaker reports: *PathEvent, *EndOfRIBEvent, *StateEvent, *RefreshEvent or *Notice. Those of one peer are in order.
 type Event any
 
 // PathEvent is a path that a peer announces for some prefixes (Attributes set), or withdraws.
@@ -116,7 +143,14 @@ type PathEvent struct {
 	Received   time.Time
 }
 
-// StateEvent says that a session came up or went down. Going down withdraws all paths of the peer.
+// EndOfRIBEvent says that a peer has announced all that it has of a family (RFC 4724 §2).
+type EndOfRIBEvent struct {
+	Peer    netip.Addr
+	Session uint64
+	Family  Family
+}
+
+// StateEvent says that a session came up or went down. Going down withdraws all paths of the peer, unless it was Lost.
 type StateEvent struct {
 	Peer     netip.Addr
 	Up       bool
@@ -131,6 +165,10 @@ type StateEvent struct {
 	Local    netip.Addr
 	Families []Family
 	Refresh  bool
+	// Graceful is what the peer says of graceful restart, when we do it too.
+	Graceful *Graceful
+	// Lost says that the session went down without a NOTIFICATION of either side, and both know graceful restart.
+	Lost bool
 }
 
 // RefreshEvent says that a peer wants to be told everything of a family again (RFC 2918).

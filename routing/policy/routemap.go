@@ -27,6 +27,9 @@ type Match struct {
 	Tags           []uint32
 	Interfaces     []string
 	Metric         *uint32
+	Tracks         []int // objects; one that is up is enough
+	// Track says whether an object is up; without it none is.
+	Track func(object int) bool
 }
 
 // Set is what an entry changes. It is immutable; nil and empty fields change nothing.
@@ -94,6 +97,11 @@ func (m *RouteMap) Permit(r *Route) (set *Set, ok bool) {
 	return nil, false
 }
 
+// Tracks says whether what the map permits depends on objects, which may change at any time.
+func (m *RouteMap) Tracks() bool {
+	return m != nil && slices.ContainsFunc(m.entries, func(e Entry) bool { return len(e.Match.Tracks) > 0 })
+}
+
 func (m *Match) matches(r *Route) bool {
 	if len(m.PrefixLists) > 0 && !slices.ContainsFunc(m.PrefixLists, func(l *PrefixList) bool { return l.Permit(r.Prefix) }) {
 		return false
@@ -105,6 +113,9 @@ func (m *Match) matches(r *Route) bool {
 		return false
 	}
 	if m.Metric != nil && *m.Metric != r.Metric {
+		return false
+	}
+	if len(m.Tracks) > 0 && (m.Track == nil || !slices.ContainsFunc(m.Tracks, m.Track)) {
 		return false
 	}
 	if len(m.CommunityLists) > 0 && !slices.ContainsFunc(m.CommunityLists, func(l *CommunityList) bool { return l.Permit(r.Communities) }) {
@@ -165,6 +176,7 @@ func (m *Match) text() (out []string) {
 	if m.Metric != nil {
 		add("metric", []string{fmt.Sprint(*m.Metric)})
 	}
+	add("track", names(m.Tracks, func(t int) string { return fmt.Sprint(t) }))
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // Definitions are the policies of a configuration, by name, with references between them by name.
@@ -12,6 +13,20 @@ type Definitions struct {
 	ASPathLists    map[string][]ASPathEntry
 	CommunityLists map[string][]CommunityEntry
 	RouteMaps      map[string][]MapEntry
+	// Track says whether an object is up.
+	Track func(object int) bool
+}
+
+// Objects are the numbers of the objects that route maps look at.
+func (d *Definitions) Objects() []int {
+	var list []int
+	for _, m := range d.RouteMaps {
+		for i := range m {
+			list = append(list, m[i].Tracks...)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // MapEntry is an entry of a route map with its lists by name.
@@ -22,6 +37,7 @@ type MapEntry struct {
 	Tags                                        []uint32
 	Interfaces                                  []string
 	Metric                                      *uint32
+	Tracks                                      []int
 	Set                                         Set
 }
 
@@ -82,7 +98,8 @@ func (p *Policies) routeMap(name string, list []MapEntry) (*RouteMap, error) {
 	var entries []Entry
 	for _, d := range list {
 		e := Entry{Seq: d.Seq, Permit: d.Permit, Set: d.Set}
-		e.Match = Match{Tags: d.Tags, Interfaces: d.Interfaces, Metric: d.Metric}
+		e.Match = Match{Tags: d.Tags, Interfaces: d.Interfaces, Metric: d.Metric,
+			Tracks: d.Tracks, Track: p.from.Track}
 		err := errors.Join(
 			find(d.PrefixLists, p.PrefixLists, &e.Match.PrefixLists, "prefix list"), find(d.Hops, p.PrefixLists, &e.Match.NextHop, "prefix list"),
 			find(d.ASPathLists, p.ASPathLists, &e.Match.ASPathLists, "as-path list"),

@@ -56,7 +56,7 @@ func (r *RIB) usable(e *entry, p *Path, hops *[]*nexthop, ifs *[]*iface) (resolu
 		if !slices.Contains(*hops, h) {
 			*hops = append(*hops, h)
 		}
-		if !h.ok || h.throughItself(e) {
+		if !h.ok || h.throughItself(e) || p.DefaultBy != "" && h.byDefault(p.DefaultBy) {
 			continue
 		}
 		u.through = append(u.through, h.via)
@@ -67,6 +67,11 @@ func (r *RIB) usable(e *entry, p *Path, hops *[]*nexthop, ifs *[]*iface) (resolu
 		u.hops = append(u.hops, h.hops...)
 	}
 	return u, len(u.hops) > 0
+}
+
+// byDefault says that a default route resolves the next hop, and leaves by another interface.
+func (n *nexthop) byDefault(ifname string) bool {
+	return n.via.prefix.Bits() == 0 && (n.discard || slices.ContainsFunc(n.hops, func(h Hop) bool { return h.Interface != ifname }))
 }
 
 // throughItself says that the next hop would resolve through the route that needs it. A route that covers its own next

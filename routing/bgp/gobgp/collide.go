@@ -22,6 +22,15 @@ func (p *peer) collide(r *relay, o *offer) {
 	}
 	if r.established() {
 		p.decided(o)
+		if !o.outbound && p.knowsGraceful(r) {
+			// Who comes anew has forgotten the session (RFC 4724 §4.2).
+			if p.wait(o) {
+				r.end(nil, "Peer closed the session")
+				return
+			}
+			refuse()
+			return
+		}
 		// The session that is up stays, unless its peer has forgotten it: a restarted peer answers with a reset when it
 		// hears of the old connection, and the new one is taken when the old one is gone.
 		r.probe()

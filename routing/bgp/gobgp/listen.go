@@ -73,6 +73,15 @@ func (s *speaker) accepted(c net.Conn) {
 	}
 	l := rangeOf(&cfg, remote)
 	s.mu.Lock()
+	if b := s.barred[remote]; b != nil {
+		s.mu.Unlock()
+		if b.until.IsZero() {
+			refuse("it announced too many prefixes; clear ip bgp " + remote.String() + " lets it come again")
+		} else {
+			refuse("it announced too many prefixes, and may come again in " + time.Until(b.until).Round(time.Second).String())
+		}
+		return
+	}
 	n := 0
 	for _, p := range s.peers {
 		if p.dynamic && l.Range.Contains(p.addr) {

@@ -28,6 +28,13 @@ const (
 // pendingFor is how long a connection waits for GoBGP's peer, whose idle time is five seconds.
 const pendingFor = 15 * time.Second
 
+// stable is how long a session must have lasted for the next one not to count as one more attempt.
+const stable = 10 * time.Second
+
+// burst is how long each attempt may take, and how long after it the next one comes, when there is a new way to a peer:
+// what leads back to us may be a moment behind, and a lost SYN is sent again after a second only. The last comes first.
+var burst = [...]time.Duration{4 * time.Second, 2 * time.Second, time.Second, 500 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond}
+
 // probeFor is how long a connection waits for the old one to prove dead; what is not acknowledged there is sent again
 // at growing intervals.
 const probeFor = 10 * time.Second
@@ -41,10 +48,13 @@ type peer struct {
 	gone    bool
 
 	side    engineSide
+	renewed bool // GoBGP's peer was made anew since it was idle
 	relay   *relay
 	waiting *offer // a connection that GoBGP is not ready for
 	rival   *offer // a connection that collides with the relayed one, while that is decided
 	dialing bool
+	burst   int                // of attempts that are made in quick order, how many are left
+	redial  context.CancelFunc // ends the attempt that is being made
 	kick    chan struct{}
 	cancel  context.CancelFunc
 
@@ -52,15 +62,18 @@ type peer struct {
 	failures int
 	failedAt time.Time // by the system's clock
 	up       bool      // bgp was told so
+	upAt     time.Time // by the system's clock
 	external bool
 	since    time.Time
 	remoteAS uint32
+	graceful *bgp.Graceful // of the session, when both sides know it
 	routerID netip.Addr
 	hold     time.Duration
 	local    netip.AddrPort
 	remote   netip.AddrPort
 
 	endReason      string       // of the relay that ended last
+	endNotified    bool         // it ended with a NOTIFICATION
 	downPending    bool         // GoBGP's peer is down; bgp hears of it when the relay has said why
 	received, sent bgp.Messages // of sessions before this one
 	malformed      uint64
@@ -77,7 +90,7 @@ type offer struct {
 }
 
 func (s *speaker) newPeer(addr netip.Addr, n bgp.Neighbor, first net.Conn) *peer {
-	p := &peer{s: s, addr: addr, n: n, dynamic: !n.Address.IsValid(), kick: make(chan struct{}, 1), since: s.so.Now()}
+	p := &peer{s: s, addr: addr, n: n, dynamic: !n.Address.IsValid(), kick: make(chan struct{}, 1), since: s.so.Now(), burst: len(burst)}
 	if first != nil {
 		p.waiting = &offer{conn: first}
 	}
@@ -183,6 +196,7 @@ func (p *peer) goneDown(reason string) []bgp.Event {
 		return nil
 	}
 	p.up = false
+	lost := reason == "" && !p.endNotified && p.graceful != nil
 	p.downs++
 	p.since = p.s.so.Now()
 	p.downPending = false
@@ -194,7 +208,7 @@ func (p *peer) goneDown(reason string) []bgp.Event {
 	}
 	p.lastReset, p.lastResetAt = reason, p.since
 	return []bgp.Event{&bgp.StateEvent{Peer: p.addr, Reason: reason, RemoteAS: p.remoteAS, RouterID: p.routerID,
-		External: p.external, Dynamic: p.dynamic}}
+		External: p.external, Dynamic: p.dynamic, Lost: lost}}
 }
 
 // failed notes why a session ended or did not come up. The lock is held.
@@ -214,7 +228,7 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 	}
 	var events []bgp.Event
 	var ended, begun *relay
-	remove := false
+	idle := false
 	switch state {
 	case api.PeerState_ESTABLISHED:
 		p.side = engineUp
@@ -223,35 +237,31 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 				p.remoteAS, p.routerID, p.external = o.AS, o.ID, o.AS != s.cfg.AS
 				p.hold = min(time.Duration(o.Hold)*time.Second, p.n.Timers.WithDefaults().Hold)
 			}
-			p.up, p.since, p.failures, p.why = true, s.so.Now(), 0, ""
+			p.up, p.since, p.why, p.upAt = true, s.so.Now(), "", time.Now()
 			p.ups++
 			delete(s.noticed, a)
+			p.graceful = p.agreed(r)
 			up := &bgp.StateEvent{Peer: a, Up: true, RemoteAS: p.remoteAS, RouterID: p.routerID,
-				External: p.external, Dynamic: p.dynamic, Session: r.session, Local: p.local.Addr()}
+				External: p.external, Dynamic: p.dynamic, Session: r.session, Local: p.local.Addr(), Graceful: p.graceful}
 			if o := r.peerOpen(); o != nil {
-				up.Refresh = o.Refresh
-				if o.IPv4 {
-					up.Families = append(up.Families, bgp.IPv4)
-				}
-				if o.IPv6 {
-					up.Families = append(up.Families, bgp.IPv6)
-				}
+				up.Refresh, up.Families = o.Refresh, familiesOf(o)
 			}
 			events = append(events, up)
 			begun = r
 		}
 	case api.PeerState_ACTIVE:
 		if p.side == engineIdle {
-			p.side = engineActive
+			p.side, p.renewed = engineActive, false
 			p.handWaiting()
 		}
 	case api.PeerState_IDLE:
 		if p.side != engineIdle {
 			p.side = engineIdle
-			if ended, remove = p.relay, p.dynamic; ended != nil {
+			if ended = p.relay; ended != nil {
 				p.downPending = p.up
 			} else {
 				events = p.goneDown("")
+				idle = true
 			}
 		}
 	}
@@ -264,10 +274,57 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 		// What GoBGP said last may still be on its way through the relay, which ends by itself then.
 		time.AfterFunc(300*time.Millisecond, func() { ended.end(nil, "") })
 	}
-	if remove && ended == nil {
-		s.do(func() { s.removePeer(p, nil, "") })
+	if idle {
+		s.do(func() { s.renew(p) })
 	}
 	p.poke()
+}
+
+// renew makes GoBGP's peer anew, which is idle for five seconds otherwise. A dynamic one that has no connection is done
+// with. It runs on the worker.
+func (s *speaker) renew(p *peer) {
+	s.mu.Lock()
+	ok := !p.gone && !p.renewed && p.side == engineIdle && p.relay == nil
+	done := ok && p.dynamic && p.waiting == nil
+	p.renewed = p.renewed || ok
+	cfg := s.cfg
+	s.mu.Unlock()
+	switch {
+	case done:
+		s.removePeer(p, nil, "")
+	case ok && s.engine != nil:
+		_ = s.engine.deletePeer(p.addr)
+		s.addToEngine(&cfg, p)
+	}
+}
+
+// agreed is what the peer says of graceful restart, when we do it too. The lock is held.
+func (p *peer) agreed(r *relay) *bgp.Graceful {
+	o := r.peerOpen()
+	if o == nil || o.Graceful == nil || !p.s.cfg.GracefulRestart.Enabled {
+		return nil
+	}
+	x := o.Graceful
+	g := &bgp.Graceful{Restarting: x.Restarting, Time: time.Duration(x.Seconds) * time.Second}
+	for _, f := range [...]struct {
+		family   bgp.Family
+		on, kept bool
+	}{{bgp.IPv4, x.IPv4, x.KeptIPv4}, {bgp.IPv6, x.IPv6, x.KeptIPv6}} {
+		if f.on {
+			g.Families = append(g.Families, f.family)
+		}
+		if f.on && f.kept {
+			g.Kept = append(g.Kept, f.family)
+		}
+	}
+	return g
+}
+
+// knowsGraceful says whether both sides of a session know graceful restart.
+func (p *peer) knowsGraceful(r *relay) bool {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return p.agreed(r) != nil
 }
 
 // poke makes the dialler look again.
@@ -304,6 +361,9 @@ func (p *peer) dial(ctx context.Context) {
 		wait := time.Duration(0)
 		if p.failures > 0 {
 			wait = time.Until(p.failedAt.Add(backoff(p.failures-1, retry)))
+			if p.burst > 0 {
+				wait = min(wait, 100*time.Millisecond)
+			}
 		}
 		p.dialing = try && wait <= 0
 		lost := p.side == engineIdle && p.relay == nil
@@ -322,10 +382,23 @@ func (p *peer) dial(ctx context.Context) {
 			p.pause(ctx, wait)
 			continue
 		}
-		c, err := p.connect(ctx, &n, as, min(retry, 10*time.Second))
+		limit := min(retry, 10*time.Second)
+		attempt, cancel := context.WithCancel(ctx)
 		p.s.mu.Lock()
-		p.dialing = false
-		if err != nil {
+		quick := p.burst
+		if quick > 0 {
+			p.burst--
+			limit = min(limit, burst[quick-1])
+		}
+		p.redial = cancel
+		p.s.mu.Unlock()
+		begun := time.Now()
+		c, err := p.connect(attempt, &n, as, limit)
+		nudged := attempt.Err() != nil
+		cancel()
+		p.s.mu.Lock()
+		p.dialing, p.redial = false, nil
+		if err != nil && quick == 0 {
 			p.failures++
 			p.failedAt = time.Now()
 		}
@@ -333,6 +406,9 @@ func (p *peer) dial(ctx context.Context) {
 		if err == nil {
 			p.offer(c, true)
 			continue
+		}
+		if quick > 0 && !nudged {
+			p.pause(ctx, limit-time.Since(begun))
 		}
 		p.s.log.Debug().Str("peer", p.addr.String()).Err(err).Msg("BGP connection failed")
 	}
@@ -474,33 +550,40 @@ func (p *peer) handWaiting() {
 }
 
 // relayEnded is called once by each relay. taken says that GoBGP saw it, and so will go through IDLE.
-func (p *peer) relayEnded(r *relay, taken bool, reason string) {
+func (p *peer) relayEnded(r *relay, taken, notified bool, reason string) {
 	s := p.s
 	s.mu.Lock()
 	var down []bgp.Event
-	remove := false
+	idle := false
 	if p.relay == r {
 		p.relay = nil
 		if !taken && p.side == engineTaken {
 			p.side = engineActive
 		}
 		p.failed(reason)
-		p.endReason = reason
-		if !p.up {
+		p.endReason, p.endNotified = reason, notified
+		if notified {
+			p.burst = min(p.burst, 1)
+		}
+		if p.up && time.Since(p.upAt) > stable {
+			p.failures = 0
+		} else {
 			p.failures++
 			p.failedAt = time.Now()
 		}
 		if p.downPending {
 			down = p.goneDown("")
 		}
-		remove = p.dynamic && (p.side == engineIdle || !taken)
+		if idle = p.side == engineIdle; p.dynamic && !taken && p.waiting == nil {
+			p.side, idle = engineIdle, true
+		}
 	}
 	in, out, bad := r.messages()
 	p.received, p.sent, p.malformed = add(p.received, in), add(p.sent, out), p.malformed+bad
 	s.mu.Unlock()
 	s.emit(down...)
-	if remove {
-		s.do(func() { s.removePeer(p, nil, "") })
+	if idle {
+		s.do(func() { s.renew(p) })
 	}
 	p.poke()
 }
@@ -534,6 +617,7 @@ func (p *peer) snapshot() bgp.Peer {
 	}
 	switch {
 	case p.up:
+		b.Graceful = p.graceful
 		b.State, b.RemoteAS, b.RouterID, b.Hold, b.External = bgp.Established, p.remoteAS, p.routerID, p.hold, p.external
 	case p.relay != nil:
 		b.Why = p.why

@@ -37,6 +37,7 @@ type relay struct {
 	orphaned  bool // the peer closed the connection, and another one may take its place
 	taken     bool
 	reason    string
+	notified  bool   // a NOTIFICATION went one way or the other
 	sentOpen  []byte // what GoBGP said so far
 	sentAlive bool
 	gotOpen   []byte // what GoBGP heard so far
@@ -62,6 +63,11 @@ func newGuard(p *peer) *guard.Guard {
 	}
 	if p.n.External(cfg.AS) {
 		g.StandIn = standIn
+	}
+	if c := cfg.GracefulRestart; c.Enabled {
+		c = c.WithDefaults()
+		kept := p.s.recovered
+		g.Graceful = &guard.Graceful{Restarting: !kept, Seconds: uint16(c.RestartTime / time.Second), KeptIPv4: kept, KeptIPv6: kept}
 	}
 	for _, f := range p.n.FamiliesOf(p.addr) {
 		g.IPv4, g.IPv6 = g.IPv4 || f == bgp.IPv4, g.IPv6 || f == bgp.IPv6
@@ -171,6 +177,7 @@ func (r *relay) note(direction string, n guard.Notification) {
 		reason = "BGP Notification sent: "
 	}
 	r.mu.Lock()
+	r.notified = true
 	if r.reason == "" {
 		r.reason = reason + what
 	}
@@ -314,6 +321,9 @@ func (r *relay) report(got guard.Received) {
 	for _, x := range got.Update.Reach {
 		events = append(events, &bgp.PathEvent{Peer: a, Session: r.session, Prefixes: x.Prefixes, Attributes: x.Attributes, Received: now})
 	}
+	if f := got.Update.EndOfRIB; f != 0 {
+		events = append(events, &bgp.EndOfRIBEvent{Peer: a, Session: r.session, Family: f})
+	}
 	s.emit(events...)
 }
 
@@ -359,12 +369,13 @@ func (r *relay) end(n *guard.Notification, reason string) {
 		return
 	}
 	r.ended = true
+	r.notified = r.notified || n != nil
 	close(r.over)
 	if r.reason == "" {
 		r.reason = reason
 	}
 	reason = r.reason
-	conn, engine, taken := r.conn, r.engine, r.taken
+	conn, engine, taken, notified := r.conn, r.engine, r.taken, r.notified
 	r.mu.Unlock()
 	if n != nil && conn != nil && r.writeMu.TryLock() {
 		write(conn, n)
@@ -376,7 +387,7 @@ func (r *relay) end(n *guard.Notification, reason string) {
 	if engine != nil {
 		engine.Close()
 	}
-	r.p.relayEnded(r, taken, reason)
+	r.p.relayEnded(r, taken, notified, reason)
 }
 
 // switchTo goes on with another connection of the same peer. It fails once the session is up or over.

@@ -18,6 +18,7 @@ type sender struct {
 	pending map[netip.Prefix]*bgp.Attributes
 	order   []netip.Prefix
 	refresh bool // the peer is to be asked for its paths
+	end     bool // End-of-RIB follows what is there
 	wake    chan struct{}
 }
 
@@ -33,6 +34,14 @@ func (s *sender) add(list []bgp.Advertisement) {
 		}
 		s.pending[a.Prefix] = a.Attributes
 	}
+	s.mu.Unlock()
+	s.poke()
+}
+
+// finish makes End-of-RIB follow what there is.
+func (s *sender) finish() {
+	s.mu.Lock()
+	s.end = true
 	s.mu.Unlock()
 	s.poke()
 }
@@ -60,17 +69,18 @@ func (s *sender) poke() {
 	}
 }
 
-// take returns what there is, prefixes with the same attributes together.
-func (s *sender) take() *guard.Update {
+// take returns what there is, prefixes with the same attributes together, and whether End-of-RIB follows it.
+func (s *sender) take() (u *guard.Update, end bool) {
 	s.mu.Lock()
 	pending, order := s.pending, s.order
+	end, s.end = s.end, false
 	if len(order) == 0 {
 		s.mu.Unlock()
-		return nil
+		return nil, end
 	}
 	s.pending, s.order = make(map[netip.Prefix]*bgp.Attributes), nil
 	s.mu.Unlock()
-	u := &guard.Update{}
+	u = &guard.Update{}
 	at := make(map[*bgp.Attributes]int)
 	for _, p := range order {
 		a := pending[p]
@@ -86,7 +96,7 @@ func (s *sender) take() *guard.Update {
 		}
 		u.Reach[i].Prefixes = append(u.Reach[i].Prefixes, p)
 	}
-	return u
+	return u, end
 }
 
 // sendHold is how long a peer may take nothing of what it is sent (RFC 9687 §3).
@@ -115,9 +125,13 @@ func (r *relay) sending() {
 			msgs = g.RefreshRequests()
 		}
 		r.mu.Unlock()
-		if u := r.send.take(); u != nil {
-			open := r.peerOpen()
+		open := r.peerOpen()
+		u, end := r.send.take()
+		if u != nil {
 			msgs = append(msgs, u.Encode(open != nil && open.FourOctet)...)
+		}
+		if end && open != nil && open.Graceful != nil {
+			msgs = append(msgs, endOfRIB(open)...)
 		}
 		for _, m := range msgs {
 			late := time.AfterFunc(hold, func() { r.end(nil, "Send hold timer expired") })
@@ -134,4 +148,23 @@ func (r *relay) sending() {
 			}
 		}
 	}
+}
+
+// endOfRIB are the markers of the families of a session (RFC 4724 §2).
+func endOfRIB(open *guard.PeerOpen) (msgs [][]byte) {
+	for _, f := range familiesOf(open) {
+		msgs = append(msgs, (&guard.Update{EndOfRIB: f}).Encode(open.FourOctet)...)
+	}
+	return msgs
+}
+
+// familiesOf are the families of a session.
+func familiesOf(open *guard.PeerOpen) (list []bgp.Family) {
+	if open.IPv4 {
+		list = append(list, bgp.IPv4)
+	}
+	if open.IPv6 {
+		list = append(list, bgp.IPv6)
+	}
+	return list
 }

@@ -3,6 +3,7 @@
 package gobgp
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -84,7 +85,8 @@ func Speaker(o Options) func(bgp.SpeakerOptions) (bgp.Speaker, error) {
 		if so.Wait == nil {
 			so.Wait = func() {}
 		}
-		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]said)}
+		s := &speaker{o: o, so: so, log: so.Log, peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]said),
+			barred: make(map[netip.Addr]*bar)}
 		s.wake = sync.NewCond(&s.workMu)
 		s.done = make(chan struct{})
 		go s.work()
@@ -117,6 +119,8 @@ type speaker struct {
 	peers     map[netip.Addr]*peer
 	sessions  uint64
 	away      map[netip.Addr]bool // peers that are not on a subnet of ours
+	barred    map[netip.Addr]*bar // dynamic peers that announced too much
+	recovered bool                // we have heard what our peers have since we began
 	noticed   map[netip.Addr]said
 	strangers said // what was said of those who are no peers
 }
@@ -259,6 +263,10 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 			p.n = n
 		}
 	}
+	maps.DeleteFunc(s.barred, func(a netip.Addr, _ *bar) bool {
+		n, ok := cfg.Settings(a)
+		return !ok || n.Address == a
+	})
 	s.mu.Unlock()
 	s.listen()
 }
@@ -286,7 +294,8 @@ func survives(old, now *bgp.Neighbor) bool {
 	for _, n := range []*bgp.Neighbor{&a, &b} {
 		n.Description, n.Group, n.Passive, n.DisableConnectedCheck, n.Shutdown = "", "", false, false, false
 		n.NextHopSelf, n.NextHopSelfAll, n.NextHopUnchanged, n.RemovePrivateAS, n.ASOverride = false, false, false, false, false
-		n.In, n.Out, n.DefaultOriginate, n.DefaultMap = bgp.Policy{}, bgp.Policy{}, false, nil
+		n.In, n.Out, n.DefaultOriginate, n.DefaultMap, n.UnsuppressMap = bgp.Policy{}, bgp.Policy{}, false, nil, nil
+		n.BFD = bgp.BFDOff
 		n.SoftReconfiguration, n.SendCommunity, n.Weight, n.MaximumPrefix = false, false, 0, bgp.MaximumPrefix{}
 		n.Timers.ConnectRetry = 0
 	}
@@ -377,9 +386,13 @@ func (s *speaker) TooMany(a netip.Addr, session uint64, text string, again time.
 		return
 	}
 	r := p.relay
-	p.prefixes = true
+	if p.dynamic {
+		s.bar(p, text, again)
+	} else {
+		p.prefixes = true
+	}
 	s.mu.Unlock()
-	if again > 0 {
+	if again > 0 && !p.dynamic {
 		time.AfterFunc(again, func() {
 			s.mu.Lock()
 			p.prefixes = false
@@ -398,6 +411,7 @@ func (s *speaker) TooMany(a netip.Addr, session uint64, text string, again time.
 func (s *speaker) Clear(a netip.Addr, how bgp.Clear) {
 	s.do(func() {
 		s.mu.Lock()
+		maps.DeleteFunc(s.barred, func(b netip.Addr, _ *bar) bool { return how == bgp.ClearHard && (!a.IsValid() || b == a) })
 		var list []*peer
 		for _, p := range s.peers {
 			if !a.IsValid() || p.addr == a {
@@ -447,12 +461,105 @@ func (s *speaker) Peers() []bgp.Peer {
 	for _, p := range s.peers {
 		list = append(list, p.snapshot())
 	}
+	for a, b := range s.barred {
+		if s.peers[a] == nil {
+			list = append(list, b.peer)
+		}
+	}
 	slices.SortFunc(list, func(a, b bgp.Peer) int { return a.Address.Compare(b.Address) })
 	return list
 }
 
+// EndOfRIB implements bgp.Speaker.
+func (s *speaker) EndOfRIB(a netip.Addr, session uint64) {
+	if r := s.relayOf(a, session); r != nil {
+		r.send.finish()
+	}
+}
+
+// Lost implements bgp.Speaker.
+func (s *speaker) Lost(a netip.Addr, session uint64, reason string) {
+	r := s.relayOf(a, session)
+	if r == nil {
+		return
+	}
+	go s.contain(func() {
+		r.end(nil, reason)
+		s.Nudge(a)
+	})
+}
+
+// Nudge implements bgp.Speaker.
+func (s *speaker) Nudge(a netip.Addr) {
+	s.mu.Lock()
+	p := s.peers[a]
+	var again context.CancelFunc
+	if p != nil {
+		p.failures, p.burst, again = 0, len(burst), p.redial
+	}
+	s.mu.Unlock()
+	if again != nil {
+		again()
+	}
+	if p != nil {
+		p.poke()
+	}
+}
+
+// Recovered implements bgp.Speaker.
+func (s *speaker) Recovered() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recovered = true
+}
+
+// Forget implements bgp.Speaker.
+func (s *speaker) Forget(a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.barred, a)
+}
+
+func (s *speaker) relayOf(a netip.Addr, session uint64) *relay {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.peers[a]; p != nil && p.relay != nil && p.relay.session == session {
+		return p.relay
+	}
+	return nil
+}
+
+// bar is a dynamic peer that is to stay away: for a while, or until it is cleared.
+type bar struct {
+	peer  bgp.Peer
+	until time.Time // zero: until it is cleared
+}
+
+// barredLimit is how many are remembered.
+const barredLimit = 4096
+
+// bar keeps a peer away. The lock is held.
+func (s *speaker) bar(p *peer, text string, again time.Duration) {
+	b := &bar{peer: bgp.Peer{Address: p.addr, Group: p.n.Group, RemoteAS: p.remoteAS, Dynamic: true, External: p.external, State: bgp.Idle,
+		Why: "PfxCt", Since: s.so.Now(), Established: p.ups, Dropped: p.downs + 1, LastReset: text, LastResetAt: s.so.Now(),
+		Families: p.n.FamiliesOf(p.addr)}}
+	if again > 0 {
+		b.until = time.Now().Add(again)
+		time.AfterFunc(again, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.barred[p.addr] == b {
+				delete(s.barred, p.addr)
+			}
+		})
+	}
+	if len(s.barred) < barredLimit {
+		s.barred[p.addr] = b
+	}
+}
+
 // Close implements bgp.Speaker.
-func (s *speaker) Close() {
+func (s *speaker) Close(restart bool) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -468,7 +575,13 @@ func (s *speaker) Close() {
 		peers := slices.Collect(maps.Values(s.peers))
 		s.mu.Unlock()
 		for _, p := range peers {
-			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
+			n := &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}
+			s.mu.Lock()
+			if restart && p.graceful != nil {
+				n = nil // a NOTIFICATION would end what the peer keeps (RFC 4724 §4)
+			}
+			s.mu.Unlock()
+			s.removePeer(p, n, "Admin. shutdown")
 		}
 		s.setNetwork(bgp.Config{})
 		s.stopEngine()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,8 +16,10 @@ import (
 
 // alone is a speaker without an engine and without a network.
 func alone(events func([]bgp.Event)) *speaker {
-	return &speaker{so: bgp.SpeakerOptions{Events: events, Now: time.Now, Wait: func() {}}, cfg: bgp.Config{AS: 65010, RouterID: ip("10.10.10.1")},
+	s := &speaker{so: bgp.SpeakerOptions{Events: events, Now: time.Now, Wait: func() {}}, cfg: bgp.Config{AS: 65010, RouterID: ip("10.10.10.1")},
 		peers: make(map[netip.Addr]*peer), away: make(map[netip.Addr]bool), noticed: make(map[netip.Addr]said)}
+	s.wake = sync.NewCond(&s.workMu)
+	return s
 }
 
 func TestAPeerThatDoesNotReadHoldsNobodyUp(t *testing.T) {

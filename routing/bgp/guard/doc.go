@@ -22,7 +22,7 @@
 //
 // OPEN is where the peer's AS is checked, so that a wrong one gives an error of ours with both numbers in it. The AS
 // that the engine reads can be another one (Config.StandIn), as it wants to know it beforehand. Capabilities other than multiprotocol, route refresh and
-// four-octet AS numbers are taken out in both directions.
+// four-octet AS numbers are taken out in both directions. That of graceful restart is ours: the engine never hears of it.
 //
 // Optional transitive attributes that nobody here knows are passed on with the Partial bit, as they came; others that are
 // not known end here.
@@ -30,5 +30,5 @@
 // A Guard is a machine without sockets for one connection. It is not safe for concurrent use, except that FromPeer and
 // ToPeer may run beside each other.
 //
-// RFC 4271, 4456, 4760, 5492, 6286, 6793, 7606, 7607, 9072. Left out: add-path, extended messages, extended next hops.
+// RFC 4271, 4456, 4724, 4760, 5492, 6286, 6793, 7606, 7607, 9072. Left out: add-path, extended messages, extended next hops.
 package guard

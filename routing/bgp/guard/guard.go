@@ -24,6 +24,8 @@ type Config struct {
 	NoHold bool
 	// IPv4 and IPv6 say which unicast families the session may carry.
 	IPv4, IPv6 bool
+	// Graceful is what our OPEN says of graceful restart; its families are those of the session. Nil says nothing.
+	Graceful *Graceful
 }
 
 // PeerOpen is what the peer's OPEN says.
@@ -35,6 +37,7 @@ type PeerOpen struct {
 	IPv4      bool
 	IPv6      bool
 	Refresh   bool
+	Graceful  *Graceful // nil: it does not know graceful restart
 }
 
 // Counters count messages, and what was wrong with them.

@@ -8,6 +8,7 @@ import (
 const (
 	capMultiprotocol = 1  // RFC 4760
 	capRouteRefresh  = 2  // RFC 2918
+	capGraceful      = 64 // RFC 4724
 	capFourOctetAS   = 65 // RFC 6793
 
 	asTrans = 23456
@@ -15,6 +16,67 @@ const (
 	paramCapability = 2
 	paramExtended   = 255 // RFC 9072
 )
+
+// Graceful is a graceful restart capability (RFC 4724 §3).
+type Graceful struct {
+	// Restarting is the Restart State bit: who sends it has restarted, and does not wait for others that have, too.
+	Restarting bool
+	// Seconds is how long the session may take to come back.
+	Seconds uint16
+	// IPv4 and IPv6 say for which families routes may be kept, and whether what they lead to was kept over a restart
+	// (the Forwarding State bit).
+	IPv4, IPv6         bool
+	KeptIPv4, KeptIPv6 bool
+}
+
+const (
+	gracefulRestarting = 0x8000 // in front of the 12 bits of the time
+	gracefulForwarding = 0x80
+
+	// MaxRestart is the longest restart time that a capability can hold, in seconds.
+	MaxRestart = 4095
+)
+
+// parseGraceful reads one; a malformed one is as good as none.
+func parseGraceful(b []byte) (g Graceful, ok bool) {
+	if len(b) < 2 || len(b)%4 != 2 {
+		return g, false
+	}
+	n := binary.BigEndian.Uint16(b)
+	g.Restarting, g.Seconds = n&gracefulRestarting != 0, n&MaxRestart
+	for b = b[2:]; len(b) > 0; b = b[4:] {
+		if b[0] != 0 || b[2] != 1 {
+			continue
+		}
+		kept := b[3]&gracefulForwarding != 0
+		switch b[1] {
+		case 1:
+			g.IPv4, g.KeptIPv4 = true, kept
+		case 2:
+			g.IPv6, g.KeptIPv6 = true, kept
+		}
+	}
+	return g, true
+}
+
+func (g *Graceful) bytes() []byte {
+	n := min(g.Seconds, MaxRestart)
+	if g.Restarting {
+		n |= gracefulRestarting
+	}
+	b := binary.BigEndian.AppendUint16(nil, n)
+	for i, f := range [...]struct{ on, kept bool }{{g.IPv4, g.KeptIPv4}, {g.IPv6, g.KeptIPv6}} {
+		if !f.on {
+			continue
+		}
+		flags := byte(0)
+		if f.kept {
+			flags = gracefulForwarding
+		}
+		b = append(b, 0, byte(i+1), 1, flags)
+	}
+	return b
+}
 
 type capability struct {
 	code  uint8
@@ -117,6 +179,10 @@ func (g *Guard) fromOpen(msg []byte) ([]byte, error) {
 			open.IPv6 = open.IPv6 || c.value[1] == 2
 		case capRouteRefresh:
 			open.Refresh = true
+		case capGraceful:
+			if x, ok := parseGraceful(c.value); ok {
+				open.Graceful = &x
+			}
 		}
 	}
 	if !multiprotocol {
@@ -133,6 +199,9 @@ func (g *Guard) fromOpen(msg []byte) ([]byte, error) {
 		return nil, fail(OpenMessageError, 3, id[:], "BGP identifier %v", open.ID)
 	case hold == 1 || hold == 2:
 		return nil, fail(OpenMessageError, 6, msg[22:24], "a hold time of %d s", hold)
+	}
+	if x := open.Graceful; x != nil {
+		x.IPv4, x.IPv6 = x.IPv4 && open.IPv4, x.IPv6 && open.IPv6
 	}
 	g.open = &open
 
@@ -185,6 +254,12 @@ func (g *Guard) toOpen(msg []byte) ([]byte, error) {
 		case capMultiprotocol, capRouteRefresh:
 			list = append(list, c)
 		}
+	}
+	if x := g.cfg.Graceful; x != nil {
+		own := *x
+		own.IPv4, own.IPv6 = g.cfg.IPv4, g.cfg.IPv6
+		own.KeptIPv4, own.KeptIPv6 = own.KeptIPv4 && own.IPv4, own.KeptIPv6 && own.IPv6
+		list = append(list, capability{capGraceful, own.bytes()})
 	}
 	return buildOpen(as, hold, id, list), nil
 }
