@@ -355,25 +355,20 @@ func (b *BGPInstance) GroupPeer(group string) Peer {
 	return p
 }
 
+// apply puts what a group or neighbour says over what counts so far.
 func (p *Peer) apply(s *PeerSettings) {
-	if s.RemoteAS != 0 {
-		p.RemoteAS = s.RemoteAS
-	}
-	if s.Description != "" {
-		p.Description = s.Description
-	}
-	if !s.UpdateSource.IsZero() {
-		p.UpdateSource = s.UpdateSource
-	}
-	if s.EBGPMultihop != 0 {
-		p.EBGPMultihop = s.EBGPMultihop
-	}
-	if s.TTLSecurity != 0 {
-		p.TTLSecurity = s.TTLSecurity
-	}
-	if !s.Password.IsZero() {
-		p.Password = s.Password
-	}
+	over(&p.RemoteAS, s.RemoteAS)
+	over(&p.Description, s.Description)
+	over(&p.UpdateSource, s.UpdateSource)
+	over(&p.EBGPMultihop, s.EBGPMultihop)
+	over(&p.TTLSecurity, s.TTLSecurity)
+	over(&p.Password, s.Password)
+	over(&p.PrefixList.In, s.PrefixList.In)
+	over(&p.PrefixList.Out, s.PrefixList.Out)
+	over(&p.RouteMap.In, s.RouteMap.In)
+	over(&p.RouteMap.Out, s.RouteMap.Out)
+	over(&p.UnsuppressMap, s.UnsuppressMap)
+	over(&p.BFD, s.BFD)
 	if t := s.Timers; t != nil {
 		set(&p.Timers.Keepalive, t.Keepalive)
 		set(&p.Timers.Hold, t.Hold)
@@ -381,40 +376,35 @@ func (p *Peer) apply(s *PeerSettings) {
 	}
 	set(&p.NextHopSelf, s.NextHopSelf)
 	set(&p.NextHopUnchanged, s.NextHopUnchanged)
+	set(&p.NextHopSelfAll, s.NextHopSelfAll)
 	set(&p.RouteReflectorClient, s.RouteReflectorClient)
 	set(&p.AllowASIn, s.AllowASIn)
 	set(&p.ASOverride, s.ASOverride)
 	set(&p.Passive, s.Passive)
 	set(&p.Shutdown, s.Shutdown)
 	set(&p.MaximumPrefix, s.MaximumPrefix)
-	over(&p.PrefixList.In, s.PrefixList.In)
-	over(&p.PrefixList.Out, s.PrefixList.Out)
-	over(&p.RouteMap.In, s.RouteMap.In)
-	over(&p.RouteMap.Out, s.RouteMap.Out)
 	set(&p.DefaultOriginate, s.DefaultOriginate)
-	if len(s.AddressFamily) > 0 {
-		p.AddressFamily = s.AddressFamily
-	}
 	set(&p.SoftReconfigurationInbound, s.SoftReconfigurationInbound)
 	set(&p.SendCommunity, s.SendCommunity)
 	set(&p.Weight, s.Weight)
 	set(&p.RemovePrivateAS, s.RemovePrivateAS)
-	set(&p.NextHopSelfAll, s.NextHopSelfAll)
 	set(&p.DisableConnectedCheck, s.DisableConnectedCheck)
-	over(&p.UnsuppressMap, s.UnsuppressMap)
-	if s.BFD != "" {
-		p.BFD = s.BFD
+	if len(s.AddressFamily) > 0 {
+		p.AddressFamily = s.AddressFamily
 	}
 }
 
+// set is for values of which each, zero too, may be meant.
 func set[T any](dst *T, src *T) {
 	if src != nil {
 		*dst = *src
 	}
 }
 
-func over(dst *string, src string) {
-	if src != "" {
+// over is for values whose zero says nothing.
+func over[T comparable](dst *T, src T) {
+	var zero T
+	if src != zero {
 		*dst = src
 	}
 }

@@ -5,13 +5,10 @@ import (
 	"io"
 )
 
-// Further says what is wrong with a valid configuration beyond its words, such as the content of certificates; the program
-// sets it.
-var Further func(*Config) Diagnostics
-
 // Check reads each file as a configuration of its own, writes what is wrong with it and a line of summary, and returns the
-// exit status: 0, or 1 when a file has errors.
-func Check(w io.Writer, files ...string) int {
+// exit status: 0, or 1 when a file has errors. Further, unless it is nil, says what is wrong with a valid configuration beyond
+// its words, such as the content of certificates.
+func Check(w io.Writer, further func(*Config) Diagnostics, files ...string) int {
 	status := 0
 	if len(files) == 0 {
 		fmt.Fprintln(w, "no configuration file is named")
@@ -19,8 +16,8 @@ func Check(w io.Writer, files ...string) int {
 	}
 	for _, name := range files {
 		c, diags := Load(name)
-		if Further != nil && !diags.HasErrors() {
-			diags = append(diags, Further(c)...)
+		if further != nil && !diags.HasErrors() {
+			diags = append(diags, further(c)...)
 		}
 		io.WriteString(w, diags.String())
 		errors, warnings := len(diags.Errors()), len(diags.Warnings())

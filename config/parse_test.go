@@ -221,7 +221,7 @@ func TestWhatIsFoundLaterHasAPlaceToo(t *testing.T) {
 
 func TestCheckSaysWhatEachFileIsLike(t *testing.T) {
 	var out bytes.Buffer
-	if status := Check(&out, "testdata/good/spoke2.toml", "testdata/bad/references.toml"); status != 1 {
+	if status := Check(&out, nil, "testdata/good/spoke2.toml", "testdata/bad/references.toml"); status != 1 {
 		t.Errorf("status %d", status)
 	}
 	text := out.String()
@@ -229,10 +229,15 @@ func TestCheckSaysWhatEachFileIsLike(t *testing.T) {
 		t.Errorf("got\n%s", text)
 	}
 	out.Reset()
-	if status := Check(&out, "testdata/good/everything.toml"); status != 0 || !strings.Contains(out.String(), ": usable, ") {
+	if status := Check(&out, nil, "testdata/good/everything.toml"); status != 0 || !strings.Contains(out.String(), ": usable, ") {
 		t.Errorf("status %d:\n%s", status, out.String())
 	}
-	if Check(&out) != 1 {
+	out.Reset()
+	further := func(c *Config) Diagnostics { return Diagnostics{c.Diagnose(Error, "hostname", "nobody knows it")} }
+	if status := Check(&out, further, "testdata/good/spoke2.toml"); status != 1 || !strings.Contains(out.String(), "hostname: nobody knows it\n") {
+		t.Errorf("status %d:\n%s", status, out.String())
+	}
+	if Check(&out, nil) != 1 {
 		t.Error("nothing to check is good")
 	}
 }

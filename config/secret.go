@@ -23,15 +23,6 @@ func NewSecret(value string) Secret {
 	return Secret{value: unique.Make(value)}
 }
 
-// NewSecretFile is a secret that was read from a file, named as the configuration names it.
-func NewSecretFile(name, value string) Secret {
-	s := NewSecret(value)
-	if value != "" {
-		s.file = name
-	}
-	return s
-}
-
 // Reveal is the value itself. It belongs into key derivation and nowhere else.
 func (s Secret) Reveal() string {
 	if s.IsZero() {

@@ -83,53 +83,46 @@ func at(steps ...any) string {
 	return path
 }
 
+// kinds are what a reference may be to: the tables by their paths, how one of them is called, and their names.
+var kinds = map[string]struct {
+	what  string
+	names func(*Config) []string
+}{
+	"interface":                  {"interface", (*Config).InterfaceNames},
+	"vrf":                        {"vrf", func(c *Config) []string { return append([]string{DefaultVRF}, Names(c.VRF)...) }},
+	"ipsec.profile":              {"ipsec profile", func(c *Config) []string { return Names(c.IPsec.Profile) }},
+	"ipsec.transform-set":        {"transform set", func(c *Config) []string { return withSmart(Names(c.IPsec.TransformSet)) }},
+	"ikev2.proposal":             {"ikev2 proposal", func(c *Config) []string { return withSmart(Names(c.IKEv2.Proposal)) }},
+	"ikev2.keyring":              {"ikev2 keyring", func(c *Config) []string { return Names(c.IKEv2.Keyring) }},
+	"ikev2.profile":              {"ikev2 profile", func(c *Config) []string { return Names(c.IKEv2.Profile) }},
+	"ikev2.authorization-policy": {"authorization policy", func(c *Config) []string { return Names(c.IKEv2.AuthorizationPolicy) }},
+	"ikev2.name-mangler":         {"name mangler", func(c *Config) []string { return Names(c.IKEv2.NameMangler) }},
+	"pki.trustpoint":             {"trustpoint", func(c *Config) []string { return Names(c.PKI.Trustpoint) }},
+	"pki.certificate-map":        {"certificate map", func(c *Config) []string { return Names(c.PKI.CertificateMap) }},
+	"pool":                       {"pool", func(c *Config) []string { return Names(c.Pool) }},
+	"access-list":                {"access list", func(c *Config) []string { return Names(c.AccessList) }},
+	"prefix-list":                {"prefix list", func(c *Config) []string { return Names(c.PrefixList) }},
+	"as-path-list":               {"as-path list", func(c *Config) []string { return Names(c.ASPathList) }},
+	"community-list":             {"community list", func(c *Config) []string { return Names(c.CommunityList) }},
+	"route-map":                  {"route map", func(c *Config) []string { return Names(c.RouteMap) }},
+	"track": {"track", func(c *Config) (out []string) {
+		for _, n := range c.TrackNumbers() {
+			out = append(out, strconv.Itoa(n))
+		}
+		return out
+	}},
+}
+
 // objects lists what a reference of a kind may name.
 func (v *validator) objects(kind string) (names []string, what string) {
-	c := v.c
-	switch kind {
-	case "interface":
-		return c.InterfaceNames(), "interface"
-	case "vrf":
-		return append([]string{DefaultVRF}, Names(c.VRF)...), "vrf"
-	case "ipsec.profile":
-		return Names(c.IPsec.Profile), "ipsec profile"
-	case "ipsec.transform-set":
-		return withSmart(Names(c.IPsec.TransformSet)), "transform set"
-	case "ikev2.proposal":
-		return withSmart(Names(c.IKEv2.Proposal)), "ikev2 proposal"
-	case "ikev2.keyring":
-		return Names(c.IKEv2.Keyring), "ikev2 keyring"
-	case "ikev2.profile":
-		return Names(c.IKEv2.Profile), "ikev2 profile"
-	case "ikev2.authorization-policy":
-		return Names(c.IKEv2.AuthorizationPolicy), "authorization policy"
-	case "ikev2.name-mangler":
-		return Names(c.IKEv2.NameMangler), "name mangler"
-	case "pki.trustpoint":
-		return Names(c.PKI.Trustpoint), "trustpoint"
-	case "pki.certificate-map":
-		return Names(c.PKI.CertificateMap), "certificate map"
-	case "pool":
-		return Names(c.Pool), "pool"
-	case "access-list":
-		return Names(c.AccessList), "access list"
-	case "prefix-list":
-		return Names(c.PrefixList), "prefix list"
-	case "as-path-list":
-		return Names(c.ASPathList), "as-path list"
-	case "community-list":
-		return Names(c.CommunityList), "community list"
-	case "route-map":
-		return Names(c.RouteMap), "route map"
-	case "track":
-		for _, n := range c.TrackNumbers() {
-			names = append(names, strconv.Itoa(n))
-		}
-		return names, "track"
-	case "bgp.peer-group":
+	if kind == "bgp.peer-group" { // each table has its own
 		return Names(v.instance.PeerGroup), "peer group"
 	}
-	panic("config: reference to " + kind)
+	k, ok := kinds[kind]
+	if !ok {
+		panic("config: reference to " + kind)
+	}
+	return k.names(v.c), k.what
 }
 
 // bgpPath is the table of a BGP instance.
@@ -247,7 +240,14 @@ func (v *validator) reference(f *field, path, name string) {
 		names = append(slices.Clip(names), words)
 	}
 	if f.ref == "track" {
-		v.errorf(path, "no track %s%s", name, didYouMean("", names)) // a number is not like another
+		hint := " (there is none)" // a number is not like another: none is suggested
+		switch {
+		case len(names) > 8:
+			hint = ""
+		case len(names) > 0:
+			hint = fmt.Sprintf(" (tracked is %s)", strings.Join(names, ", "))
+		}
+		v.errorf(path, "no track %s%s", name, hint)
 		return
 	}
 	complain := v.errorf

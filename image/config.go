@@ -6,13 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
 
 	"felloe/boot/disk"
 	"felloe/config"
-
-	"github.com/pelletier/go-toml/v2"
 )
 
 // configDiskSize is the smallest round size that FAT16 accepts; a hole in the file costs nothing.
@@ -52,7 +49,8 @@ func WriteConfigDisk(out, file string, others ...string) error {
 	}
 	dir := filepath.Dir(file)
 	files := []fatFile{{"/" + disk.ConfigName, text}}
-	for _, name := range referencedFiles(text) {
+	// A text that is not TOML names none: the disk is made all the same, since a router must be able to say what is wrong with it.
+	for _, name := range config.NamedFiles(text) {
 		clean := filepath.Clean(name)
 		if filepath.IsAbs(clean) || strings.HasPrefix(clean, "..") {
 			return fmt.Errorf("%s names the file %s, which lies elsewhere; a disk can only carry files beside its configuration", file, name)
@@ -87,41 +85,4 @@ func WriteConfigDisk(out, file string, others ...string) error {
 		return err
 	}
 	return os.Rename(f.Name(), out)
-}
-
-// referencedFiles are the files that a configuration names, such as in pre-shared-key = { file = "psk.txt" }, and the
-// values of keys `file` wherever else they are. A text that is
-// not TOML names none: the disk is made all the same, since a router must be able to say what is wrong with it.
-func referencedFiles(text []byte) []string {
-	var tree map[string]any
-	if toml.Unmarshal(text, &tree) != nil {
-		return nil
-	}
-	found := map[string]bool{}
-	var walk func(v any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			if name, ok := v["file"].(string); ok {
-				found[name] = true
-			}
-			for _, w := range v {
-				walk(w)
-			}
-		case []any:
-			for _, w := range v {
-				walk(w)
-			}
-		}
-	}
-	walk(tree)
-	for _, name := range config.NamedFiles(text) {
-		found[name] = true
-	}
-	names := make([]string, 0, len(found))
-	for n := range found {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	return names
 }

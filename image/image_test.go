@@ -313,8 +313,8 @@ ca = "pki/ca.pem"
 		t.Error("the same inputs gave other bytes")
 	}
 
-	put("away.toml", `key = { file = "../secret" }`)
-	put("missing.toml", `key = { file = "absent.txt" }`)
+	put("away.toml", `interface.Tunnel0.nhrp.authentication = { file = "../secret" }`)
+	put("missing.toml", `bgp.neighbor."10.0.0.1".password = { file = "absent.txt" }`)
 	put("broken.toml", `hostname = "`)
 	if err := WriteConfigDisk(out, filepath.Join(dir, "away.toml")); err == nil || !strings.Contains(err.Error(), "lies elsewhere") {
 		t.Errorf("a file elsewhere: %v", err)

@@ -51,8 +51,7 @@ func run(args []string) int {
 	case "exec":
 		return machine.ExecMain(args[1:])
 	case "check":
-		config.Further = boot.CheckPKI
-		return config.Check(os.Stdout, args[1:]...)
+		return config.Check(os.Stdout, boot.CheckPKI, args[1:]...)
 	case "schema":
 		_, err := os.Stdout.Write(config.Schema())
 		if err != nil {
