@@ -13,13 +13,32 @@ type Flow struct {
 	To     string // may hold ${name}
 	Source string // interface or address; "" for the way out's
 	VRF    string
-	Rate   int // packets a second
-	For    time.Duration
-	Size   int // bytes of an IP packet
+	Rate   int    // packets a second
+	For    string // how long, or ${name}
+	Size   int    // bytes of an IP packet
+}
+
+// length is how long it goes on.
+func (f *Flow) length(saved map[string]string) (time.Duration, error) {
+	text, err := expand(f.For, saved, func(v string) string { return v })
+	if err != nil {
+		return 0, err
+	}
+	if text == "" {
+		return 0, fmt.Errorf("flow: for: how long?")
+	}
+	var d duration
+	if err := d.UnmarshalText([]byte(text)); err != nil {
+		return 0, fmt.Errorf("flow: for: %w", err)
+	}
+	if d < duration(time.Second) {
+		return 0, fmt.Errorf("flow: for: how long? A second at least, not %q", text)
+	}
+	return time.Duration(d), nil
 }
 
 // command is what the router is asked for. The timeout is long: what comes late is not lost.
-func (f *Flow) command() string {
+func (f *Flow) command(length time.Duration) string {
 	var b strings.Builder
 	b.WriteString("ping ")
 	if f.VRF != "" {
@@ -29,12 +48,11 @@ func (f *Flow) command() string {
 	if f.Source != "" {
 		b.WriteString(" source " + f.Source)
 	}
-	fmt.Fprintf(&b, " repeat %d interval %d timeout 2 size %d | json", f.packets(), f.interval().Milliseconds(), f.Size)
+	fmt.Fprintf(&b, " repeat %d interval %d timeout 2 size %d | json", max(int(length/f.interval()), 1), f.interval().Milliseconds(), f.Size)
 	return b.String()
 }
 
 func (f *Flow) interval() time.Duration { return time.Second / time.Duration(f.Rate) }
-func (f *Flow) packets() int            { return max(int(f.For/f.interval()), 1) }
 
 // account reads what the router says of its echoes.
 func (f *Flow) account(out string) (string, error) {
@@ -92,7 +110,7 @@ func (f *Flow) account(out string) (string, error) {
 
 // flow reads a step's flow.
 func (p *parser) flow(f *flowFile, fail func(string, ...any)) *Flow {
-	out := &Flow{To: f.To, Source: f.Source, VRF: f.VRF, Rate: f.Rate, For: time.Duration(f.For), Size: f.Size}
+	out := &Flow{To: f.To, Source: f.Source, VRF: f.VRF, Rate: f.Rate, For: f.For, Size: f.Size}
 	if f.To == "" {
 		fail("flow: to: which address do the packets go to?")
 	} else if _, err := netip.ParseAddr(f.To); err != nil && !variable.MatchString(f.To) {
@@ -111,8 +129,11 @@ func (p *parser) flow(f *flowFile, fail func(string, ...any)) *Flow {
 	if out.Size < 36 || out.Size > 9000 {
 		fail("flow: size: %d bytes is out of range (36 to 9000)", f.Size)
 	}
-	if out.For < time.Second {
-		fail("flow: for: how long? A second at least")
+	if variable.MatchString(f.For) {
+		return out
+	}
+	if _, err := out.length(nil); err != nil {
+		fail("%v", err)
 	}
 	return out
 }

@@ -42,12 +42,12 @@ type certificateFile struct {
 }
 
 type flowFile struct {
-	To     string   `toml:"to"`
-	Source string   `toml:"source"`
-	VRF    string   `toml:"vrf"`
-	Rate   int      `toml:"rate"`
-	For    duration `toml:"for"`
-	Size   int      `toml:"size"`
+	To     string `toml:"to"`
+	Source string `toml:"source"`
+	VRF    string `toml:"vrf"`
+	Rate   int    `toml:"rate"`
+	For    string `toml:"for"`
+	Size   int    `toml:"size"`
 }
 
 type nodeFile struct {
@@ -500,6 +500,7 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 		s.Flow = p.flow(f.Flow, fail)
 		verbs = append(verbs, "flow")
 		known("flow.to", f.Flow.To)
+		known("flow.for", f.Flow.For)
 		if f.Node == "" {
 			fail("node: which node do the flow's packets come from?")
 		}

@@ -113,7 +113,7 @@ func (st *Step) Title() string {
 	case st.Command != "":
 		return st.Node + ": " + st.Command
 	case st.Flow != nil:
-		return fmt.Sprintf("%s: %v of %d packets a second to %s", st.Node, st.Flow.For, st.Flow.Rate, st.Flow.To)
+		return fmt.Sprintf("%s: %s of %d packets a second to %s", st.Node, st.Flow.For, st.Flow.Rate, st.Flow.To)
 	case st.Wait != "":
 		return "wait for " + st.Wait
 	case st.Kill != "":
@@ -205,7 +205,7 @@ func (st *Step) commandLine() string {
 	case st.Node == "":
 		return ""
 	case st.Flow != nil:
-		return st.Node + "# " + st.Flow.command()
+		return st.Node + "# flow to " + st.Flow.To
 	}
 	return st.Node + "# " + st.Command
 }
@@ -242,7 +242,11 @@ func (s *Script) try(ctx context.Context, st *Step) (string, error) {
 			flow = b.flow
 		}
 		if flow != nil {
-			limit += 2 * flow.For // a busy machine keeps no pace
+			length, err := flow.length(s.saved)
+			if err != nil {
+				return "", err
+			}
+			limit += 2 * length // a busy machine keeps no pace
 		}
 	}
 	bounded, cancel := context.WithTimeout(ctx, limit)
@@ -294,7 +298,11 @@ func (s *Script) execute(ctx context.Context, st *Step) (string, error) {
 func (s *Script) prepare(st *Step) (func(context.Context) (string, error), error) {
 	text := st.Command
 	if st.Flow != nil {
-		text = st.Flow.command()
+		length, err := st.Flow.length(s.saved)
+		if err != nil {
+			return nil, err
+		}
+		text = st.Flow.command(length)
 	}
 	line, err := expand(text, s.saved, func(v string) string { return v })
 	return func(ctx context.Context) (string, error) {

@@ -233,8 +233,8 @@ func TestACommandThatMustFailMustSayWhy(t *testing.T) {
 }
 
 func TestAFlowSaysHowMuchWasLostAndForHowLong(t *testing.T) {
-	f := &Flow{To: "192.0.2.1", Source: "Loopback10", Rate: 100, For: 2 * time.Second, Size: 100}
-	if got, want := f.command(), "ping 192.0.2.1 source Loopback10 repeat 200 interval 10 timeout 2 size 100 | json"; got != want {
+	f := &Flow{To: "192.0.2.1", Source: "Loopback10", Rate: 100, For: "2s", Size: 100}
+	if got, want := f.command(2*time.Second), "ping 192.0.2.1 source Loopback10 repeat 200 interval 10 timeout 2 size 100 | json"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	out, err := f.account("Sending…\n!!!..\n" + `{"sent": 200, "received": 195, "lost": [7, 50, 51, 52, 199], "avg_ns": 3000000, "max_ns": 9000000}`)
