@@ -130,6 +130,7 @@ func debugCategories(c *config.Config) map[string]bool {
 // applyLogging sets levels and debugging. Debugging that the console switched on stays as it is.
 func (r *Router) applyLogging(desired *config.Config) {
 	r.logs.Configure(logLevels(desired))
+	r.protect.LogSessions(desired.Logging.Session)
 	before, after := debugCategories(r.applied), debugCategories(desired)
 	for c := range before {
 		if !after[c] {
@@ -156,6 +157,7 @@ func (r *Router) addVRF(name string) error {
 		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: r.clock.Now, Log: r.log})
 	v.prober = probe.New(net, r.clock)
 	r.vrfs[name] = v
+	r.past.vrfs.Store(name, net)
 	r.debugRoutes(name, v.rib)
 	r.dmvpn.AddVRF(name, v.rib)
 	return nil
@@ -164,6 +166,7 @@ func (r *Router) addVRF(name string) error {
 func (r *Router) removeVRF(name string) {
 	r.dmvpn.RemoveVRF(name)
 	delete(r.vrfs, name)
+	r.past.vrfs.Delete(name)
 	if err := r.dp.RemoveVRF(name); err != nil {
 		r.problem("vrf %s: %v", name, err)
 	}

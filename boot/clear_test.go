@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"felloe/manage/probe"
 	"felloe/netstack/link/mem"
 )
 
@@ -47,13 +48,22 @@ func TestATunnelThatIsBuiltAnewLetsNothingOutInClear(t *testing.T) {
 			c.want("r1", "show crypto session", "UP-ACTIVE")
 			c.want("r1", "ping 10.1.0.2 repeat 2", "(2/2)")
 			ctx, stop := context.WithCancel(context.Background())
+			prober, err := c.routers["r1"].Prober("default")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sent atomic.Int64
 			pinged := make(chan struct{})
 			go func() {
 				defer close(pinged)
-				for ctx.Err() == nil {
-					_, _ = c.routers["r1"].Exec(ctx, "ping 10.1.0.2 repeat 20 timeout 0")
+				for ; ctx.Err() == nil; sent.Add(1) {
+					_, _ = prober.Ping(ctx, probe.PingOptions{Destination: netip.MustParseAddr("10.1.0.2"), Count: 1, Timeout: time.Millisecond}, nil)
 				}
 			}()
+			pings := func(n int64) {
+				n += sent.Load() + 1 // one may be under way
+				c.until(func() string { return unless(sent.Load() >= n, "enough pings") })
+			}
 			first := text(1)
 			for _, change := range [][2]string{
 				{`esp = ["aes-gcm-256"]`, `esp = ["aes-gcm-128"]`}, // the peer does not take that: no SA
@@ -67,9 +77,9 @@ func TestATunnelThatIsBuiltAnewLetsNothingOutInClear(t *testing.T) {
 					t.Fatalf("%s is not in the configuration", change[0])
 				}
 				c.apply("r1", other)
-				time.Sleep(200 * time.Millisecond)
+				pings(50)
 				c.apply("r1", first)
-				time.Sleep(50 * time.Millisecond)
+				pings(20)
 			}
 			stop()
 			<-pinged

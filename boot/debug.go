@@ -21,10 +21,11 @@ func (r *Router) debugs(category string) zerolog.Logger {
 	}))
 }
 
-// debugRoutes follows a routing table for `debug ip routing`.
+// debugRoutes follows a routing table for `debug ip routing` and `show events`.
 func (r *Router) debugRoutes(name string, table *rib.RIB) {
 	log := r.debugs("rib")
 	table.Subscribe(func(changes []rib.Change) {
+		r.countRoutes(name, changes)
 		if !r.logs.Debugging() {
 			return
 		}

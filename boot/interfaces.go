@@ -295,6 +295,7 @@ func (r *Router) lineProtocol(i *iface) {
 
 // settle ends an Apply: the state that its new interfaces have come to is where their story begins.
 func (r *Router) settle() {
+	r.past.know(r.ifs)
 	for _, i := range r.ifs {
 		if !i.settled && i.net != nil {
 			i.settled, i.up = true, i.net.Up()

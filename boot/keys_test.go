@@ -186,8 +186,8 @@ func effects(c *config.Config) any {
 			nhrp[n] = nhrpConfig(i.NHRP)
 		}
 	}
-	b, policies, berr := bgpConfig(c, nil)
-	return []any{c.Hostname, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
+	b, policies, berr := bgpConfig(c, nil, nil)
+	return []any{c.Hostname, c.Logging.Session, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
 		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
 }
 

@@ -75,6 +75,7 @@ type Router struct {
 
 	logs *syslog.Log
 	log  zerolog.Logger
+	past *past
 	loop *loop.Loop
 
 	dp      *netstack.Dataplane
@@ -133,6 +134,7 @@ func New(o Options) (*Router, error) {
 		once: map[string]bool{}, templates: map[string]flexvpn.Template{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
 	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()
+	r.past = r.newPast()
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, QuietStates: true, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
 	r.authz = authz.New()

@@ -82,23 +82,41 @@ func (c *cloud) exec(name, line string) string {
 // want repeats a command until its output holds all the words.
 func (c *cloud) want(name, line string, words ...string) string {
 	c.t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for {
-		out := c.exec(name, line)
-		missing := ""
+	out := ""
+	c.until(func() string {
+		out = c.exec(name, line)
 		for _, w := range words {
 			if !strings.Contains(out, w) {
-				missing = w
+				return fmt.Sprintf("%s# %s: %q is missing in\n%s", name, line, w, out)
 			}
 		}
-		if missing == "" {
-			return out
+		return ""
+	})
+	return out
+}
+
+// until waits until nothing is wrong any more.
+func (c *cloud) until(wrong func() string) {
+	c.t.Helper()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		text := wrong()
+		if text == "" {
+			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s# %s: %q is missing in\n%s\n%s", name, line, missing, out, c.story())
+			c.t.Fatalf("%s\n%s", text, c.story())
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// unless is what is missing, unless it is there.
+func unless(there bool, what string) string {
+	if there {
+		return ""
+	}
+	return "there is not " + what
 }
 
 // story is what the routers logged and know, for a failed test.
@@ -208,21 +226,7 @@ remote-as = 65010
 }
 
 // scenario1 builds Hub, Spoke1, Spoke2 and Internet.
-func scenario1(t *testing.T) *cloud {
-	c := newCloud(t)
-	var wan []NIC
-	far := map[string]NIC{}
-	for _, n := range []string{"Hub", "Spoke1", "Spoke2"} {
-		a, b := c.net.Pair("Internet:"+n, n+":Gi1", mem.Impairment{})
-		wan = append(wan, NIC{"Internet:" + n, a})
-		far[n] = NIC{n + ":Gi1", b}
-	}
-	c.start("Internet", internet, wan...)
-	c.start("Hub", hub, far["Hub"])
-	c.start("Spoke1", spoke(1), far["Spoke1"])
-	c.start("Spoke2", spoke(2), far["Spoke2"])
-	return c
-}
+func scenario1(t *testing.T) *cloud { return mistaken(t, spoke(1), spoke(2)) }
 
 func TestADMVPNPhase3NetworkComesUpAndMakesAShortcut(t *testing.T) {
 	t.Parallel() // it mostly waits

@@ -33,11 +33,13 @@ func TestTheLogOfASpokeThatComesUpReadsAsAStory(t *testing.T) {
 	lines := logLines(c, "Spoke2")
 	story := []string{
 		"configuration applied",
-		"%CRYPTO-5-IKEV2_SESSION_STATUS: Crypto tunnel v2 is UP. Peer 172.16.1.1:500",
+		"info: Crypto tunnel v2 is UP.  Peer 172.16.1.1:500",
 		"IPsec SAs are installed",
 		"%DMVPN-5-NHRP_NHS: Tunnel0: Next Hop Server (Tunnel: 10.10.10.1 NBMA: 172.16.1.1) is UP",
 		"%BGP-5-ADJCHANGE: neighbor 10.10.10.1 Up",
 	}
+	c.want("Spoke2", "show events peer 172.16.1.1", "  The session with 172.16.1.1 came up\n", "ike      Crypto tunnel v2 is UP.  Peer 172.16.1.1:500", "ipsec    IPsec SAs are installed")
+	c.want("Spoke2", "show events last 1 | json", `"stories"`)
 	at := 0
 	for _, l := range lines {
 		if at < len(story) && strings.Contains(l, story[at]) {

@@ -187,28 +187,23 @@ func TestEachClearTakesAwayWhatItIsFor(t *testing.T) {
 
 	// Only the IPsec SAs: the client, who wants them, makes new ones under the same IKE SA.
 	c.exec("Client", "clear crypto sa peer 10.88.247.84")
-	waitFor(c, func() bool { i, s := ids(c, "Server"); return i == ike && s != spi }, "new IPsec SAs under the old IKE SA")
+	c.until(func() string {
+		i, s := ids(c, "Server")
+		return unless(i == ike && s != spi, "new IPsec SAs under the old IKE SA")
+	})
 	_, spi = ids(c, "Server")
 
 	c.exec("Client", "clear crypto ikev2 sa remote 10.88.247.84")
-	waitFor(c, func() bool { i, s := ids(c, "Server"); return i != ike && s != spi }, "a new IKE SA with new IPsec SAs")
+	c.until(func() string {
+		i, s := ids(c, "Server")
+		return unless(i != ike && s != spi, "a new IKE SA with new IPsec SAs")
+	})
 	ike, spi = ids(c, "Server")
 
 	c.exec("Client", "clear crypto session")
-	waitFor(c, func() bool { i, s := ids(c, "Server"); return i != ike && s != spi }, "a new session")
+	c.until(func() string { i, s := ids(c, "Server"); return unless(i != ike && s != spi, "a new session") })
 	c.want("Server", "show crypto session", "Virtual-Access", "UP-ACTIVE")
 	c.want("Client", "show ip route bgp", "81.81.81.1/32")
-}
-
-func waitFor(c *cloud, f func() bool, what string) {
-	c.t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for !f() {
-		if time.Now().After(deadline) {
-			c.t.Fatalf("there is not %s:\n%s", what, c.story())
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 }
 
 func TestBGPIsDebuggedAndClearedByVRF(t *testing.T) {

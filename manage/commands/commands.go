@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"felloe/manage/cli"
+	"felloe/manage/events"
 	"felloe/manage/show"
 )
 
@@ -32,7 +33,7 @@ var help = map[string]string{
 	"routes": "What is accepted of it", "in": "Towards this router", "out": "From this router", "prefix-list": "Prefix lists", "route-map": "Route maps", "as-path-access-list": "AS path lists",
 	"community-list": "Community lists", "pool": "Address pools", "derived-config": "Configuration of a cloned interface", "arp-cache": "IPv4 neighbours", "client": "FlexVPN clients",
 	"flexvpn": "Cloned interfaces and what they are told", "updates": "Updates", "events": "Events", "keepalives": "Keepalives", "error": "Errors", "internal": "Decisions",
-	"processes": "The router's process", "memory": "Memory",
+	"last": "The newest ones only", "processes": "The router's process", "memory": "Memory",
 	"<prefix>": "Prefix or address", "<spi>": "0x… or a number", "<fvrf>": "VRF outside the tunnel", "<ivrf>": "VRF inside the tunnel", "<local>": "This router's address",
 	"<host>": "Address", "<address>": "Address", "<name>": "Name", "<interface>": "Interface name", "<count>": "Number",
 }
@@ -90,6 +91,17 @@ func shows(t *cli.Tree, r Router) {
 	plain(t, "show dmvpn", "Tunnels and their peers", func() cli.Result { return r.ShowDMVPN(false) })
 	plain(t, "show dmvpn detail", "", func() cli.Result { return r.ShowDMVPN(true) })
 	plain(t, "show logging", "", func() cli.Result { return show.NewLogging(r.Log()) })
+	add(t, "show events {peer <address>|last <count>}*", "What happened, as stories", func(i *cli.Invocation) (cli.Result, error) {
+		a, err := address(i, "address")
+		if err != nil {
+			return nil, err
+		}
+		n, err := number(i, "count", 1, 1000000)
+		if err != nil {
+			return nil, err
+		}
+		return show.NewEvents(events.Stories(r.Events()), a, n), nil
+	})
 	plain(t, "show debugging", "What is being debugged", func() cli.Result {
 		l := show.NewLogging(r.Log())
 		l.Entries = nil

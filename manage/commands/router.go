@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"felloe/manage/cli"
+	"felloe/manage/events"
 	"felloe/manage/probe"
 	"felloe/manage/show"
 	"felloe/manage/syslog"
@@ -20,6 +21,8 @@ type Router interface {
 type View interface {
 	Hostname() string
 	Log() *syslog.Log
+	// Events are what happened, oldest first.
+	Events() []events.Event
 	// Names are the names that there are for a command's argument, given the keywords before it.
 	Names(keywords, arg string) []string
 	// CheckVRF says so when there is no such VRF.

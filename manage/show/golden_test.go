@@ -15,6 +15,7 @@ import (
 
 	"felloe/config"
 	"felloe/manage/cli"
+	"felloe/manage/events"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/routing/bgp"
@@ -124,6 +125,7 @@ func answers() map[string]cli.Result {
 		Hold: 6 * time.Second, Local: port("10.10.10.3:179"), Remote: port("10.10.10.1:26572"), Established: 1}, UpDown: 65 * time.Second, Prefixes: 2}
 	down := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.9"), RemoteAS: 65019, External: true, LastReset: "wrong AS", Dropped: 1}, UpDown: -1}
 	return map[string]cli.Result{
+		"events":                     NewEvents(failover(), netip.Addr{}, 2),
 		"memory":                     Memory{Heap: 9 << 20, Objects: 71320, Reserved: 21 << 20, Resident: 37 << 20, Goroutines: 31, Collections: 14},
 		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
 		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
@@ -204,6 +206,23 @@ func TestAnswersLookAsTheirGoldenFiles(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 		}
 	}
+}
+
+// failover is what a spoke tells that loses its hub, after something else.
+func failover() []events.Story {
+	at := now
+	say := func(ms int, kind, text, reason string) events.Event {
+		at = at.Add(time.Duration(ms) * time.Millisecond)
+		return events.Event{Time: at, Kind: kind, Text: text, Reason: reason}
+	}
+	return []events.Story{{Title: "not among the last ones"},
+		{Begin: now, Title: "configuration applied", Seconds: -1, Events: []events.Event{say(0, "applied", "configuration applied", "")}},
+		{Begin: now, Title: "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)", By: "BFD", Noticed: "BFD session with 10.1.1.1 is down: control detection time expired", Seconds: 0.158,
+			Moved: []string{"the address of Tunnel1 from 10.1.1.100 to 10.1.1.177", "BGP with 10.1.1.1 is up again"},
+			Events: []events.Event{say(0, "bfd-down", "BFD session with 10.1.1.1 is down", "control detection time expired"),
+				say(2, "ike-down", "Crypto tunnel v2 is DOWN.  Peer 172.25.1.1:500 Id: 172.25.1.1", "BFD\nwent down"),
+				{Time: at, Kind: "routes", Routes: &events.RoutesMoved{From: "Tunnel1", Count: 3}},
+				say(156, "child-up", "IPsec SAs are installed", ""), say(80, "bgp-up", "neighbor 10.1.1.1 Up", "")}}}
 }
 
 func statistics(sas []ikev2.SAInfo) IKEv2Stats {

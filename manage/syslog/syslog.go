@@ -34,6 +34,7 @@ type Log struct {
 	// What the sampler looks at before a line is built.
 	most      atomic.Int32 // the least severe line that anybody wants, as a syslog number
 	debugging atomic.Bool
+	followed  atomic.Pointer[func(Entry)]
 
 	mu        sync.Mutex
 	level     int // of the buffer and the sink
@@ -86,11 +87,11 @@ func (s sampler) Sample(level zerolog.Level) bool {
 	case zerolog.DebugLevel:
 		return most >= Debugging && s.l.debugging.Load()
 	case zerolog.InfoLevel:
-		return most > Warnings // it may be a notification: the mnemonic says so
+		return most > Warnings || s.l.followed.Load() != nil // it may be a notification: the mnemonic says so
 	case zerolog.WarnLevel:
-		return most >= Warnings
+		return most >= Warnings || s.l.followed.Load() != nil
 	}
-	return most > Off
+	return most > Off || s.l.followed.Load() != nil
 }
 
 // Write implements io.Writer for zerolog: one JSON object a call.
@@ -109,6 +110,9 @@ func (l *Log) Write(p []byte) (int, error) {
 
 	e.takeMnemonic()
 	severity := e.severity()
+	if f := l.followed.Load(); f != nil && e.Level != "debug" {
+		(*f)(e)
+	}
 
 	l.mu.Lock()
 	if e.Level == "debug" && !l.wantsLocked(e.Fields) {
@@ -341,6 +345,10 @@ func (l *Log) Watch(f func(line string)) (stop func()) {
 		delete(l.watchers, id)
 	}
 }
+
+// Follow calls f with each line but debugging ones, whatever is kept or shown of them, on the goroutine that logs. f must
+// not log, and must leave the fields alone.
+func (l *Log) Follow(f func(Entry)) { l.followed.Store(&f) }
 
 // String is the entry as IOS would print it: time, mnemonic or level, message, fields. It is one line, whatever a peer
 // had in what it said.

@@ -64,11 +64,22 @@ func (q *quiet) forget(peer netip.Addr) {
 
 func spi(v uint32) string { return fmt.Sprintf("0x%08x", v) }
 
+// LogSessions makes a notification of the line that says that a session has come or gone (IOS: `crypto logging session`).
+// Without it the line is there for information.
+func (m *Manager) LogSessions(on bool) { m.logSessions = on }
+
+func (m *Manager) status(e *zerolog.Event) *zerolog.Event {
+	if m.logSessions {
+		return e.Str("mnemonic", "CRYPTO-5-IKEV2_SESSION_STATUS")
+	}
+	return e
+}
+
 func (m *Manager) logIKEUp(a ikev2.IKEUp) {
-	m.o.Log.Info().Str("event", "ike-up").Str("mnemonic", "CRYPTO-5-IKEV2_SESSION_STATUS").
+	m.status(m.o.Log.Info().Str("event", "ike-up")).
 		Stringer("peer", a.Remote).Str("vrf", a.VRF).Stringer("identity", a.PeerID).Str("profile", a.Profile).
 		Stringer("suite", a.Suite).Bool("initiator", a.Initiator).Bool("nat", a.NAT.Local || a.NAT.Remote).
-		Msgf("Crypto tunnel v2 is UP. Peer %s Id: %s", a.Remote, a.PeerID)
+		Msgf("Crypto tunnel v2 is UP.  Peer %s Id: %s", a.Remote, a.PeerID)
 }
 
 func (m *Manager) logIKERekeyed(a ikev2.IKERekeyed) {
@@ -81,9 +92,9 @@ func (m *Manager) logIKERekeyed(a ikev2.IKERekeyed) {
 
 func (m *Manager) logIKEDown(a ikev2.IKEDown) {
 	if a.Established {
-		m.o.Log.Info().Str("event", "ike-down").Str("mnemonic", "CRYPTO-5-IKEV2_SESSION_STATUS").
+		m.status(m.o.Log.Info().Str("event", "ike-down")).
 			Stringer("peer", a.Remote).Str("vrf", a.VRF).Stringer("identity", a.PeerID).Str("reason", a.Reason).
-			Msgf("Crypto tunnel v2 is DOWN. Peer %s Id: %s", a.Remote, a.PeerID)
+			Msgf("Crypto tunnel v2 is DOWN.  Peer %s Id: %s", a.Remote, a.PeerID)
 		return
 	}
 	if errors.Is(a.Err, ikev2.ErrSuperseded) || errors.Is(a.Err, ikev2.ErrLocal) {

@@ -173,6 +173,8 @@ type Manager struct {
 	loop  *loop.Loop
 	clock clock.Clock
 
+	logSessions bool
+
 	seq        uint64 // of tunnels and sessions
 	tunnels    map[*tunnel]struct{}
 	byNet      map[*netstack.Session]*session

@@ -51,7 +51,7 @@ func TestASpokePingsTheHubThroughAProtectedTunnel(t *testing.T) {
 						t.Errorf("%s: events %v, log\n%s", r.name, r.kinds(), r.logs())
 					}
 				}
-				if msg := s.lines("ike-up")[0]; msg["mnemonic"] != "CRYPTO-5-IKEV2_SESSION_STATUS" || msg["message"] != "Crypto tunnel v2 is UP. Peer 172.16.0.1:500 Id: 172.16.0.1" {
+				if msg := s.lines("ike-up")[0]; msg["mnemonic"] != nil || msg["message"] != "Crypto tunnel v2 is UP.  Peer 172.16.0.1:500 Id: 172.16.0.1" {
 					t.Errorf("%v", msg)
 				}
 			})

@@ -1,0 +1,207 @@
+package events
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"felloe/manage/syslog"
+)
+
+// world is a recorder behind a log on a clock of its own.
+type world struct {
+	*Recorder
+	now time.Time
+	log *syslog.Log
+}
+
+func newWorld() *world {
+	w := &world{now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	w.Recorder = New(Options{
+		Link: func(_, a string) string {
+			return map[string]string{"10.1.1.1": "Tunnel1", "10.1.1.100": "Virtual-Access1", "10.1.1.101": "Virtual-Access2"}[a]
+		},
+		Single: func(name string) bool { return name == "Tunnel1" || strings.HasPrefix(name, "Virtual-Access") }})
+	w.log = syslog.New(1<<16, func() time.Time { return w.now }, nil)
+	w.log.Configure(syslog.Levels{Buffer: syslog.Off, Console: syslog.Off, Buffered: 1 << 16}) // stories do not depend on what is kept
+	w.log.Follow(w.Log)
+	return w
+}
+
+// say logs a line some milliseconds later: its message and its fields as key=value.
+func (w *world) say(ms int, event, message string, fields ...string) {
+	w.now = w.now.Add(time.Duration(ms) * time.Millisecond)
+	log := w.log.Logger()
+	e := log.Info().Str("event", event)
+	for _, f := range fields {
+		k, v, _ := strings.Cut(f, "=")
+		e = e.Str(k, v)
+	}
+	e.Msg(message)
+}
+
+func (w *world) routes(ms int, from, to string, n int) {
+	w.now = w.now.Add(time.Duration(ms) * time.Millisecond)
+	w.Routes(w.now, "default", from, to, n)
+}
+
+func titles(stories []Story) (out []string) {
+	for _, s := range stories {
+		out = append(out, s.Title)
+	}
+	return out
+}
+
+const hub1, hub2 = "172.25.1.1", "172.25.2.1"
+
+// failover is what a spoke logs that loses its hub.
+func (w *world) failover(from, to, was, is string) {
+	w.say(0, "bfd-down", "BFD session with 10.1.1.1 is down", "peer=10.1.1.1", "interface=Tunnel1", "state=down", "reason=control detection time expired")
+	w.say(1, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+from, "assigned="+was, "state=down", "reason=BFD session went down")
+	w.say(1, "ike-down", "Crypto tunnel v2 is DOWN.  Peer "+from+":500 Id: "+from, "peer="+from+":500", "reason=BFD session went down")
+	w.say(1, "line-protocol", "Line protocol on Interface Tunnel1, changed state to down", "interface=Tunnel1", "state=down")
+	w.routes(1, "Tunnel1", "", 2)
+	w.routes(0, "Tunnel1", "", 1)
+	w.say(1, "bgp-down", "neighbor 10.1.1.1 Down BFD", "peer=10.1.1.1", "reason=BFD session went down")
+	w.say(150, "ike-up", "Crypto tunnel v2 is UP.  Peer "+to+":500 Id: "+to, "peer="+to+":500")
+	w.say(1, "child-up", "IPsec SAs are installed", "peer="+to+":500", "tunnel=Tunnel1")
+	w.say(1, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+to, "assigned="+is, "state=up")
+	w.say(1, "line-protocol", "Line protocol on Interface Tunnel1, changed state to up", "interface=Tunnel1", "state=up")
+	w.say(80, "bgp-up", "neighbor 10.1.1.1 Up", "peer=10.1.1.1", "state=established")
+	w.routes(5, "", "Tunnel1", 3)
+}
+
+func TestAFailoverIsOneStoryThatTellsWhatNoticedItAndWhatMoved(t *testing.T) {
+	w := newWorld()
+	w.say(0, "applied", "configuration applied")
+	w.say(40000, "track", "track 7 is down", "track=7", "state=down")
+	w.say(20, "child-up", "IPsec SAs are installed", "peer=192.0.2.9:500", "tunnel=Tunnel9")
+	w.failover(hub1, hub2, "10.1.1.100", "10.1.1.177")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"configuration applied", "track 7 went down", "IPsec SAs are installed", "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)"}) {
+		t.Fatalf("%q", got)
+	}
+	s := stories[3]
+	if s.By != "BFD" || !strings.Contains(s.Noticed, "BFD session with 10.1.1.1 is down: control detection time expired") || s.Seconds != 0.158 || len(s.Events) != 13-1 {
+		t.Errorf("noticed %q by %q, %v s, %d events", s.Noticed, s.By, s.Seconds, len(s.Events))
+	}
+	want := []string{"the address of Tunnel1 from 10.1.1.100 to 10.1.1.177", "3 routes came to Tunnel1", "3 routes left Tunnel1", "BGP with 10.1.1.1 is up again"}
+	if !slices.Equal(s.Moved, want) {
+		t.Errorf("moved %q", s.Moved)
+	}
+	if a := netip.MustParseAddr; !s.Has(a(hub1)) || !s.Has(a(hub2)) || !s.Has(a("10.1.1.177")) || s.Has(a("192.0.2.9")) {
+		t.Error("the story is not about its peers")
+	}
+}
+
+func TestGoingBackIsAStoryOfItsOwn(t *testing.T) {
+	w := newWorld()
+	w.failover(hub1, hub2, "10.1.1.100", "10.1.1.177")
+	w.say(5000, "track", "track 1 is up", "track=1", "state=up")
+	w.say(1, "moving", "going back", "client=Flex_Client", "track=1", "peer="+hub1, "reason=a better peer is there again")
+	w.say(100, "ike-up", "Crypto tunnel v2 is UP", "peer="+hub1+":500")
+	w.say(1, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "assigned=10.1.1.100", "state=up")
+	w.say(1, "ike-down", "Crypto tunnel v2 is DOWN", "peer="+hub2+":500", "reason=moved to a better peer")
+	got := titles(Stories(w.Events()))
+	if !slices.Equal(got, []string{"Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)", "Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)"}) {
+		t.Fatalf("%q", got)
+	}
+}
+
+func TestPeersOfAHubHaveStoriesOfTheirOwn(t *testing.T) {
+	w := newWorld()
+	for n := range 2 {
+		peer, access, inside := fmt.Sprintf("172.16.%d.2", n+1), fmt.Sprintf("Virtual-Access%d", n+1), fmt.Sprintf("10.1.1.10%d", n)
+		w.say(5, "ike-up", "Crypto tunnel v2 is UP", "peer="+peer+":500")
+		w.say(1, "child-up", "IPsec SAs are installed", "peer="+peer+":500", "tunnel="+access)
+		w.say(1, "line-protocol", "Line protocol on Interface "+access+", changed state to up", "interface="+access, "state=up")
+		w.say(1, "bgp-up", "neighbor "+inside+" Up", "peer="+inside)
+	}
+	w.say(5000, "ike-down", "Crypto tunnel v2 is DOWN", "peer=172.16.1.2:500", "reason=peer does not answer INFORMATIONAL: dead")
+	w.say(1, "line-protocol", "Line protocol on Interface Virtual-Access1, changed state to down", "interface=Virtual-Access1", "state=down")
+	w.say(1, "bgp-down", "neighbor 10.1.1.100 Down", "peer=10.1.1.100", "reason=Interface flap")
+	// Somebody else gets the interface.
+	w.say(100, "ike-up", "Crypto tunnel v2 is UP", "peer=172.16.3.2:500")
+	w.say(1, "child-up", "IPsec SAs are installed", "peer=172.16.3.2:500", "tunnel=Virtual-Access1")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.16.1.2 came up (Virtual-Access1)", "The session with 172.16.2.2 came up (Virtual-Access2)",
+		"The session with 172.16.1.2 ended (Virtual-Access1)", "The session with 172.16.3.2 came up (Virtual-Access1)"}) {
+		t.Fatalf("%q", got)
+	}
+	if s := stories[2]; s.By != "dead peer detection" || s.Seconds != -1 || !slices.Equal(s.Moved, []string{"BGP with 10.1.1.100 went down"}) {
+		t.Errorf("noticed by %q, %v s, moved %q", s.By, s.Seconds, s.Moved)
+	}
+}
+
+func TestRoutesBelongToTheStoryOfTheirInterfaceOnly(t *testing.T) {
+	w := newWorld()
+	w.routes(0, "", "GigabitEthernet1", 1000) // nobody's
+	w.routes(2000, "Tunnel1", "Tunnel2", 3)   // before the line that is the reason
+	w.say(10, "line-protocol", "Line protocol on Interface Tunnel1, changed state to down", "interface=Tunnel1", "state=down")
+	w.routes(10, "Tunnel1", "Tunnel2", 4)
+	w.routes(20000, "Tunnel1", "", 1) // too late
+	stories := Stories(w.Events())
+	if len(stories) != 1 || !slices.Equal(stories[0].Moved, []string{"7 routes moved from Tunnel1 to Tunnel2"}) || stories[0].By != "the line protocol of Tunnel1" || stories[0].Title != "Tunnel1 went down" {
+		t.Fatalf("%+v", stories)
+	}
+}
+
+func TestNewKeysAndDebuggingAreNoStories(t *testing.T) {
+	w := newWorld()
+	w.log.SetDebug("all", true)
+	log := w.log.Logger()
+	log.Debug().Str("event", "session").Msg("debugging")
+	log.Info().Msg("without an event")
+	w.say(0, "ike-down", "down", "peer="+hub1, "reason=cleared by the operator")
+	w.say(10, "ike-rekeyed", "IKE SA has new keys", "peer="+hub1)
+	w.say(10, "ike-up", "up", "peer="+hub1)
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.25.1.1 was lost and is back", "IKE SA has new keys"}) || stories[0].By != "the operator" || stories[0].Seconds != 0.02 {
+		t.Fatalf("%q", got)
+	}
+}
+
+func TestTheRingIsBounded(t *testing.T) {
+	w := newWorld()
+	for n := range kept + 100 {
+		w.say(1, "ike-down", fmt.Sprint(n), "peer="+hub1)
+		w.routes(0, fmt.Sprint("Tunnel", n), "", 1)
+	}
+	if e := w.Events(); len(e) != kept || e[len(e)-1].Text != fmt.Sprint(kept+99) || len(w.moves) > 1001 {
+		t.Fatalf("%d events, the last one %+v, %d counts", len(e), e[len(e)-1], len(w.moves))
+	}
+}
+
+func FuzzStories(f *testing.F) {
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 200, 17, 33, 49})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		w := newWorld()
+		kinds := []string{"ike-up", "ike-down", "child-up", "child-down", "line-protocol", "bgp-up", "bgp-down", "track"}
+		for _, b := range steps {
+			fields := []string{"peer=192.0.2." + fmt.Sprint(b&3)}
+			if b&4 != 0 {
+				fields = append(fields, "tunnel=Tunnel1")
+			}
+			if b&8 != 0 {
+				fields = append(fields, "client=C", "state=down", "assigned=10.0.0.1")
+			}
+			w.say(int(b)*20, kinds[b>>5], "x", fields...)
+			if b&16 != 0 {
+				w.routes(1, "Tunnel1", "Tunnel2", 1)
+			}
+		}
+		n := 0
+		for _, s := range Stories(w.Events()) {
+			n += len(s.Events)
+			if s.End.Before(s.Begin) || s.Title == "" || s.Noticed == "" || !slices.IsSortedFunc(s.Events, func(a, b Event) int { return a.Time.Compare(b.Time) }) {
+				t.Fatalf("%+v", s)
+			}
+		}
+		if n < len(steps) {
+			t.Fatalf("%d of %d events are told", n, len(steps))
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package show
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"felloe/manage/cli"
+	"felloe/manage/events"
+)
+
+// Events is `show events`.
+type Events struct {
+	Stories []events.Story `json:"stories"`
+}
+
+// NewEvents makes the answer: the stories that are about an address, if one is given, and of these the last ones, if a number
+// is given.
+func NewEvents(all []events.Story, peer netip.Addr, last int) Events {
+	out := Events{Stories: []events.Story{}}
+	for i := range all {
+		if !peer.IsValid() || all[i].Has(peer) {
+			out.Stories = append(out.Stories, all[i])
+		}
+	}
+	if last > 0 {
+		out.Stories = out.Stories[max(len(out.Stories)-last, 0):]
+	}
+	return out
+}
+
+// Text implements cli.Result.
+func (r Events) Text(w *cli.Table) {
+	for i := range r.Stories {
+		s := &r.Stories[i]
+		w.Linef("%s  %s", s.Begin.UTC().Format("Jan _2 15:04:05.000"), cli.Plain(s.Title, ""))
+		if len(s.Events) == 1 {
+			if line := s.Events[0].Line(); line != s.Title {
+				w.Linef("  %s", cli.Plain(line, ""))
+			}
+			continue
+		}
+		if s.By != "" {
+			w.Linef("  Noticed by %s: %s", cli.Plain(s.By, ""), cli.Plain(s.Noticed, ""))
+			if s.Seconds >= 0 {
+				w.Linef("  Up again after %.3f s", s.Seconds)
+			}
+		}
+		if len(s.Moved) > 0 {
+			w.Linef("  What moved: %s", cli.Plain(strings.Join(s.Moved, "; "), ""))
+		}
+		for j := range s.Events {
+			e := &s.Events[j]
+			w.Linef("    %9s  %-8s %s", fmt.Sprintf("+%.3f", e.Time.Sub(s.Begin).Seconds()), part(e.Kind), cli.Plain(e.Line(), ""))
+		}
+	}
+}
+
+// part is the part of the router that an event is of.
+func part(kind string) string {
+	word, _, _ := strings.Cut(kind, "-")
+	switch word {
+	case "child":
+		return "ipsec"
+	case "line":
+		return "line"
+	case "nhs", "shortcut", "registered", "unregistered", "resolution", "purged":
+		return "nhrp"
+	}
+	return word
+}
