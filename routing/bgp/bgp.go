@@ -313,7 +313,7 @@ func (b *BGP) applyPeer(p *peer) {
 	if n.BFD != old.BFD {
 		b.watchBFD(p)
 	}
-	n.Description, n.Group, n.BFD = old.Description, old.Group, old.BFD
+	n.Description, n.Group, n.BFD, n.UpdateSource, n.NoSource = old.Description, old.Group, old.BFD, old.UpdateSource, old.NoSource
 	if !n.equal(&old) {
 		p.memoOut = nil
 		b.sweep(p, false, 0)

@@ -114,6 +114,8 @@ type Neighbor struct {
 
 	// UpdateSource is our end's address; when it is not valid the network chooses.
 	UpdateSource netip.Addr
+	// NoSource says that our end's address is not there yet: there is no session until it is.
+	NoSource bool
 	// EBGPMultihop is how many hops away an external peer may be; 0 and 1 mean the same subnet.
 	EBGPMultihop uint8
 	// DisableConnectedCheck lets an external peer at one hop have an address that is on none of our subnets.

@@ -342,6 +342,8 @@ func (p *peer) blocked() string {
 		return "Admin"
 	case p.prefixes:
 		return "PfxCt"
+	case p.n.NoSource:
+		return "no address"
 	case p.s.away[p.addr] && !p.n.DisableConnectedCheck:
 		return "not connected"
 	}

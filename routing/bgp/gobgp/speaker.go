@@ -245,11 +245,16 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 		n := &cfg.Neighbors[i]
 		s.mu.Lock()
 		p := s.peers[n.Address]
+		readdressed := p != nil && (p.n.UpdateSource != n.UpdateSource || n.NoSource)
 		if p != nil {
 			p.n = *n
 			p.poke()
 		}
 		s.mu.Unlock()
+		if readdressed {
+			s.reset(p, nil, "Our address changed")
+			s.Nudge(n.Address)
+		}
 		switch {
 		case p == nil:
 			s.addPeer(&cfg, n.Address, *n, nil)
@@ -295,7 +300,7 @@ func survives(old, now *bgp.Neighbor) bool {
 		n.Description, n.Group, n.Passive, n.DisableConnectedCheck, n.Shutdown = "", "", false, false, false
 		n.NextHopSelf, n.NextHopSelfAll, n.NextHopUnchanged, n.RemovePrivateAS, n.ASOverride = false, false, false, false, false
 		n.In, n.Out, n.DefaultOriginate, n.DefaultMap, n.UnsuppressMap = bgp.Policy{}, bgp.Policy{}, false, nil, nil
-		n.BFD = bgp.BFDOff
+		n.BFD, n.NoSource, n.UpdateSource = bgp.BFDOff, false, netip.Addr{} // without a word: see reconcile
 		n.SoftReconfiguration, n.SendCommunity, n.Weight, n.MaximumPrefix = false, false, 0, bgp.MaximumPrefix{}
 		n.Timers.ConnectRetry = 0
 	}
