@@ -270,6 +270,13 @@ func (i *Interface) announce(a netip.Addr) {
 	i.sendFrame(na.Packet(a, ndp.AllNodes), ndp.GroupMAC(ndp.AllNodes))
 }
 
+// Announce tells the link once more whose an address of the interface is.
+func (i *Interface) Announce(a netip.Addr) {
+	if i.addrs.Load().has(a) {
+		i.announce(a)
+	}
+}
+
 func (i *Interface) sendARP(a arp.Packet, dst [6]byte) {
 	p := packet.Get(arp.Size)
 	a.Put(p.Append(arp.Size))

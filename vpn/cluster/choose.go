@@ -23,25 +23,7 @@ func (m *Machine) Choose(now time.Time, local netip.Addr, follows, sentHere bool
 	if !virtual && (sentHere || !follows || !m.full(&m.own, m.load())) {
 		return Choice{}
 	}
-	var best *member
-	var least Load
-	consider := func(x *member, l Load, to netip.Addr) {
-		if m.full(x, l) || !to.IsValid() || to.Is4() != local.Is4() {
-			return
-		}
-		l.Sessions = uint32(m.expected(x, l))
-		if best == nil || uint64(l.Sessions)*uint64(least.Weight) < uint64(least.Sessions)*uint64(l.Weight) {
-			best, least = x, l
-		}
-	}
-	if virtual {
-		consider(&m.own, m.load(), m.cfg.RedirectTo)
-	}
-	for _, x := range m.members {
-		if x.alive && x.last.able {
-			consider(x, x.last.load, x.last.redirectTo)
-		}
-	}
+	best := m.least(virtual, local)
 	switch {
 	case best == nil:
 		if virtual {
@@ -57,6 +39,43 @@ func (m *Machine) Choose(now time.Time, local netip.Addr, follows, sentHere bool
 		return Choice{Gateway: m.cfg.RedirectTo}
 	}
 	return Choice{Gateway: best.last.redirectTo}
+}
+
+// Another is the member that a session of ours goes to when this hub leaves: the one with the least load.
+func (m *Machine) Another(now time.Time) (netip.Addr, bool) {
+	m.begin(now)
+	best := m.least(false, m.cfg.Self)
+	if best == nil {
+		return netip.Addr{}, false
+	}
+	best.sent = append(best.sent, m.now)
+	best.total++
+	return best.last.redirectTo, true
+}
+
+// least is the member with the fewest sessions for its weight of those that are not full, and have an address of the family;
+// self says that we are one of them.
+func (m *Machine) least(self bool, family netip.Addr) *member {
+	var best *member
+	var least Load
+	consider := func(x *member, l Load, to netip.Addr) {
+		if m.full(x, l) || !to.IsValid() || to.Is4() != family.Is4() {
+			return
+		}
+		l.Sessions = uint32(m.expected(x, l))
+		if best == nil || uint64(l.Sessions)*uint64(least.Weight) < uint64(least.Sessions)*uint64(l.Weight) {
+			best, least = x, l
+		}
+	}
+	if self {
+		consider(&m.own, m.load(), m.cfg.RedirectTo)
+	}
+	for _, x := range m.members {
+		if x.alive && x.last.able {
+			consider(x, x.last.load, x.last.redirectTo)
+		}
+	}
+	return best
 }
 
 // expected is how many sessions a member has, and is about to have.

@@ -86,6 +86,7 @@ func (m *Machine) become(s State, reason string) {
 	switch {
 	case s == Master:
 		m.counters.Elections++
+		m.again = true
 		m.emit(Own{m.cfg.Virtual, true})
 	case old == Master:
 		m.emit(Own{m.cfg.Virtual, false})

@@ -123,6 +123,7 @@ type Machine struct {
 	counters  Counters
 	refused   uint64
 	badLog    time.Time
+	again     bool // announce the address once more: the first time may have been lost
 	claimed   bool // what was received just now may have changed whom the link takes for the owner
 }
 
@@ -222,6 +223,10 @@ func (m *Machine) Tick(now time.Time) []Action {
 	m.begin(now)
 	if !m.nextHello.After(m.now) {
 		m.hello()
+		if m.again && m.state == Master {
+			m.emit(Announce{m.cfg.Virtual})
+		}
+		m.again = false
 	}
 	m.elect()
 	return m.finish()

@@ -116,6 +116,7 @@ func (m *Manager) ikeDown(a ikev2.IKEDown) {
 		m.failed(s, a.Err, a.Reason)
 	}
 	if ike != nil {
+		m.account(a)
 		for _, p := range ike.pairs {
 			p.s.downErr = a.Err
 			m.dropPair(p, a.Reason)

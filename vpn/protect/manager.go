@@ -59,6 +59,8 @@ type Options struct {
 	// Exchanged hears of what concerns an IKE SA as a whole: ikev2.IKEUp, IKEDown, ConfigReceived and ConfigAcknowledged,
 	// on the loop, in their order with the events of sessions: an IKEUp before its sessions' Up, an IKEDown after their Down.
 	Exchanged func(ikev2.Action)
+	// Carried is told once what an IKE SA that was up has carried, when it is gone and before Exchanged hears of it.
+	Carried func(ikev2.SAID, Traffic)
 	// KeyLog gets key material when the engine is configured to emit it: only ever in a lab.
 	KeyLog KeyLog
 	// Rand makes back-off jitter and CBC's IVs; nil means crypto/rand.

@@ -23,6 +23,7 @@ type ikeSA struct {
 	alone         bool // for the children of the tunnel that began it only
 	pairs         map[ikev2.ChildID]*pair
 	rx, tx        uint64 // packets, at the last poll
+	carried       Traffic
 }
 
 // pair is a pair of Child SAs as it is installed in the data plane.
@@ -41,6 +42,7 @@ type pair struct {
 	seen     uint64
 	lastSeen time.Time
 	volume   uint64 // lifetime in bytes, 0 for none
+	counted  Traffic
 }
 
 const (
@@ -261,6 +263,7 @@ func host(ts []ikev2.TrafficSelector) (a netip.Addr, ok bool) {
 // uninstall takes a pair off its session. Its inbound SA stays for linger, for packets on their way.
 func (m *Manager) uninstall(p *pair, linger time.Duration) {
 	s, spi := p.s, p.up.SPIIn
+	m.carry(p)
 	delete(m.pairs, p.up.Child)
 	if m.bySPI[spi] == p {
 		delete(m.bySPI, spi)
@@ -298,6 +301,7 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 func (m *Manager) purge(spi uint32) {
 	if t := m.linger[spi]; t != nil {
 		t.Stop()
+		m.carry(m.lingering[spi])
 		delete(m.lingering[spi].s.lingering, spi)
 		delete(m.linger, spi)
 		delete(m.lingering, spi)
