@@ -62,27 +62,14 @@ type ASPathLists struct {
 
 // NewASPathLists makes the answer.
 func NewASPathLists(p *policy.Policies, only string) ASPathLists {
-	out := ASPathLists{Lists: []PolicyList{}}
 	if p == nil {
-		return out
+		p = &policy.Policies{}
 	}
-	for _, name := range sortedKeys(p.ASPathLists) {
-		if only == "" || only == name {
-			out.Lists = append(out.Lists, PolicyList{Name: name, Entries: p.ASPathLists[name].Hits()})
-		}
-	}
-	return out
+	return ASPathLists{lists(p.ASPathLists, only)}
 }
 
 // Text implements cli.Result.
-func (r ASPathLists) Text(w *cli.Table) {
-	for _, l := range r.Lists {
-		w.Linef("AS path access list %s", l.Name)
-		for _, e := range l.Entries {
-			w.Linef("    %s", e.Text)
-		}
-	}
-}
+func (r ASPathLists) Text(w *cli.Table) { printLists(w, "AS path access list", r.Lists) }
 
 // CommunityLists is `show ip community-list`.
 type CommunityLists struct {
@@ -91,22 +78,29 @@ type CommunityLists struct {
 
 // NewCommunityLists makes the answer.
 func NewCommunityLists(p *policy.Policies, only string) CommunityLists {
-	out := CommunityLists{Lists: []PolicyList{}}
 	if p == nil {
-		return out
+		p = &policy.Policies{}
 	}
-	for _, name := range sortedKeys(p.CommunityLists) {
+	return CommunityLists{lists(p.CommunityLists, only)}
+}
+
+// Text implements cli.Result.
+func (r CommunityLists) Text(w *cli.Table) { printLists(w, "Named Community standard list", r.Lists) }
+
+// lists are those of a kind, or one of them.
+func lists[L interface{ Hits() []policy.Hit }](all map[string]L, only string) []PolicyList {
+	out := []PolicyList{}
+	for _, name := range sortedKeys(all) {
 		if only == "" || only == name {
-			out.Lists = append(out.Lists, PolicyList{Name: name, Entries: p.CommunityLists[name].Hits()})
+			out = append(out, PolicyList{Name: name, Entries: all[name].Hits()})
 		}
 	}
 	return out
 }
 
-// Text implements cli.Result.
-func (r CommunityLists) Text(w *cli.Table) {
-	for _, l := range r.Lists {
-		w.Linef("Named Community standard list %s", l.Name)
+func printLists(w *cli.Table, title string, lists []PolicyList) {
+	for _, l := range lists {
+		w.Linef("%s %s", title, l.Name)
 		for _, e := range l.Entries {
 			w.Linef("    %s", e.Text)
 		}
