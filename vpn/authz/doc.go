@@ -18,5 +18,10 @@
 // one. Giving costs the same whatever the pool's size, so that an IPv6 /64 is a pool like any other. A change of the
 // configuration leaves leases as they are; addresses that are no longer in the pool are not given again.
 //
+// # Accounting
+//
+// Accounting keeps the books of the profiles that ask for it: what a session carried, how long it lasted, why it ended. The
+// driver writes them as lines of the log.
+//
 // RFC 7296 §2.19 and §3.15. Left out: DHCP, RADIUS, and addresses by identity that are fixed in the configuration.
 package authz

@@ -109,15 +109,32 @@
 // has the first selectors of the offer, which are those of the packet that it is for (RFC 7296 §2.9); between GRE and
 // everything decides what the offer names.
 //
+// A client's own addresses (InitiateRequest.Addresses) come by a ConfigReceived between its IKEUp and its first ChildUp, and last
+// as long as its SA, whatever a CFG_SET says later.
+//
+// # Redirects, dead peers
+//
+// A gateway may send a client to another one (RFC 5685); Config.Redirect decides. It may do so three times:
+//
+//	in IKE_SA_INIT   REDIRECT with the client's nonce; nothing is kept       Redirected, IKEDown(ErrRedirected)
+//	in IKE_AUTH      REDIRECT beside the proof, and no child                 Redirected, IKEDown(ErrRedirected); deleted
+//	later            Engine.Redirect: REDIRECT in INFORMATIONAL              Redirected; the driver deletes when it has another
+//
+// The client's driver calls the other one, and says from where it comes (RedirectedFrom). After five redirects in five minutes
+// no more is followed. A redirect in IKE_SA_INIT proves nothing but that somebody saw our request, as with any refusal: the
+// gateway that it leads to must prove itself as the first one would have had to.
+//
+// Dead peer detection is in dpd.go.
+//
 // MOBIKE is in mobike.go: the peer's new address is the IKE SA's at once, and the children's when the peer has answered
 // from there; whether ESP travels in UDP is decided anew.
 //
 // A rekey that is refused costs nothing: the old pair is kept, both offers are logged in words, and it is tried again after
 // 30 s, 1 min … 8 min until the pair's lifetime is over.
 //
-// RFCs: 4555, 6023, 7296, 7383 (fragmentation), 7427 and 4754 (signatures), 6989 (checks of public values, by package suite),
+// RFCs: 4555, 5685, 6023, 7296, 7383 (fragmentation), 7427 and 4754 (signatures), 6989 (checks of public values, by package suite),
 // 3948 (keepalives), 4868, 5282, 8598 (INTERNAL_DNS_DOMAIN).
-// Left out here: EAP, IPComp, windows larger than one, several key exchanges (RFC 9370), redirect, session resumption; of
+// Left out here: EAP, IPComp, windows larger than one, several key exchanges (RFC 9370), redirects to a name, session resumption; of
 // MOBIKE what an initiator does by itself (Roam is the driver's decision). Unknown vendor IDs, notifications and
 // configuration attributes are ignored.
 package ikev2
