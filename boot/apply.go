@@ -87,7 +87,7 @@ func (r *Router) apply(desired *config.Config) {
 			}
 		}
 	}
-	r.authz.SetConfig(authzConfig(desired))
+	r.authz.SetConfig(authzConfig(r.numbered(desired)))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
 		r.ikeApply = ike
@@ -102,7 +102,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.applyTemplates(templates)
 	r.applyStatics(desired)
 	r.applyNHRP(desired)
-	r.applyBGP(desired)
+	r.applyBGP(r.numbered(desired))
 
 	if len(changes) > 0 {
 		r.protect.Reauthorize()

@@ -112,6 +112,10 @@ func bgpNeighbor(c *config.Config, p *config.Peer, policies *policy.Policies) (b
 	}
 	if !p.UpdateSource.IsZero() {
 		a, ok := localAddress(c, p.UpdateSource, p.Address)
+		if i := c.Interface[p.UpdateSource.Interface]; !ok && i != nil && i.Negotiated {
+			n.NoSource = true // until the interface has been given one
+			return n, nil
+		}
 		if !ok {
 			return n, fmt.Errorf("update-source %s has no address of the right family", p.UpdateSource)
 		}

@@ -21,6 +21,8 @@ type iface struct {
 	net    *netstack.Interface
 	tunnel *netstack.Tunnel
 	nhrp   *dmvpn.Config
+	// assigned are the addresses that the tunnel's peer has given, lastAssigned those of now or of before.
+	assigned, lastAssigned []netip.Prefix
 	// readdressed: this Apply gave it other addresses.
 	readdressed bool
 	// settled: the Apply that made it is over, so a change of its line protocol is news; up is the state told last.
@@ -52,6 +54,9 @@ type tunnelSpec struct {
 	Protection  *protectionSpec
 	NetworkID   uint32
 	Shutdown    bool
+	Negotiated  bool // its address is its peer's to give
+	Dynamic     bool // its destination is a client block's to choose
+	FromClient  bool // its source too
 }
 
 type protectionSpec struct {
@@ -109,7 +114,7 @@ func (r *Router) interfaceSpecs(c *config.Config, nics map[string]*NIC, ike *ike
 			s.NIC = nic.Name
 		}
 		if s.Kind == config.Tunnel {
-			t := &tunnelSpec{Mode: i.Mode, Underlay: i.TunnelVRF, Destination: i.Destination, TTL: i.TTL, Shutdown: i.Shutdown}
+			t := &tunnelSpec{Negotiated: i.Negotiated, Dynamic: i.DestinationDynamic, FromClient: i.SourceDynamic, Mode: i.Mode, Underlay: i.TunnelVRF, Destination: i.Destination, TTL: i.TTL, Shutdown: i.Shutdown}
 			t.Source = tunnelSource(c, i)
 			if i.Key != nil {
 				t.Key, t.HasKey = *i.Key, true
@@ -191,7 +196,7 @@ func (r *Router) addTunnel(i *iface, v *vrf) error {
 		r.problem("[interface.%s]: no vrf %q", i.name, t.Underlay)
 		return nil
 	}
-	if !t.Source.IsValid() {
+	if !t.Source.IsValid() && !t.FromClient {
 		r.problem("[interface.%s] source: the interface that it names has no address of the right family", i.name)
 		return nil
 	}
@@ -201,14 +206,21 @@ func (r *Router) addTunnel(i *iface, v *vrf) error {
 		mode = netstack.VTI
 	}
 	tun, err := r.dp.AddTunnel(netstack.TunnelConfig{Name: i.name, VRF: v.net, Underlay: under.net, Mode: mode, Source: t.Source,
-		Destination: t.Destination, Key: t.Key, HasKey: t.HasKey, Protected: t.Protection != nil, TTL: t.TTL, NetworkID: t.NetworkID})
+		Destination: t.Destination, Key: t.Key, HasKey: t.HasKey, Protected: t.Protection != nil, TTL: t.TTL, NetworkID: t.NetworkID, Hold: t.Negotiated})
 	if err != nil {
 		return err
 	}
 	i.tunnel, i.net = tun, tun.Interface()
+	if t.Destination.IsValid() && mode != netstack.GREMultipoint {
+		r.pinFar(i, []netip.Addr{t.Destination}, "")
+	}
 	switch {
 	case t.Protection != nil:
-		return r.protect.AddTunnel(tun, protect.TunnelProtection{IKEProfile: t.Protection.Child.Profile, ChildPolicy: t.Protection.Child.Name,
+		var ask []netip.Addr
+		if t.Negotiated {
+			ask = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		}
+		return r.protect.AddTunnel(tun, protect.TunnelProtection{Ask: ask, Dynamic: t.Dynamic, IKEProfile: t.Protection.Child.Profile, ChildPolicy: t.Protection.Child.Name,
 			VRF: t.Underlay, Local: t.Source, VolumeBytes: t.Protection.Child.VolumeBytes, IdleTime: t.Protection.Child.IdleTime})
 	case t.Destination.IsValid() && mode != netstack.GREMultipoint:
 		tun.SetDefault(tun.NewSession(t.Destination))
@@ -253,7 +265,7 @@ func (r *Router) changeInterface(i *iface, c *config.Interface) {
 		i.net.SetAdjustMSS(want.AdjustMSS)
 	}
 	if i.readdressed {
-		i.net.SetAddresses(want.Addresses)
+		i.net.SetAddresses(i.addresses())
 		r.announce(i)
 	}
 	if fresh || old.AdminUp != want.AdminUp {
@@ -306,7 +318,7 @@ func (r *Router) settle() {
 // announce tells the RIB what an interface is now.
 func (r *Router) announce(i *iface) {
 	if v := r.vrfs[i.spec.VRF]; v != nil && i.net != nil && i.cfg != nil {
-		v.rib.SetInterface(i.name, i.net.Index(), i.net.Up(), i.cfg.Address)
+		v.rib.SetInterface(i.name, i.net.Index(), i.net.Up(), i.addresses())
 	}
 }
 
@@ -318,6 +330,7 @@ func (r *Router) removeInterface(name string) {
 		return
 	}
 	if i.tunnel != nil {
+		r.pins.Remove(name)
 		r.dmvpn.Remove(name)
 		if i.spec.Tunnel.Protection != nil {
 			r.protect.RemoveTunnel(i.tunnel)

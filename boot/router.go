@@ -84,6 +84,7 @@ type Router struct {
 	protect *protect.Manager
 	dmvpn   *dmvpn.Manager
 	flexvpn *flexvpn.Manager
+	given   *flexvpn.Addresses
 	keylog  *keyLogSwitch
 
 	// applying serialises Apply; the rest belongs to the control loop.
@@ -92,6 +93,7 @@ type Router struct {
 	vrfs      map[string]*vrf
 	ifs       map[string]*iface
 	bgps      map[string]*speaker
+	pins      rib.Pins // far ends of tunnels
 	policies  *policy.Policies
 	dynamic   gobgp.Limit // of the dynamic BGP neighbours of all VRFs
 	ikeApply  ikev2.Config
@@ -146,6 +148,7 @@ func New(o Options) (*Router, error) {
 	if err == nil {
 		r.dmvpn, err = r.newDMVPN()
 	}
+	r.given = flexvpn.NewAddresses(r.assign)
 	if err == nil {
 		r.flexvpn, err = r.newFlexVPN()
 	}

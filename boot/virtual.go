@@ -128,4 +128,7 @@ func (r *Router) applyUnnumbered() {
 }
 
 // exchanged hears of what concerns an IKE SA as a whole. On the loop.
-func (r *Router) exchanged(a ikev2.Action) { r.flexvpn.Exchanged(a) }
+func (r *Router) exchanged(a ikev2.Action) {
+	r.given.Exchanged(a)
+	r.flexvpn.Exchanged(a)
+}

@@ -52,8 +52,15 @@ func (r *Router) sessionEvent(e protect.Event) {
 	if e.Kind == protect.Up {
 		r.milestone("first-session")
 	}
+	// The address is there before what uses it, and stays until that is gone.
+	if e.Kind != protect.Down {
+		r.given.HandleEvent(e)
+	}
 	r.dmvpn.HandleEvent(e)
 	r.flexvpn.HandleEvent(e)
+	if e.Kind == protect.Down {
+		r.given.HandleEvent(e)
+	}
 	if e.Kind == protect.Up {
 		if i := r.ifs[e.Tunnel.Interface().Name()]; i != nil && i.tunnel == e.Tunnel && i.cfg != nil {
 			i.measured = true
