@@ -48,6 +48,7 @@ func ikeConfig(c *config.Config) (ikev2.Config, error) {
 		NATKeepalive:    c.IKEv2.NATKeepalive,
 		KeyLog:          c.Lab.KeyLog.Enabled,
 		MOBIKE:          c.IKEv2.MOBIKE,
+		FollowRedirects: c.IKEv2.RedirectClient,
 		Addresses:       outerAddresses(c),
 		Version:         applicationVersion,
 	}
@@ -315,6 +316,8 @@ func childPolicy(c *config.Config, i *config.Interface) (ikev2.ChildPolicy, erro
 		out.GREKey, out.HasGREKey = *i.Key, true
 	}
 	out.LocalAddr = tunnelSource(c, i)
+	// Who is not a tunnel's far end has the virtual template of the profile.
+	out.RemoteAddr, out.CallsOnly = i.Destination, i.DestinationDynamic
 	if i.Mode.VTI() {
 		out.TSLocal = allAddresses(i.Mode)
 		out.TSRemote = out.TSLocal

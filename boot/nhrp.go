@@ -15,7 +15,7 @@ func (r *Router) newDMVPN() (*dmvpn.Manager, error) {
 // nhrpConfig translates the NHRP part of a tunnel.
 func nhrpConfig(n *config.NHRP) dmvpn.Config {
 	out := dmvpn.Config{NetworkID: n.NetworkID, Authentication: n.Authentication.Reveal(), Holdtime: n.Holdtime, RegistrationTimeout: n.RegistrationInterval(),
-		Multicast: n.MapMulticast.NBMA, MulticastDynamic: n.MapMulticast.Dynamic, Shortcut: n.Shortcut, Redirect: n.Redirect,
+		Multicast: n.MapMulticast.NBMA, MulticastDynamic: n.MapMulticast.Dynamic, Shortcut: n.Shortcut, ShortcutTemplate: n.ShortcutTemplate, Redirect: n.Redirect,
 		RedirectInterval: n.RedirectTimeout, Unique: n.Unique, ServerOnly: n.ServerOnly,
 		MaxSend: nhrp.MaxSend{Packets: n.MaxSend.Packets, Every: n.MaxSend.Every}}
 	for _, s := range n.NHS {

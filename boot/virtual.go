@@ -11,7 +11,7 @@ import (
 )
 
 func (r *Router) newFlexVPN() (*flexvpn.Manager, error) {
-	return flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, Log: r.log, Routes: func(name string) flexvpn.Routes {
+	return flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, NHRP: r.dmvpn, Log: r.log, Routes: func(name string) flexvpn.Routes {
 		if v := r.vrfs[name]; v != nil {
 			return v.rib
 		}
@@ -80,8 +80,12 @@ func templateSpecs(c *config.Config, ike *ikev2.Config) map[string]flexvpn.Templ
 		}
 		for _, child := range ike.Children {
 			if _, ours := policies[child.Name]; ours {
-				t.VolumeBytes, t.IdleTime = child.VolumeBytes, child.IdleTime
+				t.VolumeBytes, t.IdleTime, t.Profile = child.VolumeBytes, child.IdleTime, child.Profile
 			}
+		}
+		if i.NHRP != nil {
+			cfg := nhrpConfig(i.NHRP)
+			t.NHRP = &cfg
 		}
 		out[i.Name] = t
 	}
@@ -129,6 +133,8 @@ func (r *Router) applyUnnumbered() {
 
 // exchanged hears of what concerns an IKE SA as a whole. On the loop.
 func (r *Router) exchanged(a ikev2.Action) {
+	r.cluster.exchanged(a)
+	r.account(a)
 	r.given.Exchanged(a)
 	r.flexvpn.Exchanged(a)
 }
