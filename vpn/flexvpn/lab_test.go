@@ -1,0 +1,548 @@
+package flexvpn_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"felloe/netstack"
+	"felloe/netstack/clock"
+	"felloe/netstack/esp"
+	"felloe/netstack/fib"
+	"felloe/netstack/link/mem"
+	"felloe/netstack/loop"
+	"felloe/netstack/packet"
+	"felloe/routing/rib"
+	"felloe/vpn/dmvpn"
+	"felloe/vpn/flexvpn"
+	"felloe/vpn/ikev2"
+	"felloe/vpn/ikev2/suite"
+	"felloe/vpn/nhrp"
+	"felloe/vpn/protect"
+
+	"github.com/rs/zerolog"
+)
+
+// The lab is FlexVPN in virtual time: hubs with a virtual template, spokes with a tunnel to a hub and a template for
+// shortcuts, and the internet between them, with data planes, routing tables and IKE. Routes are what IKE tells.
+
+var secret = []byte("FELLOE-OVERLAY-PAYLOAD")
+
+type lab struct {
+	t        *testing.T
+	clock    *clock.Virtual
+	net      *mem.Network
+	internet *netstack.Dataplane
+	routers  []*router
+	wires    int
+	nets     networks
+
+	mu   sync.Mutex
+	leak []string
+}
+
+// networks are the addresses: outside, of the tunnels and behind the routers. %d is a router's number.
+type networks struct{ wan, gateway, tunnel, lan string }
+
+var (
+	v4over4 = networks{"172.16.%d.2/24", "172.16.%d.254/24", "10.1.1.%d", "192.168.%d.0/24"}
+	v6over4 = networks{"172.16.%d.2/24", "172.16.%d.254/24", "2001:db8:1::%d", "2001:db8:a:%d::/64"}
+	v4over6 = networks{"2001:db8:ff:%d::2/64", "2001:db8:ff:%d::fe/64", "10.1.1.%d", "192.168.%d.0/24"}
+	v6over6 = networks{"2001:db8:ff:%d::2/64", "2001:db8:ff:%d::fe/64", "2001:db8:1::%d", "2001:db8:a:%d::/64"}
+)
+
+func at(pattern string, n int) string { return fmt.Sprintf(pattern, n) }
+
+func (x networks) outside(n int) netip.Prefix { return netip.MustParsePrefix(at(x.wan, n)) }
+func (x networks) inside(n int) netip.Prefix {
+	a := netip.MustParseAddr(at(x.tunnel, n))
+	return netip.PrefixFrom(a, a.BitLen())
+}
+func (x networks) behind(n int) netip.Prefix { return netip.MustParsePrefix(at(x.lan, n)) }
+func (x networks) host(n int) netip.Addr     { return x.behind(n).Addr().Next() }
+
+func newLab(t *testing.T, nets networks) *lab {
+	v := clock.NewVirtual(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+	l := &lab{t: t, clock: v, net: mem.NewNetwork(v), nets: nets}
+	l.internet = netstack.New(netstack.Options{Clock: v, Log: zerolog.Nop(), Rand: rand.NewChaCha8([32]byte{99}), Punt: release})
+	t.Cleanup(func() {
+		l.internet.Close()
+		for _, s := range l.leak {
+			t.Error(s)
+		}
+	})
+	return l
+}
+
+func release(p netstack.Punt) {
+	if p.Packet != nil {
+		p.Packet.Release()
+	}
+}
+
+type router struct {
+	l       *lab
+	name    string
+	n       int
+	dp      *netstack.Dataplane
+	vrf     *netstack.VRF
+	loop    *loop.Loop
+	rib     *rib.RIB
+	engine  *ikev2.Engine
+	protect *protect.Manager
+	nhrp    *dmvpn.Manager
+	flex    *flexvpn.Manager
+	tunnel  *netstack.Tunnel
+	wire    *mem.Link
+	told    []netip.Prefix // to every peer
+
+	mu     sync.Mutex
+	log    bytes.Buffer
+	events []nhrp.Event
+	got    map[uint16]int
+	ikeUps int
+}
+
+func (r *router) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.Write(p)
+}
+
+type locked struct {
+	mu sync.Mutex
+	r  *rand.ChaCha8
+}
+
+func (l *locked) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Read(p)
+}
+
+// Authorize tells every peer the same, and takes what it tells.
+func (r *router) Authorize(time.Time, ikev2.AuthorizeRequest) (ikev2.Configuration, error) {
+	return ikev2.Configuration{Subnets: r.told, Accept: ikev2.RouteAccept{Accept: true}}, nil
+}
+func (r *router) Release(ikev2.SAID) {}
+
+func (r *router) ikeConfig(hub netip.Addr) ikev2.Config {
+	child := func(name string) ikev2.ChildPolicy {
+		return ikev2.ChildPolicy{Name: name, Profile: "PROF", Mode: esp.Transport, Protocol: 47,
+			Proposals: []ikev2.ESPProposal{{Suites: []esp.Suite{{Encr: esp.ENCR_AES_GCM_16, KeyBits: 256}}}}}
+	}
+	any4, any6 := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")
+	c := ikev2.Config{
+		Proposals: []ikev2.IKEProposal{{Name: "P", Encryption: []ikev2.Encryption{{ID: suite.ENCR_AES_GCM_16, Bits: 256}},
+			PRF: []suite.PRFID{suite.PRF_HMAC_SHA2_256}, Groups: []suite.Group{suite.CURVE25519}}},
+		Policies: []ikev2.Policy{{Name: "P", Proposals: []string{"P"}}},
+		Keyrings: []ikev2.Keyring{{Name: "K", Peers: []ikev2.KeyringPeer{{Name: "any", Addresses: []netip.Prefix{any4, any6},
+			Local: suite.Key("CISCO123"), Remote: suite.Key("CISCO123")}}}},
+		Profiles: []ikev2.Profile{{Name: "PROF", MatchRemote: []ikev2.IdentityMatch{{Any: true}}, Keyring: "K", Identity: ikev2.FQDNIdentity(r.name + ".example.com"),
+			Authorization: ikev2.Authorization{Policy: "A"}, Request: true, SetSend: true, SetAccept: true, DPD: ikev2.DPD{Interval: 10 * time.Second, Retry: 2 * time.Second}}},
+		Retransmit: ikev2.Retransmit{Base: time.Second, Max: 2 * time.Second, Tries: 4},
+		Authorize:  r,
+	}
+	if hub.IsValid() {
+		p := child("Tunnel0")
+		p.RemoteAddr = hub
+		c.Children = append(c.Children, p)
+	}
+	c.Children = append(c.Children, child("Virtual-Template1"))
+	return c
+}
+
+// add makes router n, with a WAN, its tunnel address on a loopback and a network behind it.
+func (l *lab) add(name string, n int, hub netip.Addr) *router {
+	l.t.Helper()
+	rnd := &locked{r: rand.NewChaCha8([32]byte{byte(n), byte(len(l.routers))})}
+	r := &router{l: l, name: name, n: n, got: map[uint16]int{}, told: []netip.Prefix{l.nets.inside(n)}}
+	log := zerolog.New(r)
+	r.loop = loop.New(l.clock, log)
+	r.dp = netstack.New(netstack.Options{Clock: l.clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
+		if !r.nhrp.HandlePunt(p) && !r.protect.HandlePunt(p) {
+			release(p)
+		}
+	}})
+	r.vrf = r.dp.Default()
+	r.rib = rib.New(rib.Options{VRF: "default", Output: func(c []fib.Change) { r.vrf.Program(c) },
+		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.clock.Now})
+	var err error
+	r.engine = ikev2.NewEngine(r.ikeConfig(hub), rnd)
+	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: r.engine, Log: log, Rand: rnd,
+		Events: func(e protect.Event) {
+			r.nhrp.HandleEvent(e)
+			r.flex.HandleEvent(e)
+		},
+		Exchanged: func(a ikev2.Action) {
+			if _, up := a.(ikev2.IKEUp); up {
+				r.ikeUps++
+			}
+			r.flex.Exchanged(a)
+		}})
+	l.check(err)
+	r.nhrp, err = dmvpn.New(dmvpn.Options{Loop: r.loop, Protection: r.protect, Log: log, Rand: rnd, Events: func(e nhrp.Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if e.Kind != nhrp.EventPacket {
+			r.events = append(r.events, e)
+		}
+	}})
+	l.check(err)
+	r.flex, err = flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, NHRP: r.nhrp, Log: log,
+		Routes: func(string) flexvpn.Routes { return r.rib }})
+	l.check(err)
+	r.call(func() { r.nhrp.AddVRF("default", r.rib) })
+
+	l.wires++
+	port := fmt.Sprintf("%s:%d", name, l.wires)
+	a, b := l.net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
+	r.wire = a.Link()
+	l.watch(r)
+	far, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprintf("Ethernet%d", l.wires), Driver: b})
+	l.check(err)
+	program(far, netip.MustParsePrefix(at(l.nets.gateway, n)))
+	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})
+	l.check(err)
+	r.address(eth, l.nets.outside(n))
+	lan, err := r.dp.AddLoopback("Loopback10", nil)
+	l.check(err)
+	r.address(lan, netip.PrefixFrom(l.nets.host(n), l.nets.behind(n).Bits()))
+	gateway := netip.MustParsePrefix(at(l.nets.gateway, n)).Addr()
+	everything := netip.PrefixFrom(unspecified(gateway), 0)
+	r.call(func() {
+		r.rib.Update(rib.Static, "wan", everything, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: gateway}}}})
+	})
+	r.vrf.HandleICMP(func(p *packet.Packet) {
+		if b := p.Bytes(); len(b) >= 28 && b[0]>>4 == 4 && b[9] == 1 && b[20] == 0 {
+			r.answer(binary.BigEndian.Uint16(b[26:]))
+		} else if len(b) >= 48 && b[0]>>4 == 6 && b[6] == 58 && b[40] == 129 {
+			r.answer(binary.BigEndian.Uint16(b[46:]))
+		}
+	})
+	l.routers = append(l.routers, r)
+	l.t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func unspecified(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+func (r *router) answer(seq uint16) {
+	r.mu.Lock()
+	r.got[seq]++
+	r.mu.Unlock()
+}
+
+// template makes Virtual-Template1, unnumbered to an interface.
+func (r *router) template(unnumbered string, n *dmvpn.Config) {
+	r.l.t.Helper()
+	r.call(func() {
+		r.l.check(r.flex.SetTemplate(flexvpn.Template{Name: "Virtual-Template1", VRF: "default", Underlay: "default", Profile: "PROF",
+			ChildPolicies: map[string]netstack.TunnelMode{"Virtual-Template1": netstack.GREPointToPoint},
+			Settings:      flexvpn.Settings{Unnumbered: unnumbered, NHRP: n}}))
+	})
+}
+
+func hubNHRP() *dmvpn.Config {
+	return &dmvpn.Config{NetworkID: 1, Holdtime: time.Minute, Redirect: true, RedirectInterval: time.Second}
+}
+
+func spokeNHRP() *dmvpn.Config {
+	return &dmvpn.Config{NetworkID: 1, Holdtime: time.Minute, Redirect: true, RedirectInterval: time.Second, Shortcut: true, ShortcutTemplate: 1}
+}
+
+// hub makes router n a hub: it tells its spokes the summaries of everything.
+func (l *lab) hub(n int) *router {
+	r := l.add(fmt.Sprintf("hub%d", n), n, netip.Addr{})
+	lo, err := r.dp.AddLoopback("Loopback0", nil)
+	l.check(err)
+	r.address(lo, l.nets.inside(n))
+	for _, s := range []string{"192.168.0.0/16", "10.1.1.0/24", "2001:db8:a::/48", "2001:db8:1::/64"} {
+		if p := netip.MustParsePrefix(s); p.Addr().Is4() == l.nets.inside(n).Addr().Is4() {
+			r.told = append(r.told, p)
+		}
+	}
+	r.template("Loopback0", hubNHRP())
+	return r
+}
+
+// spoke makes router n a spoke of a hub. It tells its own address and the network behind it, unless shy: then that is
+// known to the hub only, which has a route.
+func (l *lab) spoke(n int, hub *router, shy bool) *router {
+	outside := l.nets.outside(hub.n).Addr()
+	r := l.add(fmt.Sprintf("spoke%d", n), n, outside)
+	if !shy {
+		r.told = append(r.told, l.nets.behind(n))
+	}
+	var err error
+	r.tunnel, err = r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", Mode: netstack.GREPointToPoint, Source: l.nets.outside(n).Addr(), Destination: outside, Protected: true})
+	l.check(err)
+	r.address(r.tunnel.Interface(), l.nets.inside(n))
+	r.template("Tunnel0", spokeNHRP())
+	r.call(func() {
+		l.check(r.nhrp.Apply(r.tunnel, *spokeNHRP()))
+		l.check(r.protect.AddTunnel(r.tunnel, protect.TunnelProtection{IKEProfile: "PROF", ChildPolicy: "Tunnel0"}))
+	})
+	l.until(10*time.Second, "the hub knows "+r.name, func() bool { return hub.match(l.nets.inside(n).Addr()) != "" })
+	if shy {
+		via := hub.match(l.nets.inside(n).Addr())
+		hub.call(func() {
+			hub.rib.Update(rib.Static, "lan", l.nets.behind(n), []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Interface: via}}}})
+		})
+	}
+	l.run(time.Second)
+	return r
+}
+
+// match is the interface that packets to an address leave by.
+func (r *router) match(a netip.Addr) (name string) {
+	r.call(func() {
+		if x, ok := r.rib.Match(a); ok {
+			if hops := x.Hops; x.Overridden() {
+				name = x.Override[0].Interface
+			} else if len(hops) > 0 {
+				name = hops[0].Interface
+			}
+		}
+	})
+	if name == "GigabitEthernet1" {
+		return ""
+	}
+	return name
+}
+
+func (l *lab) check(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// watch looks for what must never be seen on a wire.
+func (l *lab) watch(r *router) {
+	r.wire.SetCapture(func(at time.Time, from *mem.Port, frame []byte) {
+		bad := ""
+		if len(frame) > 34 && frame[12] == 8 && frame[13] == 0 && frame[23] == 47 || len(frame) > 54 && frame[12] == 0x86 && frame[20] == 47 {
+			bad = "GRE in clear"
+		}
+		if bytes.Contains(frame, secret) {
+			bad = "a payload in clear"
+		}
+		if bad != "" {
+			l.mu.Lock()
+			l.leak = append(l.leak, fmt.Sprintf("%s %s: %s", at.Format("15:04:05.000"), from.Name(), bad))
+			l.mu.Unlock()
+		}
+	})
+}
+
+func (r *router) stop() {
+	if r.dp == nil {
+		return
+	}
+	r.dp.Close()
+	r.loop.Close()
+	r.dp = nil
+	r.l.routers = slices.DeleteFunc(r.l.routers, func(x *router) bool { return x == r })
+}
+
+func (r *router) call(f func()) {
+	r.l.t.Helper()
+	r.l.check(r.loop.Call("test", f))
+}
+
+func program(i *netstack.Interface, p netip.Prefix) {
+	i.SetAddresses([]netip.Prefix{p})
+	i.SetAdminUp(true)
+	i.VRF().Program([]fib.Change{
+		{Route: fib.Route{Prefix: p.Masked(), NextHops: []fib.NextHop{{Interface: i.Index()}}}},
+		{Route: fib.Route{Prefix: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), Kind: fib.Local}},
+	})
+}
+
+func (r *router) address(i *netstack.Interface, p netip.Prefix) {
+	i.SetAddresses([]netip.Prefix{p})
+	i.SetAdminUp(true)
+	r.call(func() { r.rib.SetInterface(i.Name(), i.Index(), true, []netip.Prefix{p}) })
+}
+
+func (l *lab) settle() {
+	for {
+		l.clock.Advance(0)
+		for _, r := range l.routers {
+			_ = r.loop.Call("settle", func() {})
+		}
+		if at, ok := l.clock.Next(); !ok || at.After(l.clock.Now()) {
+			return
+		}
+	}
+}
+
+func (l *lab) run(d time.Duration) {
+	end := l.clock.Now().Add(d)
+	for {
+		l.settle()
+		at, ok := l.clock.Next()
+		if !ok || at.After(end) {
+			l.clock.Advance(end.Sub(l.clock.Now()))
+			l.settle()
+			return
+		}
+		l.clock.Advance(at.Sub(l.clock.Now()))
+	}
+}
+
+func (l *lab) until(d time.Duration, what string, ok func() bool) {
+	l.t.Helper()
+	for end := l.clock.Now().Add(d); !ok(); l.run(20 * time.Millisecond) {
+		if !l.clock.Now().Before(end) {
+			l.fail("not within %v: %s", d, what)
+		}
+	}
+}
+
+func (l *lab) fail(format string, args ...any) {
+	l.t.Helper()
+	for _, r := range l.routers {
+		var routes []string
+		r.call(func() {
+			for _, x := range r.rib.Routes() {
+				routes = append(routes, fmt.Sprint(x.Prefix, " ", x.Source, " ", x.Hops, " % ", x.Override))
+			}
+		})
+		l.t.Logf("%s: %v\n%s\n%s\n%s", r.name, r.dp.Drops(), strings.Join(r.shown(), "\n"), strings.Join(routes, "\n"), r.logs())
+	}
+	l.t.Fatalf(format, args...)
+}
+
+func (r *router) logs() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.log.String()
+}
+
+func (r *router) saw(kind nhrp.EventKind) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// shown are a router's NHRP entries in words.
+func (r *router) shown() (out []string) {
+	r.call(func() {
+		for _, t := range r.nhrp.Snapshot() {
+			for _, e := range t.Cache {
+				out = append(out, fmt.Sprint(t.Name, " ", e.Prefix, " ", e.NextHop, " ", e.NBMA, " ", e.Flags))
+			}
+		}
+	})
+	return out
+}
+
+// accesses are a router's Virtual-Access interfaces and who is behind them.
+func (r *router) accesses() (out []string) {
+	r.call(func() {
+		for _, a := range r.flex.List() {
+			out = append(out, fmt.Sprint(a.Name, " ", a.Peer))
+		}
+	})
+	return out
+}
+
+// ikes is how many IKE SAs a router has.
+func (r *router) ikes() (n int) {
+	r.call(func() { n = len(r.engine.Snapshot(r.l.clock.Now())) })
+	return n
+}
+
+// echo sends a ping from the network behind the router.
+func (r *router) echo(to *router, seq uint16) {
+	src, dst := r.l.nets.host(r.n), r.l.nets.host(to.n)
+	var b []byte
+	if src.Is4() {
+		b = make([]byte, 28, 100)
+		b = append(b, secret...)
+		b[0], b[8], b[9] = 0x45, 64, 1
+		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+		copy(b[12:], src.AsSlice())
+		copy(b[16:], dst.AsSlice())
+		b[20] = 8
+		binary.BigEndian.PutUint16(b[24:], 77)
+		binary.BigEndian.PutUint16(b[26:], seq)
+		binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
+		binary.BigEndian.PutUint16(b[22:], sum(b[20:]))
+	} else {
+		b = make([]byte, 48, 120)
+		b = append(b, secret...)
+		b[0], b[6], b[7] = 0x60, 58, 64
+		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
+		copy(b[8:], src.AsSlice())
+		copy(b[24:], dst.AsSlice())
+		b[40] = 128
+		binary.BigEndian.PutUint16(b[44:], 77)
+		binary.BigEndian.PutUint16(b[46:], seq)
+		pseudo := slices.Concat(b[8:40], []byte{0, 0, 0, byte(len(b) - 40), 0, 0, 0, 58}, b[40:])
+		binary.BigEndian.PutUint16(b[42:], sum(pseudo))
+	}
+	_ = r.vrf.SendIP(packet.From(b))
+}
+
+func sum(b []byte) uint16 {
+	var s uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		s += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	if len(b)%2 == 1 {
+		s += uint32(b[len(b)-1]) << 8
+	}
+	for s > 0xffff {
+		s = s>>16 + s&0xffff
+	}
+	return ^uint16(s)
+}
+
+func (r *router) answered(seq uint16) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.got[seq] == 1
+}
+
+// forwarded is how many packets a router has passed on between its Virtual-Access interfaces and tunnels.
+func (r *router) forwarded() (n uint64) {
+	for _, i := range r.dp.Interfaces() {
+		if i.Kind() == netstack.TunnelKind {
+			n += i.Counters().RxPackets
+		}
+	}
+	return n
+}
+
+var sequence uint16
+
+// ping sends one and waits for its answer; it tells whether that went over the hub.
+func (l *lab) ping(from, to, hub *router) bool {
+	l.t.Helper()
+	sequence++
+	seq := sequence
+	before := hub.forwarded()
+	from.echo(to, seq)
+	l.until(3*time.Second, fmt.Sprintf("%s reaches %s", from.name, to.name), func() bool { return from.answered(seq) })
+	return hub.forwarded() != before
+}
