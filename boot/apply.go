@@ -57,7 +57,7 @@ func (r *Router) apply(desired *config.Config) {
 		r.problem("%v", err)
 	}
 	ike, err := ikeConfig(desired)
-	ike.Authorize = r.authz
+	ike.Authorize, ike.Redirect = r.authz, r.cluster
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			r.problem("%s", strings.TrimSpace(line))
@@ -68,6 +68,7 @@ func (r *Router) apply(desired *config.Config) {
 	templates := templateSpecs(desired, &ike)
 
 	r.removeBGP(desired)
+	r.cluster.remove(desired)
 	r.removeTemplates(templates, desired)
 	for _, n := range sorted(r.ifs) {
 		if w, ok := want[n]; !ok || !reflect.DeepEqual(r.ifs[n].spec, w) {
@@ -87,6 +88,7 @@ func (r *Router) apply(desired *config.Config) {
 			}
 		}
 	}
+	r.books.configure(desired)
 	r.authz.SetConfig(authzConfig(r.numbered(desired)))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
@@ -98,6 +100,7 @@ func (r *Router) apply(desired *config.Config) {
 		}
 		r.changeInterface(r.ifs[n], desired.Interface[n])
 	}
+	r.cluster.apply(desired)
 	r.applyUnnumbered()
 	r.applyTemplates(templates)
 	r.applyStatics(desired)

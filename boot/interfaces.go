@@ -23,6 +23,8 @@ type iface struct {
 	nhrp   *dmvpn.Config
 	// assigned are the addresses that the tunnel's peer has given, lastAssigned those of now or of before.
 	assigned, lastAssigned []netip.Prefix
+	// virtual is the address of a cluster of hubs, while this router is its master.
+	virtual []netip.Prefix
 	// readdressed: this Apply gave it other addresses.
 	readdressed bool
 	// settled: the Apply that made it is over, so a change of its line protocol is news; up is the state told last.
@@ -295,6 +297,9 @@ func (r *Router) checkMTU(i *iface, has int) {
 // lineProtocol follows an interface's state: log, routes.
 func (r *Router) lineProtocol(i *iface) {
 	r.announce(i)
+	if r.cluster.m != nil && r.cluster.spec.iface == i.name {
+		r.cluster.line()
+	}
 	up := i.net.Up()
 	if !i.settled || i.up == up {
 		return

@@ -81,6 +81,8 @@ type Router struct {
 	dp      *netstack.Dataplane
 	engine  *ikev2.Engine
 	authz   *authz.Manager
+	cluster *clusterDriver
+	books   books
 	protect *protect.Manager
 	dmvpn   *dmvpn.Manager
 	flexvpn *flexvpn.Manager
@@ -140,10 +142,11 @@ func New(o Options) (*Router, error) {
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, QuietStates: true, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
 	r.authz = authz.New()
+	r.cluster = newCluster(r)
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
 	var err error
 	r.engine.Trace(r.logs.Debugging)
-	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent, Exchanged: r.exchanged,
+	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent, Exchanged: r.exchanged, Carried: r.carried,
 		KeyLog: r.keylog, Rand: o.Rand})
 	if err == nil {
 		r.dmvpn, err = r.newDMVPN()
@@ -205,6 +208,8 @@ func (r *Router) Shutdown(ctx context.Context) error {
 		}
 		r.stopped = true
 		r.log.Info().Str("event", "shutdown").Msg("the router shuts down")
+		r.cluster.drain()
+		r.cluster.stop()
 		r.stopBGP()
 		for _, n := range r.tunnels() {
 			r.dmvpn.Remove(n)
