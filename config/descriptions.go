@@ -207,7 +207,7 @@ var descriptions = map[string]string{
 	"IdentityMatch.FQDNDomain":                "ID_FQDN in one of these domains (IOS: `fqdn domain`).",
 	"IdentityMatch.KeyID":                     "ID_KEY_ID equal to one of these.",
 	"Interface.Address":                       "IPv4 and IPv6 addresses with the length of their subnet. The first IPv4 address is the primary one. `\"negotiated\"`, alone or beside others: those that the peer of a protected point-to-point tunnel gives.",
-	"Interface.BFD":                           "Timers of BFD sessions over the interface; those that are written here when a session has none.",
+	"Interface.BFD":                           "Timers of single-hop BFD sessions over the interface. Without this table they are the defaults of its keys.",
 	"Interface.Description":                   "Free text.",
 	"Interface.Destination":                   "The far end of a point-to-point tunnel. Without it the tunnel takes whoever the protection lets in. `\"dynamic\"` leaves it to the client block that the tunnel is bound to.",
 	"Interface.IPMTU":                         "The largest IP packet sent through the interface; 0 derives it (for a tunnel: path MTU minus what SA and encapsulation add).",

@@ -48,7 +48,7 @@ type Interface struct {
 	Protection string `toml:"protection" only:"tunnel,virtual-template" ref:"ipsec.profile" example:"\"IPSEC-IKEV2\""`
 	// The routing table of the outer packets (IOS: `tunnel vrf`).
 	TunnelVRF string `toml:"tunnel-vrf" default:"default" only:"tunnel,virtual-template" ref:"vrf"`
-	// Timers of BFD sessions over the interface; those that are written here when a session has none.
+	// Timers of single-hop BFD sessions over the interface. Without this table they are the defaults of its keys.
 	BFD *BFD `toml:"bfd" layout:"inline" only:"ethernet,tunnel,virtual-template" example:"{ interval = \"100ms\", min-rx = \"100ms\", multiplier = 3 }"`
 	// NHRP on a GRE tunnel.
 	NHRP *NHRP `toml:"nhrp" only:"tunnel,virtual-template"`

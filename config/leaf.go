@@ -447,68 +447,6 @@ func (d *decoder) preSharedKey(n *node, s scope, f *field) PreSharedKey {
 	return k
 }
 
-// hosts fills a table of names with their addresses.
-func (d *decoder) hosts(n *node, s scope, out *HostTable) {
-	if n.kind != tableNode {
-		d.errorf(n.pos, s, "expected a table of names, such as { \"hub1.example.com\" = [\"172.25.1.1\"] }, got %s", describe(n))
-		return
-	}
-	table := HostTable{}
-	for _, name := range n.names {
-		kid := n.kids[name]
-		c := s.under(name, kid)
-		d.note(c, kid)
-		items := []*node{kid}
-		if kid.kind == arrayNode {
-			items = kid.items
-		}
-		key := strings.ToLower(strings.TrimSuffix(name, "."))
-		switch {
-		case !isDomain(key):
-			d.errorf(kid.key, c, "%q is not a name such as \"hub1.example.com\"", name)
-			continue
-		case table[key] != nil:
-			d.errorf(kid.key, c, "the same name is there already: case does not count")
-			continue
-		case len(items) == 0:
-			d.errorf(kid.pos, c, "the name has no address")
-			continue
-		}
-		for i, item := range items {
-			at := c
-			if kid.kind == arrayNode {
-				at = c.index(i, item)
-			}
-			text, ok := d.text(item, at, `an address such as "172.25.1.1"`)
-			if !ok {
-				continue
-			}
-			a, msg := parseAddr(text)
-			if msg != "" {
-				d.errorf(item.pos, at, "%s", msg)
-				continue
-			}
-			table[key] = append(table[key], a)
-		}
-	}
-	if len(table) > 0 {
-		*out = table
-	}
-}
-
-// term fills the number of an object, which is negative when its opposite is meant.
-func (d *decoder) term(n *node, s scope, v reflect.Value) {
-	want := fmt.Sprintf("the number of an object from 1 to %d, or below zero for its opposite", maxTrack)
-	i, ok := d.integer(n, s, want)
-	switch {
-	case !ok:
-	case i == 0 || i < -maxTrack || i > maxTrack:
-		d.errorf(n.pos, s, "%d is out of range: expected %s", i, want)
-	default:
-		v.SetInt(i)
-	}
-}
-
 func (d *decoder) keyLog(n *node, s scope, out *KeyLog) {
 	switch {
 	case n.kind == boolNode:

@@ -95,7 +95,7 @@ func (v *validator) inClear(t *Interface, path string) {
 		}
 	}
 	discards := slices.ContainsFunc(v.c.Route, func(r *Route) bool { return r.Discard && r.VRF == t.VRF && r.Prefix.IsValid() && r.Prefix.Bits() > 0 })
-	if t.DestinationDynamic && !static && !discards {
+	if (t.DestinationDynamic || t.Negotiated) && !static && !discards {
 		v.warnf(path, "while the tunnel is down, packets for the networks behind it follow the default route (%s) in clear: "+
 			"add [[route]] with discard = true and distance = 254 for these networks, or put the tunnel's outer packets into a VRF of their own (tunnel-vrf)", where)
 	}
