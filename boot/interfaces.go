@@ -25,8 +25,6 @@ type iface struct {
 	assigned, lastAssigned []netip.Prefix
 	// virtual is the address of a cluster of hubs, while this router is its master.
 	virtual []netip.Prefix
-	// virtual is the address of a cluster of hubs, while this router is its master.
-	virtual []netip.Prefix
 	// readdressed: this Apply gave it other addresses.
 	readdressed bool
 	// settled: the Apply that made it is over, so a change of its line protocol is news; up is the state told last.
