@@ -389,6 +389,19 @@ func TestTheLastClientEndsTheSessionOnPurpose(t *testing.T) {
 	}
 }
 
+func TestAShutdownSaysGoodbyeToEveryNeighbour(t *testing.T) {
+	e, r := alone()
+	a := e.Open(start, single, fast, "BGP", func(Change) {})
+	e.Open(start, multi, fast, "BGP", func(Change) {})
+	established(t, e, r, single, start)
+	n := len(r.sent)
+	e.Shutdown(start)
+	if len(r.sent) != n+1 || r.last().State != AdminDown || len(e.byKey)+len(r.known) != 0 {
+		t.Fatalf("%+v", r.sent[n:])
+	}
+	a.Close(start, false)
+}
+
 func TestASessionThatIsWantedAgainWhileItEndsGoesOn(t *testing.T) {
 	e, r := alone()
 	a := e.Open(start, single, fast, "BGP", func(Change) {})
@@ -519,5 +532,39 @@ func TestAnUpMultihopSessionListensToNobodyWhoDoesNotKnowItsNumber(t *testing.T)
 	forged.Yours = e.Snapshot(start)[0].Mine + 1
 	if err := e.Receive(start, from(multi, 255), forged.Append(nil)); err == nil || len(heard) != 1 {
 		t.Fatalf("%v %v", err, heard)
+	}
+}
+
+func TestTheFilterLetsThroughWhatASessionMayBeFor(t *testing.T) {
+	var f Filter
+	f.Number(0x1234, true)
+	p := Control{State: Up, Multiplier: 3, Mine: 9, Yours: 0x1234}
+	good := p.Append(nil)
+	p.Yours, p.State = 0, Down
+	first := p.Append(nil)
+	p.Yours = 0x1235
+	stranger := p.Append(nil)
+	for name, x := range map[string]struct {
+		multihop  bool
+		hops      uint8
+		b         []byte
+		ok, knows bool
+	}{
+		"ours": {false, 255, good, true, true}, "from afar": {false, 254, good, false, false}, "multihop from afar": {true, 9, good, true, true},
+		"the first": {false, 255, first, true, false}, "a stranger's": {true, 255, stranger, false, false}, "short": {false, 255, good[:23], false, false},
+	} {
+		if ok, knows := f.Admit(x.multihop, x.hops, x.b); ok != x.ok || knows != x.knows {
+			t.Errorf("%s: %v %v", name, ok, knows)
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { f.Admit(true, 255, stranger) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	f.Number(0x1234, false)
+	if ok, _ := f.Admit(false, 255, good); ok {
+		t.Error("a session that is gone is still known")
+	}
+	if c := f.Count(Counters{Unknown: 1}); c.HopLimit != 1 || c.Malformed != 1 || c.Unknown < 3 {
+		t.Errorf("%+v", c)
 	}
 }

@@ -426,6 +426,18 @@ func (e *Engine) send(now time.Time, s *session, final bool) {
 	e.o.Host.Send(s.key, s.port, p.Append(e.buf[:0]))
 }
 
+// Shutdown ends every session at once: each neighbour hears AdminDown as a farewell.
+func (e *Engine) Shutdown(now time.Time) {
+	for _, s := range e.sorted() {
+		if s.state != AdminDown {
+			e.end(now, s, false)
+		}
+		if e.byKey[s.key] == s {
+			e.remove(s)
+		}
+	}
+}
+
 // Tick does what has become due. Packets that have arrived must have been given to Receive before.
 func (e *Engine) Tick(now time.Time) {
 	e.awake.Wake(now)
