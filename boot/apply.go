@@ -3,7 +3,6 @@ package boot
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -103,6 +102,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.cluster.apply(desired)
 	r.applyUnnumbered()
 	r.applyTemplates(templates)
+	r.applyTracks(desired)
 	r.applyStatics(desired)
 	r.applyNHRP(desired)
 	r.applyBGP(r.numbered(desired))
@@ -112,6 +112,8 @@ func (r *Router) apply(desired *config.Config) {
 	}
 	r.settle()
 	r.applied = desired
+	r.reviewBFD()
+	r.reviewTracks()
 	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")
 	r.milestone("apply")
 }
@@ -155,7 +157,7 @@ func (r *Router) addVRF(name string) error {
 			return err
 		}
 	}
-	v := &vrf{net: net, static: map[string]staticSpec{}}
+	v := &vrf{net: net, static: map[string]*staticRoute{}}
 	v.rib = rib.New(rib.Options{VRF: name, Output: func(changes []fib.Change) { net.Program(changes) },
 		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: r.clock.Now, Log: r.log})
 	v.prober = probe.New(net, r.clock)
@@ -172,50 +174,5 @@ func (r *Router) removeVRF(name string) {
 	r.past.vrfs.Delete(name)
 	if err := r.dp.RemoveVRF(name); err != nil {
 		r.problem("vrf %s: %v", name, err)
-	}
-}
-
-// staticSpec is one prefix's configured paths.
-type staticSpec struct {
-	paths []rib.Path
-}
-
-// staticSpecs translates the static routes, by VRF and prefix.
-func staticSpecs(desired *config.Config) map[string]map[string]staticSpec {
-	want := map[string]map[string]staticSpec{}
-	for _, s := range desired.Route {
-		p := rib.Path{Source: rib.Static, Distance: s.Distance, Discard: s.Discard, Tag: s.Tag}
-		if !s.Discard {
-			p.NextHops = []rib.NextHop{{Via: s.Via, Interface: s.Interface}}
-		}
-		if want[s.VRF] == nil {
-			want[s.VRF] = map[string]staticSpec{}
-		}
-		key := s.Prefix.String()
-		spec := want[s.VRF][key]
-		spec.paths = append(spec.paths, p)
-		want[s.VRF][key] = spec
-	}
-	return want
-}
-
-func (r *Router) applyStatics(desired *config.Config) {
-	want := staticSpecs(desired)
-	for name, v := range r.vrfs {
-		v.rib.Batch(func() {
-			for key := range v.static {
-				if _, keep := want[name][key]; !keep {
-					delete(v.static, key)
-					v.rib.Withdraw(rib.Static, "config", netip.MustParsePrefix(key))
-				}
-			}
-			for _, key := range sorted(want[name]) {
-				spec := want[name][key]
-				if !reflect.DeepEqual(v.static[key], spec) {
-					v.static[key] = spec
-					v.rib.Update(rib.Static, "config", netip.MustParsePrefix(key), spec.paths)
-				}
-			}
-		})
 	}
 }

@@ -324,6 +324,7 @@ func (r *Router) settle() {
 func (r *Router) announce(i *iface) {
 	if v := r.vrfs[i.spec.VRF]; v != nil && i.net != nil && i.cfg != nil {
 		v.rib.SetInterface(i.name, i.net.Index(), i.net.Up(), i.addresses())
+		r.lookAtAll("interface")
 	}
 }
 

@@ -97,6 +97,10 @@ type Router struct {
 	bgps      map[string]*speaker
 	pins      rib.Pins // far ends of tunnels
 	policies  *policy.Policies
+	judging   map[int]func() // tracked objects that route maps look at: ends the watch
+	tracks    *tracks
+	prompt    *prompt // nil until it is needed
+	bfdWatch  map[*bfdWatch]struct{}
 	dynamic   gobgp.Limit // of the dynamic BGP neighbours of all VRFs
 	ikeApply  ikev2.Config
 	templates map[string]flexvpn.Template // as they were applied
@@ -105,6 +109,8 @@ type Router struct {
 	once      map[string]bool
 	cleared   map[uint32]baseline // counters of SA pairs when they were cleared, by inbound SPI
 	stopped   bool
+
+	bfdPassive atomic.Pointer[[]passiveRule]
 
 	punted   atomic.Uint64 // punts that were refused
 	treeOnce sync.Once
@@ -116,7 +122,9 @@ type vrf struct {
 	net    *netstack.VRF
 	rib    *rib.RIB
 	prober *probe.Prober
-	static map[string]staticSpec
+	static map[string]*staticRoute
+	// what was attached to it: who heeds its routes, takes BFD's packets, and answers to pings.
+	heeded, bfd, echo bool
 }
 
 // ErrStopped says that the router has been shut down.
@@ -141,6 +149,7 @@ func New(o Options) (*Router, error) {
 	r.past = r.newPast()
 	r.loop = loop.New(o.Clock, r.log)
 	r.dp = netstack.New(netstack.Options{Clock: o.Clock, Log: r.log, QuietStates: true, Rand: o.Rand, Punt: r.punt, WrapHost: r.wrapHost})
+	r.tracks, r.bfdWatch = r.newTracks(), map[*bfdWatch]struct{}{}
 	r.authz = authz.New()
 	r.cluster = newCluster(r)
 	r.engine = ikev2.NewEngine(ikev2.Config{}, o.Rand)
@@ -211,6 +220,9 @@ func (r *Router) Shutdown(ctx context.Context) error {
 		r.cluster.drain()
 		r.cluster.stop()
 		r.stopBGP()
+		if r.prompt != nil {
+			r.prompt.close()
+		}
 		for _, n := range r.tunnels() {
 			r.dmvpn.Remove(n)
 		}

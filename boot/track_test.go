@@ -1,0 +1,215 @@
+package boot
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"felloe/netstack/fib"
+	"felloe/netstack/link/mem"
+	"felloe/routing/track"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+)
+
+// web serves in the VRF of a router.
+func (c *cloud) web(router, vrf string, port uint16, handler http.Handler) {
+	v, ok := c.routers[router].Dataplane().VRF(vrf)
+	if !ok {
+		c.t.Fatal("no such vrf")
+	}
+	l, err := gonet.ListenTCP(v.Stack(), tcpip.FullAddress{Port: port}, ipv4.ProtocolNumber)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s := &http.Server{Handler: handler}
+	go func() { _ = s.Serve(l) }()
+	c.t.Cleanup(func() { _ = s.Close() })
+}
+
+func (c *cloud) track(router string, id int) (i track.Info) {
+	for _, x := range c.routers[router].Tracks() {
+		if x.ID == id {
+			return x
+		}
+	}
+	return i
+}
+
+func TestEveryKindOfTrackFollowsWhatItLooksAt(t *testing.T) {
+	t.Parallel()
+	var status atomic.Int32
+	status.Store(200)
+	const probe = `interval = "100ms", timeout = "2s", failures = 3`
+	c, near, _ := chain(t, strings.ReplaceAll(`
+[interface.Loopback7]
+address = ["10.7.0.1/24"]
+[track.1]
+icmp-echo = { address = "172.16.2.1", source = "GigabitEthernet1", PROBE }
+[track.2]
+icmp-echo = { address = "2001:db8:2::1", size = 1000, PROBE }
+[track.3]
+tcp-connect = { address = "172.16.2.1", port = 8080, PROBE }
+[track.4]
+http = { url = "http://172.16.2.1:8080/health", status = [200, 204], PROBE }
+[track.5]
+interface = { name = "Loopback7" }
+[track.6]
+interface = { name = "Loopback7", what = "ip-routing" }
+[track.7]
+route = { prefix = "10.7.0.0/24" }
+[track.8]
+route = { prefix = "0.0.0.0/0" }
+[track.9]
+icmp-echo = { address = "172.16.2.77", PROBE }
+[track.10]
+boolean = { operator = "and", object = [1, 2, 3, 4, 5, 6, 7, 8, -9] }
+[track.11]
+threshold-percentage = { object = [1, 9], up = 50, down = 40 }
+[track.12]
+threshold-weight = { object = [{ track = 1, weight = 10 }, { track = 9, weight = 20 }], up = 30, down = 10 }
+[track.13]
+icmp-echo = { address = "172.16.2.1", size = 0, PROBE }
+`, "PROBE", probe), "")
+	mux := http.NewServeMux()
+	mux.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) })
+	c.web("R2", "default", 8080, mux)
+	is := func(up string) func() bool {
+		return func() bool {
+			got := ""
+			for _, i := range c.routers["R1"].Tracks() {
+				switch {
+				case !i.Known:
+					got += "?"
+				case i.Up:
+					got += "U"
+				default:
+					got += "d"
+				}
+			}
+			return got == up
+		}
+	}
+	c.becomes("all but 9 and 12 are up", is("UUUUUUUUdUUdU"))
+	if i := c.track("R1", 1); i.What != "icmp-echo 172.16.2.1" || i.Probe == nil || i.Probe.Answered == 0 || i.Probe.RTT <= 0 {
+		t.Fatalf("%+v", i)
+	}
+	if !c.logged("R1", "%TRACK-6-STATE: 1 icmp-echo 172.16.2.1 Down -> Up") {
+		t.Fatal(c.story())
+	}
+	status.Store(204)
+	status.Store(500)
+	c.becomes("4 is down, and 10 with it", is("UUUdUUUUddUdU"))
+	if i := c.track("R1", 4); i.Reason != "status 500" || i.Probe.Failure != "status 500" {
+		t.Fatalf("%+v", i)
+	}
+	status.Store(204)
+	c.becomes("204 is good, too", is("UUUUUUUUdUUdU"))
+	near.Link().SetUp(false)
+	c.becomes("what is asked does not answer", is("ddddUUUUdddd"+"d"))
+	if i := c.track("R1", 1); i.Reason != "timeout" {
+		t.Fatalf("%+v", i)
+	}
+	near.Link().SetUp(true)
+	c.becomes("they are back", is("UUUUUUUUdUUdU"))
+}
+
+func TestTracksFollowTheConfigurationOfInterfacesAndRoutes(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	a, _ := c.net.Pair("R1", "x", mem.Impairment{})
+	text := func(address string, shutdown bool) string {
+		return fmt.Sprintf(`
+hostname = "R1"
+[interface.GigabitEthernet1]
+address = [%s]
+shutdown = %v
+[track.1]
+interface = { name = "GigabitEthernet1" }
+[track.2]
+interface = { name = "GigabitEthernet1", what = "ip-routing" }
+[track.3]
+route = { prefix = "192.0.2.0/24" }
+delay = { up = "50ms" }
+[track.4]
+route = { prefix = "192.0.2.0/25" }
+`, address, shutdown)
+	}
+	c.start("R1", text(`"192.0.2.1/24"`, false), NIC{"R1", a})
+	is := func(want ...bool) func() bool {
+		return func() bool {
+			for n, up := range want {
+				if c.track("R1", n+1).Up != up {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	c.becomes("all but the other prefix", is(true, true, true, false))
+	c.apply("R1", text("", false))
+	c.becomes("no address, no route", is(true, false, false, false))
+	c.apply("R1", text(`"192.0.2.1/24"`, true))
+	c.becomes("shut", is(false, false, false, false))
+	c.apply("R1", text(`"192.0.2.1/24"`, false))
+	c.becomes("and back", is(true, true, true, false))
+	a.SetCarrier(false)
+	c.becomes("no carrier", is(false, false, false, false))
+	a.SetCarrier(true)
+	c.becomes("and back again", is(true, true, true, false))
+	if !c.logged("R1", "%TRACK-6-STATE: 1 interface GigabitEthernet1 line-protocol Up -> Down", "line protocol is down") {
+		t.Fatal(c.story())
+	}
+}
+
+func TestAStaticRouteIsUsedWhileItsTrackIsUp(t *testing.T) {
+	t.Parallel()
+	routes := func(distance int) string {
+		return fmt.Sprintf(`
+[interface.Loopback7]
+address = ["10.7.0.1/24"]
+[track.1]
+icmp-echo = { address = "172.16.2.1", interval = "50ms", timeout = "1s", failures = 3 }
+[[route]]
+prefix = "10.99.0.0/16"
+via = "172.16.1.254"
+distance = %d
+track = 1
+[[route]]
+prefix = "10.99.0.0/16"
+discard = true
+distance = 200
+`, distance)
+	}
+	c, near, _ := chain(t, routes(5), "")
+	show := "show ip route 10.99.0.0/16"
+	via := func() bool { return strings.Contains(c.exec("R1", show), "172.16.1.254") }
+	c.becomes("the route is used", via)
+	// What is configured anew keeps what is known: the route is there at every moment.
+	v := c.routers["R1"].vrfs["default"]
+	missing := false
+	_ = c.routers["R1"].call("watch", func() error {
+		v.rib.Heed(func() {
+			x, ok := v.rib.Get(netip.MustParsePrefix("10.99.0.0/16"))
+			missing = missing || !ok || x.Kind == fib.Discard
+		})
+		return nil
+	})
+	c.apply("R1", chained(1, routes(7)))
+	c.want("R1", show, "[7/0]")
+	_ = c.routers["R1"].call("look", func() error {
+		if missing {
+			t.Error("the route was missing for a moment")
+		}
+		return nil
+	})
+	near.Link().SetUp(false)
+	c.becomes("the other path is used", func() bool { return !via() })
+	near.Link().SetUp(true)
+	c.becomes("and the first again", via)
+}
