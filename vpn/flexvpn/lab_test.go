@@ -20,6 +20,7 @@ import (
 	"felloe/netstack/loop"
 	"felloe/netstack/packet"
 	"felloe/routing/rib"
+	"felloe/tests/natbox"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/flexvpn"
 	"felloe/vpn/ikev2"
@@ -43,6 +44,7 @@ type lab struct {
 	routers  []*router
 	wires    int
 	nets     networks
+	sites    map[int]*site // routers that are not on a wire of their own
 
 	mu   sync.Mutex
 	leak []string
@@ -79,6 +81,53 @@ func newLab(t *testing.T, nets networks) *lab {
 		}
 	})
 	return l
+}
+
+// site is a network outside that several routers are on, behind a NAT.
+type site struct {
+	link         *mem.Link
+	wan, gateway string
+}
+
+// behind puts routers behind one NAT, whose public address is outside router n's.
+func (l *lab) behind(n int, routers ...int) {
+	s := &site{link: l.net.Switch(fmt.Sprint("site", n), mem.Impairment{Delay: time.Millisecond}), wan: "10.9.9.%d/24", gateway: "10.9.9.254"}
+	public, far := l.net.Pair(fmt.Sprint("nat", n), fmt.Sprint("nat", n, "-net"), mem.Impairment{Delay: 5 * time.Millisecond})
+	eth, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprint("Site", n), Driver: far})
+	l.check(err)
+	gateway := netip.MustParsePrefix(at(l.nets.gateway, n))
+	program(eth, gateway)
+	_, err = natbox.New(s.link.Port("nat"), public, natbox.Config{Inside: netip.MustParsePrefix(s.gateway + "/24"), Outside: l.nets.outside(n),
+		Gateway: gateway.Addr(), Clock: l.clock})
+	l.check(err)
+	if l.sites == nil {
+		l.sites = map[int]*site{}
+	}
+	for _, r := range routers {
+		l.sites[r] = s
+	}
+}
+
+// outside is a router's address outside, and its gateway.
+func (l *lab) outside(n int) (netip.Prefix, netip.Addr) {
+	if s := l.sites[n]; s != nil {
+		return netip.MustParsePrefix(at(s.wan, n)), netip.MustParseAddr(s.gateway)
+	}
+	return l.nets.outside(n), netip.MustParsePrefix(at(l.nets.gateway, n)).Addr()
+}
+
+// plug connects a router to the internet.
+func (l *lab) plug(name string, n int) *mem.Port {
+	l.wires++
+	port := fmt.Sprintf("%s:%d", name, l.wires)
+	if s := l.sites[n]; s != nil {
+		return s.link.Port(port)
+	}
+	a, b := l.net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
+	far, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprintf("Ethernet%d", l.wires), Driver: b})
+	l.check(err)
+	program(far, netip.MustParsePrefix(at(l.nets.gateway, n)))
+	return a
 }
 
 func release(p netstack.Punt) {
@@ -201,21 +250,16 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 	l.check(err)
 	r.call(func() { r.nhrp.AddVRF("default", r.rib) })
 
-	l.wires++
-	port := fmt.Sprintf("%s:%d", name, l.wires)
-	a, b := l.net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
+	wan, gateway := l.outside(n)
+	a := l.plug(name, n)
 	r.wire = a.Link()
 	l.watch(r)
-	far, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprintf("Ethernet%d", l.wires), Driver: b})
-	l.check(err)
-	program(far, netip.MustParsePrefix(at(l.nets.gateway, n)))
 	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})
 	l.check(err)
-	r.address(eth, l.nets.outside(n))
+	r.address(eth, wan)
 	lan, err := r.dp.AddLoopback("Loopback10", nil)
 	l.check(err)
 	r.address(lan, netip.PrefixFrom(l.nets.host(n), l.nets.behind(n).Bits()))
-	gateway := netip.MustParsePrefix(at(l.nets.gateway, n)).Addr()
 	everything := netip.PrefixFrom(unspecified(gateway), 0)
 	r.call(func() {
 		r.rib.Update(rib.Static, "wan", everything, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: gateway}}}})
@@ -282,12 +326,13 @@ func (l *lab) hub(n int) *router {
 // known to the hub only, which has a route.
 func (l *lab) spoke(n int, hub *router, shy bool) *router {
 	outside := l.nets.outside(hub.n).Addr()
+	wan, _ := l.outside(n)
 	r := l.add(fmt.Sprintf("spoke%d", n), n, outside)
 	if !shy {
 		r.told = append(r.told, l.nets.behind(n))
 	}
 	var err error
-	r.tunnel, err = r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", Mode: netstack.GREPointToPoint, Source: l.nets.outside(n).Addr(), Destination: outside, Protected: true})
+	r.tunnel, err = r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", Mode: netstack.GREPointToPoint, Source: wan.Addr(), Destination: outside, Protected: true})
 	l.check(err)
 	r.address(r.tunnel.Interface(), l.nets.inside(n))
 	r.template("Tunnel0", spokeNHRP())
@@ -524,7 +569,7 @@ func (r *router) answered(seq uint16) bool {
 	return r.got[seq] == 1
 }
 
-// forwarded is how many packets a router has passed on between its Virtual-Access interfaces and tunnels.
+// forwarded is how many packets have come to a router through tunnels.
 func (r *router) forwarded() (n uint64) {
 	for _, i := range r.dp.Interfaces() {
 		if i.Kind() == netstack.TunnelKind {

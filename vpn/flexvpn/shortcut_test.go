@@ -1,10 +1,17 @@
 package flexvpn_test
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"felloe/netstack"
+	"felloe/netstack/link/mem"
+	"felloe/routing/rib"
+	"felloe/vpn/dmvpn"
 	"felloe/vpn/nhrp"
 )
 
@@ -51,5 +58,182 @@ func TestAShortcutBetweenSpokesInEveryFamily(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// direct pings both ways until both have a shortcut.
+func (l *lab) direct(a, b, hub *router) {
+	l.t.Helper()
+	l.until(20*time.Second, a.name+" and "+b.name+" meet", func() bool {
+		over := l.ping(a, b, hub)
+		over = l.ping(b, a, hub) || over
+		l.run(time.Second)
+		return !over
+	})
+	l.run(5 * time.Second)
+}
+
+func TestBothSpokesAtOnceLoseNothingAndEndInOneSession(t *testing.T) {
+	for seed := uint64(1); seed <= 4; seed++ {
+		l := newLab(t, v4over4)
+		hub := l.hub(1)
+		a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+		l.net.Seed(seed)
+		for _, r := range []*router{a, b} {
+			r.wire.SetImpairment(mem.Impairment{Delay: 5 * time.Millisecond, Jitter: time.Duration(seed) * 10 * time.Millisecond})
+		}
+		base := sequence + 1
+		for range 100 {
+			sequence++
+			a.echo(b, sequence)
+			b.echo(a, sequence)
+			l.run(50 * time.Millisecond)
+		}
+		l.run(5 * time.Second)
+		for seq := base; seq <= sequence; seq++ {
+			if !a.answered(seq) || !b.answered(seq) {
+				l.fail("seed %d: packet %d was lost", seed, seq-base)
+			}
+		}
+		if len(a.accesses()) != 1 || len(b.accesses()) != 1 || a.ikes() != 2 || b.ikes() != 2 {
+			l.fail("seed %d: %q and %q, IKE SAs %d and %d", seed, a.accesses(), b.accesses(), a.ikes(), b.ikes())
+		}
+		if l.ping(a, b, hub) || l.ping(b, a, hub) {
+			l.fail("not direct")
+		}
+		for _, r := range slices.Clone(l.routers) {
+			r.stop()
+		}
+	}
+}
+
+func TestSpokesOfDifferentHubsMeetOverAPlainTunnelBetweenTheHubs(t *testing.T) {
+	l := newLab(t, v4over4)
+	h1, h2 := l.hub(1), l.hub(9)
+	a, b := l.spoke(2, h1, true), l.spoke(3, h2, true)
+	for _, x := range []struct {
+		r, other *router
+		spoke    int
+	}{{h1, h2, 3}, {h2, h1, 2}} {
+		// GRE between the hubs goes in clear: what watches the wires looks away.
+		x.r.wire.SetCapture(nil)
+		tun, err := x.r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel9", Mode: netstack.GREPointToPoint,
+			Source: l.nets.outside(x.r.n).Addr(), Destination: l.nets.outside(x.other.n).Addr()})
+		l.check(err)
+		x.r.address(tun.Interface(), netip.MustParsePrefix(fmt.Sprintf("10.99.0.%d/24", x.r.n)))
+		x.r.call(func() {
+			l.check(x.r.nhrp.Apply(tun, dmvpn.Config{NetworkID: 1, Holdtime: time.Minute, Redirect: true}))
+			for _, p := range []netip.Prefix{l.nets.behind(x.spoke), l.nets.inside(x.spoke)} {
+				x.r.rib.Update(rib.Static, "far", p, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Interface: "Tunnel9"}}}})
+			}
+		})
+	}
+	if !l.ping(a, b, h1) {
+		t.Fatal("not over the hubs")
+	}
+	l.direct(a, b, h1)
+	if got := a.accesses(); !slices.Equal(got, []string{"Virtual-Access1 spoke3.example.com"}) {
+		l.fail("%q", got)
+	}
+	if len(h1.accesses()) != 1 || len(h2.accesses()) != 1 || len(h1.shown()) != 0 || len(h2.shown()) != 0 {
+		l.fail("hubs: %q %q", h1.shown(), h2.shown())
+	}
+}
+
+func TestClearingNHRPEndsTheSpokesSessionAndNoneOfTheHub(t *testing.T) {
+	l := newLab(t, v4over4)
+	hub := l.hub(1)
+	a, b := l.spoke(2, hub, false), l.spoke(3, hub, false)
+	l.direct(a, b, hub)
+	hub.call(func() { hub.nhrp.Clear(false, netip.Addr{}) })
+	l.run(time.Second)
+	if hub.ikes() != 2 || len(hub.accesses()) != 2 || a.ikes() != 2 || l.ping(a, b, hub) {
+		l.fail("clearing NHRP on the hub: %q", hub.accesses())
+	}
+	a.call(func() { a.nhrp.Clear(false, netip.Addr{}) })
+	l.run(100 * time.Millisecond)
+	if a.ikes() != 1 || b.ikes() != 1 || len(a.accesses())+len(b.accesses()) != 0 || len(a.shown())+len(b.shown()) > 2 {
+		l.fail("clearing NHRP on a spoke: %q %q", a.shown(), b.shown())
+	}
+	if hub.ikes() != 2 {
+		l.fail("the hub's sessions")
+	}
+	l.direct(a, b, hub)
+}
+
+func TestAShortcutCarriesOnWhileTheHubIsGone(t *testing.T) {
+	for _, shy := range []bool{true, false} {
+		l := newLab(t, v4over4)
+		hub := l.hub(1)
+		a, b := l.spoke(2, hub, shy), l.spoke(3, hub, shy)
+		l.direct(a, b, hub)
+		hub.wire.SetUp(false)
+		for range 120 { // DPD finds it dead meanwhile, and what it told is gone
+			if l.ping(a, b, hub) || l.ping(b, a, hub) {
+				l.fail("over a hub that is not there")
+			}
+			l.run(time.Second)
+		}
+		if a.match(l.nets.inside(1).Addr()) != "" || a.ikes() > 2 {
+			l.fail("the hub was not found dead")
+		}
+		hub.wire.SetUp(true)
+		l.until(time.Minute, "the hub is back", func() bool {
+			return a.match(l.nets.inside(1).Addr()) == "Tunnel0" && b.match(l.nets.inside(1).Addr()) == "Tunnel0"
+		})
+		for range 20 {
+			l.ping(a, b, hub)
+			l.run(time.Second)
+		}
+		if len(a.accesses()) != 1 || len(b.accesses()) != 1 {
+			l.fail("%q %q", a.accesses(), b.accesses())
+		}
+		for _, r := range slices.Clone(l.routers) {
+			r.stop()
+		}
+	}
+}
+
+func TestSpokesBehindNATsMeetWhereTheyCan(t *testing.T) {
+	l := newLab(t, v4over4)
+	l.behind(77, 4, 5)
+	hub := l.hub(1)
+	a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+	c, d := l.spoke(4, hub, true), l.spoke(5, hub, true) // both behind the same NAT
+	for _, x := range [][2]*router{{a, c}, {d, a}, {c, d}, {b, c}} {
+		l.direct(x[0], x[1], hub)
+	}
+	for r, n := range map[*router]int{a: 2, b: 1, c: 3, d: 2} {
+		if got := r.accesses(); len(got) != n {
+			l.fail("%s: %q", r.name, got)
+		}
+	}
+	for range 100 {
+		for _, x := range [][2]*router{{a, c}, {d, a}, {c, d}, {b, c}} {
+			if l.ping(x[0], x[1], hub) {
+				l.fail("%s to %s over the hub", x[0].name, x[1].name)
+			}
+		}
+		l.run(time.Second)
+	}
+}
+
+func TestAPeerThatCannotBeCalledCostsNothingButAWhile(t *testing.T) {
+	l := newLab(t, v4over4)
+	hub := l.hub(1)
+	a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+	// They reach the hub, and not each other.
+	for _, x := range [][2]*router{{a, b}, {b, a}} {
+		other := l.nets.outside(x[1].n)
+		x[0].call(func() { x[0].rib.Update(rib.Static, "block", other, []rib.Path{{Source: rib.Static, Discard: true}}) })
+	}
+	for range 60 {
+		if !l.ping(a, b, hub) || !l.ping(b, a, hub) {
+			l.fail("how?")
+		}
+		l.run(time.Second)
+	}
+	if a.saw(nhrp.EventResolutionFailed) == 0 || len(a.accesses())+len(b.accesses()) != 0 || a.ikes() != 1 {
+		l.fail("%q %q", a.accesses(), strings.Join(a.shown(), "\n"))
 	}
 }

@@ -483,6 +483,13 @@ func (t *tunnel) sessionLate(now time.Time, en *entry) {
 
 // negative remembers that a destination has no answer, so that packets to it do not ask again and again.
 func (t *tunnel) negative(now time.Time, target netip.Addr, reason string) {
+	if t.cfg.Clone {
+		// It would go with the session that did not come up. Who redirects is at the end of a configured tunnel.
+		for _, o := range t.net.parents {
+			o.negative(now, target, reason)
+		}
+		return
+	}
 	if !target.IsValid() || t.cache[hostPrefix(target)] != nil || t.full() {
 		return
 	}
