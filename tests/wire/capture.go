@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -16,6 +17,11 @@ import (
 // Each calls f with every frame of a pcap or pcapng file, numbered from 1 as tshark does. cut tells that the file ends
 // within a frame, as a capture does whose writer was killed: what was there before has been seen.
 func Each(r io.Reader, f func(n int, frame []byte) error) (cut bool, err error) {
+	return EachAt(r, func(n int, _ time.Time, frame []byte) error { return f(n, frame) })
+}
+
+// EachAt is Each with the time that the frame was seen at.
+func EachAt(r io.Reader, f func(n int, at time.Time, frame []byte) error) (cut bool, err error) {
 	b := bufio.NewReader(r)
 	magic, err := b.Peek(4)
 	if err != nil {
@@ -54,7 +60,7 @@ func Each(r io.Reader, f func(n int, frame []byte) error) (cut bool, err error) 
 		if info.Length > len(frame) {
 			return false, fmt.Errorf("frame %d was cut to %d of %d bytes: capture whole frames", n, len(frame), info.Length)
 		}
-		if err := f(n, frame); err != nil {
+		if err := f(n, info.Timestamp, frame); err != nil {
 			return false, err
 		}
 	}
@@ -62,12 +68,17 @@ func Each(r io.Reader, f func(n int, frame []byte) error) (cut bool, err error) 
 
 // EachOf is Each over a file.
 func EachOf(file string, f func(n int, frame []byte) error) (cut bool, err error) {
+	return EachOfAt(file, func(n int, _ time.Time, frame []byte) error { return f(n, frame) })
+}
+
+// EachOfAt is EachAt over a file.
+func EachOfAt(file string, f func(n int, at time.Time, frame []byte) error) (cut bool, err error) {
 	r, err := os.Open(file)
 	if err != nil {
 		return false, err
 	}
 	defer r.Close()
-	if cut, err = Each(r, f); err != nil {
+	if cut, err = EachAt(r, f); err != nil {
 		return cut, fmt.Errorf("%s: %w", file, err)
 	}
 	return cut, nil

@@ -20,5 +20,8 @@
 // Dissect has tshark read a capture, with the keys of a key log, and says what it could not read or decrypt, where the
 // NHRP packets went, and how they are laid out.
 //
+// Ended looks for packets of sessions that are over: with the times at which routers have given up SAs, no ESP packet of those
+// SAs must be seen later.
+//
 // What it leaves out: captures that are not Ethernet, and frames that were cut by the capture are errors, not findings.
 package wire
