@@ -36,6 +36,7 @@ func (b *BGP) watchBFD(p *peer) {
 	session, was := p.session, false
 	p.unwatch = b.o.BFD.Watch(b.o.VRF, p.local, p.address, b.multihop(p), func(up bool) {
 		if now := b.peers[p.address]; was && !up && now != nil && now.session == session {
+			now.failed = true
 			b.lose(now, "BFD adjacency down", true)
 			b.flush()
 		}

@@ -132,6 +132,8 @@ type peer struct {
 	ended    [2]bool // it has said all that it has, by family
 	told     bool    // it has been told all that there is
 	by       string  // the interface that leads to it, if it goes with that
+	failed   bool    // BFD says so
+	lost     bool    // the speaker was told to end it
 	away     bool    // there is no way to it any more: its paths are not used
 	unwatch  func()  // of BFD
 

@@ -38,6 +38,12 @@ func (b *BGP) retire(p *peer, lost bool) (kept int) {
 	}
 	b.stale[p.address] = s
 	s.stop = b.o.After(g.Time, func() { b.expire(s, "it did not come back in time") })
+	if !p.failed {
+		b.leadBack(s, b.way(p.address))
+	}
+	if b.stale[p.address] != s {
+		return 0
+	}
 	return len(s.paths)
 }
 

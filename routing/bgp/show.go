@@ -87,6 +87,9 @@ func (b *BGP) Neighbors() []NeighborInfo {
 		if x := b.peers[p.Address]; x != nil {
 			n.Prefixes, n.Advertised, n.Refused = len(x.paths), len(x.sent), len(x.refused)
 		}
+		if x := b.stale[p.Address]; x != nil {
+			n.Stale = len(x.paths)
+		}
 		c, ok := Neighbor{}, false
 		if own := configured[p.Address]; own != nil {
 			c, ok = *own, true

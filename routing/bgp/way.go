@@ -111,7 +111,7 @@ func (b *BGP) routed(changes []rib.Change) {
 // moved ends the sessions whose address of ours went with a tunnel.
 func (b *BGP) moved(local netip.Addr) {
 	for _, p := range b.peers {
-		if p.local != local || p.by == "" || p.away {
+		if p.local != local || p.by == "" || p.lost {
 			continue
 		}
 		if _, _, _, ours, _, ok := b.o.RIB.Lookup("", local); !ok || !ours {
@@ -143,7 +143,7 @@ func (b *BGP) lookAgain(w *way) {
 		b.speaker.Forget(w.addr)
 		b.unfollow(w.addr)
 	}
-	if w.ok && (p == nil || p.away) {
+	if w.ok && (p == nil || p.lost) {
 		b.speaker.Nudge(w.addr)
 	}
 }
@@ -173,7 +173,7 @@ func (b *BGP) markStale(s *stale) {
 // once. What was learned through it holds until the other one has said what it has, if both do graceful restart.
 func (b *BGP) Moved(ifname, reason string) {
 	for _, p := range b.sortedPeers() {
-		if p.by == ifname && !p.away {
+		if p.by == ifname && !p.lost {
 			b.lose(p, reason, false)
 		}
 	}
@@ -200,6 +200,10 @@ func (b *BGP) lose(p *peer, reason string, away bool) {
 			b.mark(b.table[prefix])
 		}
 	}
+	if p.lost {
+		return
+	}
+	p.lost = true
 	b.o.Log.Info().Str("event", "bgp-lost").Str("peer", p.address.String()).Str("state", "lost").Str("reason", reason).
 		Str("interface", p.by).Int("paths", len(p.paths)).Msgf("BGP neighbor %v is lost: %s", p.address, reason)
 	b.speaker.Lost(p.address, p.session, reason)
@@ -220,5 +224,14 @@ func (b *BGP) stopWatching() {
 	}
 	for _, s := range b.stale {
 		s.stop()
+	}
+}
+
+// Fail ends the session with a peer that is known to lead nowhere any more, as when its tunnel leads to another router. It
+// begins anew at once.
+func (b *BGP) Fail(peer netip.Addr, reason string) {
+	if p := b.peers[peer]; p != nil {
+		b.lose(p, reason, false)
+		b.flush()
 	}
 }

@@ -31,9 +31,11 @@ const pendingFor = 15 * time.Second
 // stable is how long a session must have lasted for the next one not to count as one more attempt.
 const stable = 10 * time.Second
 
-// burst is how long each attempt may take, and how long after it the next one comes, when there is a new way to a peer:
-// what leads back to us may be a moment behind, and a lost SYN is sent again after a second only. The last comes first.
-var burst = [...]time.Duration{4 * time.Second, 2 * time.Second, time.Second, 500 * time.Millisecond, 250 * time.Millisecond, 250 * time.Millisecond}
+// burst is how long each attempt may take when there is a new way to a peer: what leads back to us may be a moment behind,
+// and a lost SYN is sent again after a second only. After a quarter of that a peer that refused is tried again. The last
+// comes first.
+var burst = [...]time.Duration{4 * time.Second, 2 * time.Second, time.Second, 500 * time.Millisecond, 250 * time.Millisecond, 200 * time.Millisecond,
+	100 * time.Millisecond}
 
 // probeFor is how long a connection waits for the old one to prove dead; what is not acknowledged there is sent again
 // at growing intervals.
@@ -410,7 +412,7 @@ func (p *peer) dial(ctx context.Context) {
 			continue
 		}
 		if quick > 0 && !nudged {
-			p.pause(ctx, limit-time.Since(begun))
+			p.pause(ctx, limit/4-time.Since(begun))
 		}
 		p.s.log.Debug().Str("peer", p.addr.String()).Err(err).Msg("BGP connection failed")
 	}

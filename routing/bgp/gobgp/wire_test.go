@@ -170,6 +170,18 @@ func newHost(t *testing.T, b *bus, n int) *router {
 	return r
 }
 
+// address gives a host stack one more address.
+func (r *router) address(b *bus, a string) {
+	r.t.Helper()
+	b.mu.Lock()
+	b.ports[ip(a)] = b.ports[r.addr]
+	b.mu.Unlock()
+	if err := r.st.AddProtocolAddress(1, tcpip.ProtocolAddress{Protocol: header.IPv4ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{
+		Address: tcpip.AddrFromSlice(ip(a).AsSlice()), PrefixLen: 32}}, stack.AddressProperties{}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 // newRouter adds a RIB and BGP: router N is in the AS given, with Tunnel0 10.10.10.N/24 and Loopback10 192.168.N.N/24,
 // whose host route it announces.
 func newRouter(t *testing.T, b *bus, n int, as uint32, change func(*bgp.Config)) *router {
