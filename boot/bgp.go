@@ -5,8 +5,11 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
+	"time"
 
 	"felloe/config"
+	"felloe/netstack"
 	"felloe/netstack/tcpmd5"
 	"felloe/routing/bgp"
 	"felloe/routing/bgp/gobgp"
@@ -26,8 +29,8 @@ type speaker struct {
 
 // bgpConfig translates the BGP table, by VRF. It resolves groups, sources, policies and router IDs to values; policies
 // that are the same as before are the same objects. A VRF of which nothing is said has no speaker.
-func bgpConfig(c *config.Config, old *policy.Policies) (map[string]bgp.Config, *policy.Policies, error) {
-	policies, err := policy.Compile(policyDefinitions(c), old)
+func bgpConfig(c *config.Config, old *policy.Policies, up func(object int) bool) (map[string]bgp.Config, *policy.Policies, error) {
+	policies, err := policy.Compile(policyDefinitions(c, up), old)
 	if err != nil {
 		return nil, old, err
 	}
@@ -43,12 +46,19 @@ func bgpConfig(c *config.Config, old *policy.Policies) (map[string]bgp.Config, *
 	return out, policies, nil
 }
 
-func bgpInstance(c *config.Config, b *config.BGPInstance, policies *policy.Policies) (bgp.Config, error) {
-	where := "bgp"
-	if b.Name != "" {
-		where = "bgp.vrf." + b.Name
+// bgpTable is the name of the table of a VRF's BGP.
+func bgpTable(vrf string) string {
+	if vrf == config.DefaultVRF {
+		return "bgp"
 	}
-	out := bgp.Config{AS: c.BGP.AS, RouterID: routerID(c, b), Networks: b.Network, MaximumPaths: b.MaximumPaths, MaximumPathsIBGP: b.MaximumPaths,
+	return "bgp.vrf." + vrf
+}
+
+func bgpInstance(c *config.Config, b *config.BGPInstance, policies *policy.Policies) (bgp.Config, error) {
+	where := bgpTable(b.VRFName())
+	out := bgp.Config{AS: c.BGP.AS, RouterID: routerID(c, b), ClusterID: b.ClusterID, Networks: b.Network, MaximumPaths: b.MaximumPaths,
+		MaximumPathsIBGP: b.MaximumPathsIBGP, GracefulRestart: bgp.GracefulRestart{Enabled: b.GracefulRestart.Enabled,
+			RestartTime: b.GracefulRestart.RestartTime, StalePathTime: b.GracefulRestart.StalepathTime},
 		DefaultInformation: b.DefaultInformationOriginate, ListenLimit: c.BGP.ListenLimit, Quiet: !c.BGP.LogNeighborChanges,
 		BestPath: bgp.BestPath{AlwaysCompareMED: c.BGP.AlwaysCompareMED, NoDeterministicMED: !c.BGP.DeterministicMED, CompareRouterID: c.BGP.CompareRouterID}}
 	if v := c.VRF[b.VRFName()]; v != nil {
@@ -95,6 +105,8 @@ func bgpInstance(c *config.Config, b *config.BGPInstance, policies *policy.Polic
 	return out, nil
 }
 
+var bfdModes = map[config.PeerBFD]bgp.BFDMode{config.BFDAuto: bgp.BFDAuto, config.BFDSingleHop: bgp.BFDSingleHop, config.BFDMultiHop: bgp.BFDMultihop}
+
 func bgpNeighbor(c *config.Config, p *config.Peer, policies *policy.Policies) (bgp.Neighbor, error) {
 	n := bgp.Neighbor{Address: p.Address, Group: p.Group, RemoteAS: p.RemoteAS, Description: p.Description, EBGPMultihop: p.EBGPMultihop,
 		TTLSecurity: p.TTLSecurity, Password: p.Password.Reveal(), NextHopSelf: p.NextHopSelf, NextHopSelfAll: p.NextHopSelfAll,
@@ -104,6 +116,8 @@ func bgpNeighbor(c *config.Config, p *config.Peer, policies *policy.Policies) (b
 			WarningOnly: p.MaximumPrefix.WarningOnly},
 		In:               bgp.Policy{PrefixList: policies.PrefixLists[p.PrefixList.In], RouteMap: policies.RouteMaps[p.RouteMap.In]},
 		Out:              bgp.Policy{PrefixList: policies.PrefixLists[p.PrefixList.Out], RouteMap: policies.RouteMaps[p.RouteMap.Out]},
+		UnsuppressMap:    policies.RouteMaps[p.UnsuppressMap],
+		BFD:              bfdModes[p.BFD],
 		DefaultOriginate: p.DefaultOriginate.Enabled, DefaultMap: policies.RouteMaps[p.DefaultOriginate.RouteMap],
 		SoftReconfiguration: p.SoftReconfigurationInbound, SendCommunity: p.SendCommunity, Weight: uint32(p.Weight),
 		Timers: bgp.Timers{Keepalive: p.Timers.Keepalive, Hold: p.Timers.Hold, ConnectRetry: p.Timers.ConnectRetry, NoHold: p.Timers.Hold == 0}}
@@ -124,10 +138,10 @@ func bgpNeighbor(c *config.Config, p *config.Peer, policies *policy.Policies) (b
 	return n, nil
 }
 
-// policyDefinitions translates the lists and route maps.
-func policyDefinitions(c *config.Config) policy.Definitions {
+// policyDefinitions translates the lists and route maps. up says whether a tracked object is up.
+func policyDefinitions(c *config.Config, up func(object int) bool) policy.Definitions {
 	d := policy.Definitions{PrefixLists: map[string][]policy.PrefixEntry{}, ASPathLists: map[string][]policy.ASPathEntry{},
-		CommunityLists: map[string][]policy.CommunityEntry{}, RouteMaps: map[string][]policy.MapEntry{}}
+		CommunityLists: map[string][]policy.CommunityEntry{}, RouteMaps: map[string][]policy.MapEntry{}, Track: up}
 	for name, l := range c.PrefixList {
 		d.PrefixLists[name] = nil
 		for _, e := range l.Ordered() {
@@ -159,7 +173,8 @@ func policyDefinitions(c *config.Config) policy.Definitions {
 		d.RouteMaps[name] = nil
 		for _, e := range m.Ordered() {
 			x := policy.MapEntry{Seq: int(e.Seq), Permit: e.Action != config.DenyRoute, PrefixLists: e.Match.PrefixList, ASPathLists: e.Match.ASPath,
-				Communities: e.Match.Community, Hops: e.Match.NextHop, Tags: e.Match.Tag, Interfaces: e.Match.Interface, Metric: e.Match.Metric}
+				Communities: e.Match.Community, Hops: e.Match.NextHop, Tags: e.Match.Tag, Interfaces: e.Match.Interface, Metric: e.Match.Metric,
+				Tracks: e.Match.Track}
 			s := &e.Set
 			x.Set = policy.Set{LocalPreference: s.LocalPreference, Metric: s.Metric, Communities: communities(s.Community),
 				SetCommunities: len(s.Community) > 0, Additive: s.CommunityAdditive, Prepend: s.ASPathPrepend, NextHop: s.NextHop, Tag: s.Tag}
@@ -255,19 +270,41 @@ func (r *Router) removeSpeaker(vrf string) {
 	delete(r.bgps, vrf)
 }
 
+// stopBGP ends BGP with the router. Peers that do graceful restart wait for it to come back.
 func (r *Router) stopBGP() {
 	for _, name := range sorted(r.bgps) {
-		r.removeSpeaker(name)
+		r.bgps[name].bgp.CloseForRestart()
+		delete(r.bgps, name)
 	}
+}
+
+// movedBGP says that a tunnel leads to another router now.
+func (r *Router) movedBGP(tunnel, reason string) {
+	if i := r.ifs[tunnel]; i != nil && i.cfg != nil {
+		if s := r.bgps[i.cfg.VRF]; s != nil {
+			s.bgp.Moved(tunnel, reason)
+		}
+	}
+}
+
+// oneFarEnd says of an interface that it leads to one router only, and nowhere without it: a point-to-point tunnel.
+func (r *Router) oneFarEnd(ifname string) bool {
+	if i := r.ifs[ifname]; i != nil {
+		return i.tunnel != nil && i.tunnel.Config().Mode != netstack.GREMultipoint
+	}
+	return strings.HasPrefix(ifname, "Virtual-Access")
 }
 
 func (r *Router) applyBGP(desired *config.Config) {
 	if desired.BGP == nil {
-		r.policies, _ = policy.Compile(policyDefinitions(desired), r.policies)
+		r.judgeObjects(nil)
+		r.policies, _ = policy.Compile(policyDefinitions(desired, r.objectUp), r.policies)
 		return
 	}
+	definitions := policyDefinitions(desired, nil)
+	r.judgeObjects(definitions.Objects())
 	r.dynamic.Set(desired.BGP.ListenLimit)
-	cfgs, policies, err := bgpConfig(desired, r.policies)
+	cfgs, policies, err := bgpConfig(desired, r.policies, r.objectUp)
 	if err != nil {
 		r.problem("%v", err)
 		return
@@ -280,11 +317,7 @@ func (r *Router) applyBGP(desired *config.Config) {
 	}
 	for _, name := range sorted(cfgs) {
 		if err := r.applySpeaker(desired, name, cfgs[name]); err != nil {
-			where := "bgp"
-			if name != config.DefaultVRF {
-				where = "bgp.vrf." + name
-			}
-			r.problem("[%s]: %v", where, err)
+			r.problem("[%s]: %v", bgpTable(name), err)
 		}
 	}
 }
@@ -305,6 +338,11 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 		},
 			Speaker: r.debugBGP(name, gobgp.Speaker(gobgp.Options{Network: network, Dynamic: &r.dynamic, Trace: r.debugMessages(name),
 				Admit: func(a netip.Addr) error { return r.admit(name, a) }})),
+			After: func(d time.Duration, f func()) func() {
+				t := r.loop.After("bgp", d, f)
+				return func() { t.Stop() }
+			},
+			BFD: bgpBFD{r}, Follows: r.oneFarEnd,
 			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp events")})
 		if err != nil {
 			return err
@@ -324,4 +362,33 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 	}
 	s.cfg = cfg
 	return nil
+}
+
+// objectUp says whether a tracked object is up.
+func (r *Router) objectUp(object int) bool {
+	up, known := r.tracks.State(object)
+	return known && up
+}
+
+// judgeObjects has route maps decide anew when an object that they look at changes.
+func (r *Router) judgeObjects(objects []int) {
+	for id, stop := range r.judging {
+		if !slices.Contains(objects, id) {
+			stop()
+			delete(r.judging, id)
+		}
+	}
+	if r.judging == nil {
+		r.judging = map[int]func(){}
+	}
+	for _, id := range objects {
+		if r.judging[id] != nil {
+			continue
+		}
+		r.judging[id] = r.tracks.WatchFor("route maps", id, func(bool) {
+			for _, name := range sorted(r.bgps) {
+				r.bgps[name].bgp.ObjectsChanged()
+			}
+		})
+	}
 }

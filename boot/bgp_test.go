@@ -39,7 +39,7 @@ func TestBGPOfAVRFIsItsOwn(t *testing.T) {
 	if c == nil {
 		t.Fatal(diags)
 	}
-	cfgs, policies, err := bgpConfig(c, nil)
+	cfgs, policies, err := bgpConfig(c, nil, nil)
 	if err != nil || len(cfgs) != 1 {
 		t.Fatalf("%d instances, %v", len(cfgs), err)
 	}
@@ -55,7 +55,7 @@ func TestBGPOfAVRFIsItsOwn(t *testing.T) {
 	if l.Template.Address.IsValid() || l.Template.EBGPMultihop != 10 || l.Template.Out.PrefixList != policies.PrefixLists["L"] {
 		t.Errorf("the range is %+v", l)
 	}
-	again, _, _ := bgpConfig(c, policies)
+	again, _, _ := bgpConfig(c, policies, nil)
 	if again["private-vrf"].Listen[0].Template.Out.PrefixList != l.Template.Out.PrefixList {
 		t.Error("a policy that is the same became another one")
 	}
