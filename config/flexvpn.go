@@ -98,12 +98,13 @@ func (ConnectMode) Values() []string {
 
 // ClientOf is the block that a tunnel is bound to, or nil.
 func (k *IKEv2) ClientOf(tunnel string) *FlexClient {
-	for _, name := range Names(k.Client) {
-		if c := k.Client[name]; c.ClientConnect == tunnel {
-			return c
+	var found *FlexClient
+	for _, c := range k.Client {
+		if c.ClientConnect == tunnel && tunnel != "" && (found == nil || compareNatural(c.Name, found.Name) < 0) {
+			found = c
 		}
 	}
-	return nil
+	return found
 }
 
 // IKECluster is a group of hubs that share their clients by load (IOS: `crypto ikev2 cluster`). Spokes call its address; the

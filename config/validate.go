@@ -16,6 +16,7 @@ type validator struct {
 	profiles []string        // the names of the IKEv2 profiles, in order
 	instance *BGPInstance    // the BGP whose tables are looked at
 	bad      map[string]bool // paths that have an error already
+	named    map[string]*named
 	diags    Diagnostics
 }
 
@@ -113,16 +114,39 @@ var kinds = map[string]struct {
 	}},
 }
 
-// objects lists what a reference of a kind may name.
-func (v *validator) objects(kind string) (names []string, what string) {
+// named is what a reference of a kind may name.
+type named struct {
+	what  string
+	names []string
+	is    map[string]bool
+}
+
+// objects finds what a reference of a kind may name.
+func (v *validator) objects(kind string) *named {
 	if kind == "bgp.peer-group" { // each table has its own
-		return Names(v.instance.PeerGroup), "peer group"
+		return newNamed("peer group", Names(v.instance.PeerGroup))
 	}
-	k, ok := kinds[kind]
-	if !ok {
-		panic("config: reference to " + kind)
+	n := v.named[kind]
+	if n == nil {
+		k, ok := kinds[kind]
+		if !ok {
+			panic("config: reference to " + kind)
+		}
+		n = newNamed(k.what, k.names(v.c))
+		if v.named == nil {
+			v.named = map[string]*named{}
+		}
+		v.named[kind] = n
 	}
-	return k.names(v.c), k.what
+	return n
+}
+
+func newNamed(what string, names []string) *named {
+	n := &named{what: what, names: slices.Clip(names), is: make(map[string]bool, len(names))}
+	for _, name := range names {
+		n.is[name] = true
+	}
+	return n
 }
 
 // bgpPath is the table of a BGP instance.
@@ -232,12 +256,13 @@ func (v *validator) reference(f *field, path, name string) {
 	if name == "" || name == f.tag.Get("words") {
 		return
 	}
-	names, what := v.objects(f.ref)
-	if slices.Contains(names, name) {
+	objects := v.objects(f.ref)
+	if objects.is[name] {
 		return
 	}
+	names := objects.names
 	if words := f.tag.Get("words"); words != "" {
-		names = append(slices.Clip(names), words)
+		names = append(names, words)
 	}
 	if f.ref == "track" {
 		hint := " (there is none)" // a number is not like another: none is suggested
@@ -254,7 +279,7 @@ func (v *validator) reference(f *field, path, name string) {
 	if f.tag.Get("missing") == "warning" {
 		complain = v.warnf
 	}
-	complain(path, "no %s %q%s", what, name, didYouMean(name, names))
+	complain(path, "no %s %q%s", objects.what, name, didYouMean(name, names))
 }
 
 var rd = regexp.MustCompile(`^(\d{1,10}|\d+\.\d+\.\d+\.\d+):(\d{1,10})$`)
@@ -311,8 +336,7 @@ func (v *validator) local(path string, l Local) {
 	switch {
 	case l.Interface != "":
 		if i := v.c.Interface[l.Interface]; i == nil {
-			names, _ := v.objects("interface")
-			v.errorf(path, "no interface %q%s", l.Interface, didYouMean(l.Interface, names))
+			v.errorf(path, "no interface %q%s", l.Interface, didYouMean(l.Interface, v.objects("interface").names))
 		} else if i.Kind() == VirtualTemplate {
 			v.errorf(path, "%s is a template: packets come and go through the interfaces that are made of it", l.Interface)
 		}

@@ -11,7 +11,7 @@ import (
 // tracks checks objects, and what they are made of.
 func (v *validator) tracks() {
 	for _, n := range v.c.TrackNumbers() {
-		t, path := v.c.Track[n], at("track", n2s(n))
+		t, path := v.c.Track[n], at("track", strconv.Itoa(n))
 		switch kinds := t.kinds(); {
 		case len(kinds) == 0 && !v.badBelow(path):
 			v.errorf(path, "what is tracked is missing; for example icmp-echo = { address = \"172.25.1.1\" }")
@@ -45,8 +45,6 @@ func (v *validator) tracks() {
 		v.trackCircle(n, path)
 	}
 }
-
-func n2s(n int) string { return strconv.Itoa(n) }
 
 // connected reports whether an address is on a subnet of an interface.
 func (v *validator) connected(a netip.Addr, vrf string) bool {
@@ -125,42 +123,31 @@ func (v *validator) combined(t *Track, path string) {
 	}
 }
 
-// trackCircle finds an object that depends on itself.
+// trackCircle finds an object that depends on itself, and the shortest way on which it does.
 func (v *validator) trackCircle(n int, path string) {
-	way := []int{n}
-	seen := map[int]bool{n: true}
-	var circle []int
-	var walk func(at int) bool
-	walk = func(at int) bool {
-		t := v.c.Track[at]
+	from := map[int]int{} // what an object was first found in
+	for queue := []int{n}; len(queue) > 0; queue = queue[1:] {
+		t := v.c.Track[queue[0]]
 		if t == nil {
-			return false
+			continue
 		}
 		for _, o := range t.Objects() {
 			if o == n {
-				circle = append(slices.Clone(way), n)
-				return true
+				way := []string{strconv.Itoa(n)}
+				for at := queue[0]; at != n; at = from[at] {
+					way = append(way, strconv.Itoa(at))
+				}
+				way = append(way, strconv.Itoa(n))
+				slices.Reverse(way)
+				v.errorf(path+"."+v.c.Track[n].Kind(), "the object depends on itself (%s)", strings.Join(way, " → "))
+				return
 			}
-			if seen[o] {
-				continue
+			if _, seen := from[o]; !seen {
+				from[o] = queue[0]
+				queue = append(queue, o)
 			}
-			seen[o] = true
-			way = append(way, o)
-			if walk(o) {
-				return true
-			}
-			way = way[:len(way)-1]
 		}
-		return false
 	}
-	if !walk(n) {
-		return
-	}
-	words := make([]string, len(circle))
-	for i, o := range circle {
-		words[i] = n2s(o)
-	}
-	v.errorf(path+"."+v.c.Track[n].Kind(), "the object depends on itself (%s)", strings.Join(words, " → "))
 }
 
 // multihopBFD checks the timers of multihop sessions.
