@@ -198,7 +198,7 @@ func (r *Router) showInterface(i *iface) show.Interface {
 		NIC: i.spec.NIC, Drops: map[string]uint64{}}
 	if i.cfg != nil {
 		s.Description = i.cfg.Description
-		s.Addresses = append(s.Addresses, i.cfg.Address...)
+		s.Addresses = append(s.Addresses, i.addresses()...)
 		s.WantedIPMTU = i.cfg.IPMTU
 		if i.cfg.Shutdown {
 			s.Status = "administratively down"
