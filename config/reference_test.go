@@ -184,7 +184,7 @@ func prefix0(prefix string) string {
 // about is a key's type, unit, range and default in words.
 func about(f *field) string {
 	parts := []string{typeOf(f)}
-	if f.rng != "" {
+	if f.rng != "" && f.ref == "" {
 		parts = append(parts, rangeText(f.rng))
 	}
 	switch implied := f.tag.Get("implied"); {
@@ -278,6 +278,8 @@ func typeOf(f *field) string {
 			return list + "true, false, " + codes(wordsOf(t))
 		}
 		return list + codes(enumValues(t))
+	case f.ref == "track":
+		return list + "number of an object (track)"
 	case f.ref != "":
 		return list + "name (" + f.ref + ")"
 	case t.Kind() == reflect.String:
