@@ -17,6 +17,7 @@ import (
 	"felloe/routing/policy"
 	"felloe/routing/rib"
 	"felloe/vpn/nhrp"
+	"felloe/vpn/protect"
 
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -278,12 +279,16 @@ func (r *Router) stopBGP() {
 	}
 }
 
-// movedBGP says that a tunnel leads to another router now.
-func (r *Router) movedBGP(tunnel, reason string) {
-	if i := r.ifs[tunnel]; i != nil && i.cfg != nil {
-		if s := r.bgps[i.cfg.VRF]; s != nil {
-			s.bgp.Moved(tunnel, reason)
-		}
+// reached takes up who is at the other end of a tunnel. When it is another router than before BGP's sessions through the
+// tunnel begin anew.
+func (r *Router) reached(i *iface, e protect.Event) {
+	if !r.oneFarEnd(i.name) {
+		return
+	}
+	was := i.far
+	i.far = fmt.Sprintf("%v at %v", e.Peer, e.Remote.Addr())
+	if s := r.bgps[i.cfg.VRF]; s != nil && was != "" && was != i.far {
+		s.bgp.Moved(i.name, fmt.Sprintf("%s leads to %s", i.name, i.far))
 	}
 }
 

@@ -23,6 +23,8 @@ type iface struct {
 	nhrp   *dmvpn.Config
 	// assigned are the addresses that the tunnel's peer has given, lastAssigned those of now or of before.
 	assigned, lastAssigned []netip.Prefix
+	// far is who is, or was last, at the other end of a point-to-point tunnel.
+	far string
 	// virtual is the address of a cluster of hubs, while this router is its master.
 	virtual []netip.Prefix
 	// readdressed: this Apply gave it other addresses.

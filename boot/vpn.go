@@ -63,6 +63,7 @@ func (r *Router) sessionEvent(e protect.Event) {
 	}
 	if e.Kind == protect.Up {
 		if i := r.ifs[e.Tunnel.Interface().Name()]; i != nil && i.tunnel == e.Tunnel && i.cfg != nil {
+			r.reached(i, e)
 			i.measured = true
 			r.checkMTU(i, e.Session.MTU())
 		}
