@@ -11,7 +11,6 @@ import (
 	"felloe/manage/show"
 	"felloe/netstack/esp"
 	"felloe/vpn/authz"
-	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 )
 
@@ -53,15 +52,7 @@ func (r *Router) egress(vrf string, to netip.Addr) (string, int) {
 
 // ShowIKEv2SAs implements commands.View.
 func (r *Router) ShowIKEv2SAs(only show.Only, detailed bool) cli.Result {
-	var sas []ikev2.SAInfo
-	inside := map[ikev2.SAID]string{}
-	r.look(func() {
-		for _, s := range r.protect.Sessions() {
-			inside[s.IKE] = r.interfaceVRF(s.Tunnel)
-		}
-		sas = r.engine.Snapshot(r.clock.Now())
-	})
-	return show.NewIKEv2SAs(sas, only, func(sa *ikev2.SAInfo) string { return inside[sa.ID] }, detailed)
+	return r.ikeSAs(only, detailed)
 }
 
 func (r *Router) sessions() []protect.Info {

@@ -33,7 +33,8 @@ var help = map[string]string{
 	"routes": "What is accepted of it", "in": "Towards this router", "out": "From this router", "prefix-list": "Prefix lists", "route-map": "Route maps", "as-path-access-list": "AS path lists",
 	"community-list": "Community lists", "pool": "Address pools", "derived-config": "Configuration of a cloned interface", "arp-cache": "IPv4 neighbours", "client": "FlexVPN clients",
 	"flexvpn": "Cloned interfaces and what they are told", "updates": "Updates", "events": "Events", "keepalives": "Keepalives", "error": "Errors", "internal": "Decisions",
-	"last": "The newest ones only", "processes": "The router's process", "memory": "Memory",
+	"last": "The newest ones only", "track": "Tracked objects", "bfd": "Bidirectional Forwarding Detection", "details": "More of it", "cluster": "Hubs that share their load", "hosts": "Names and their addresses",
+	"<number>": "Its number", "processes": "The router's process", "memory": "Memory",
 	"<prefix>": "Prefix or address", "<spi>": "0x… or a number", "<fvrf>": "VRF outside the tunnel", "<ivrf>": "VRF inside the tunnel", "<local>": "This router's address",
 	"<host>": "Address", "<address>": "Address", "<name>": "Name", "<interface>": "Interface name", "<count>": "Number",
 }
@@ -133,6 +134,19 @@ func shows(t *cli.Tree, r Router) {
 			plain(t, strings.TrimSpace("show "+family+" nhrp "+part), "", func() cli.Result { return r.ShowNHRP(v6, part) })
 		}
 	}
+	tracked := func(brief bool) func(*cli.Invocation) (cli.Result, error) {
+		return func(i *cli.Invocation) (cli.Result, error) {
+			id, err := number(i, "number", 1, 1000)
+			if err != nil {
+				return nil, err
+			}
+			return r.ShowTracks(id, brief)
+		}
+	}
+	add(t, "show track [<number>]", "Tracked objects", tracked(false))
+	add(t, "show track brief", "A line each", tracked(true))
+	plain(t, "show bfd neighbors", "BFD sessions", func() cli.Result { return r.ShowBFD(false) })
+	plain(t, "show bfd neighbors details", "", func() cli.Result { return r.ShowBFD(true) })
 	add(t, "show ip local pool [<name>]", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowPools(i.Args["name"]) })
 }
 

@@ -60,6 +60,11 @@ func showCrypto(t *cli.Tree, r Router) {
 	narrowed("show crypto ikev2 sa {detailed|"+byIKE+"}*", func(i *cli.Invocation, o show.Only) cli.Result {
 		return r.ShowIKEv2SAs(o, i.Has("detailed"))
 	})
+	for _, head := range []string{"show crypto ikev2 session", "show ikev2 session"} {
+		narrowed(head+" {detailed|"+byIKE+"}*", func(i *cli.Invocation, o show.Only) cli.Result {
+			return r.ShowIKEv2Sessions(o, i.Has("detailed"))
+		})
+	}
 	narrowed("show crypto ipsec sa {detail|"+bySA+"}*", func(i *cli.Invocation, o show.Only) cli.Result {
 		return r.ShowIPsecSAs(o, i.Has("detail"))
 	})
@@ -74,6 +79,7 @@ func showCrypto(t *cli.Tree, r Router) {
 		return r.ShowCryptoSessions(o, kind)
 	})
 	plain(t, "show crypto session summary", "How many there are", r.ShowSessionSummary)
+	plain(t, "show crypto ikev2 cluster", "Hubs that share their load", r.ShowCluster)
 	plain(t, "show crypto ikev2 stats", "", r.ShowIKEv2Stats)
 	plain(t, "show crypto sockets", "", r.ShowCryptoSockets)
 	for _, kind := range []string{"ikev2 proposal", "ikev2 policy", "ikev2 profile", "ikev2 authorization policy", "ipsec transform-set", "ipsec profile", "pki certificates", "pki trustpoints"} {

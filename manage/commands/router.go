@@ -55,10 +55,15 @@ type View interface {
 	ShowDMVPN(detail bool) cli.Result
 	// ShowNHRP shows a part: "", "nhs", "shortcut", "traffic", "multicast".
 	ShowNHRP(v6 bool, part string) cli.Result
+	// ShowTracks shows one tracked object, or all for 0.
+	ShowTracks(id int, brief bool) (cli.Result, error)
+	ShowBFD(details bool) cli.Result
 	// ShowPools shows one address pool with its addresses, or all for "".
 	ShowPools(name string) (cli.Result, error)
 
 	ShowIKEv2SAs(only show.Only, detailed bool) cli.Result
+	ShowIKEv2Sessions(only show.Only, detailed bool) cli.Result
+	ShowCluster() cli.Result
 	ShowIPsecSAs(only show.Only, detail bool) cli.Result
 	ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result
 	ShowSessionSummary() cli.Result

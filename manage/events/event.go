@@ -28,6 +28,7 @@ type Event struct {
 	Mnemonic  string       `json:"mnemonic,omitempty"`
 	Text      string       `json:"message"`
 	Routes    *RoutesMoved `json:"routes,omitempty"`
+	before    string       // the address that was assigned before
 	link      string       // the interface of one peer only that this is about
 	phase     phase        // what it means for a story
 }
@@ -59,7 +60,7 @@ func read(e *syslog.Entry) (*Event, bool) {
 	}
 	x := &Event{Time: e.Time, Kind: field("event"), State: field("state"), Reason: field("reason"), Peer: bare(field("peer")), Inside: field("peer-tunnel"),
 		Interface: field("tunnel"), VRF: field("vrf"), Client: field("client"), Track: field("track"), From: bare(field("from")), To: bare(field("to")),
-		Assigned: field("assigned"), Mnemonic: field("mnemonic"), Text: e.Message}
+		Assigned: addresses(e.Fields), Mnemonic: field("mnemonic"), Text: e.Message}
 	if x.Interface == "" {
 		x.Interface = field("interface")
 	}
@@ -70,8 +71,28 @@ func read(e *syslog.Entry) (*Event, bool) {
 	return x, true
 }
 
+// addresses are those that a hub gave: one, or one of each family.
+func addresses(fields map[string]any) string {
+	list, ok := fields["addresses"].([]any)
+	if !ok {
+		if one, has := fields["assigned"]; has {
+			return bare(fmt.Sprint(one))
+		}
+		return ""
+	}
+	var out []string
+	for _, a := range list {
+		text, _, _ := strings.Cut(fmt.Sprint(a), "/")
+		out = append(out, text)
+	}
+	return strings.Join(out, " and ")
+}
+
 // bare is an address without its port.
 func bare(s string) string {
+	if s == "invalid IP" {
+		return ""
+	}
 	if p, err := netip.ParseAddrPort(s); err == nil {
 		return p.Addr().Unmap().String()
 	}
@@ -121,6 +142,8 @@ func (e *Event) by() string {
 	switch {
 	case strings.HasPrefix(e.Kind, "bfd"):
 		return "BFD"
+	case strings.HasPrefix(e.Kind, "cluster"):
+		return "the cluster"
 	case strings.HasPrefix(e.Kind, "track"):
 		return "track " + e.Track
 	case has("bfd"):
@@ -198,6 +221,13 @@ func (e *Event) Line() string {
 		return n + " moved from " + r.From + " to " + r.To
 	}
 	s := e.Text
+	if e.Kind == "bfd" { // IOS's line says numbers
+		s = "BFD session with " + e.Peer
+		if e.Interface != "" {
+			s += " on " + e.Interface
+		}
+		s += " is " + e.State
+	}
 	if e.Reason != "" && !strings.Contains(s, e.Reason) {
 		s += ": " + e.Reason
 	}

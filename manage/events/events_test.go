@@ -97,6 +97,19 @@ func TestAFailoverIsOneStoryThatTellsWhatNoticedItAndWhatMoved(t *testing.T) {
 	}
 }
 
+func TestAnAddressIsComparedWithTheOneBefore(t *testing.T) {
+	w := newWorld()
+	log := w.log.Logger()
+	for _, a := range []string{"10.1.1.100/32", "10.1.1.177/32"} {
+		w.now = w.now.Add(time.Hour)
+		log.Info().Str("event", "address-assigned").Str("tunnel", "Tunnel1").Str("peer", "invalid IP").Strs("addresses", []string{a, "2001:db8::1/128"}).Msg("the peer has given the tunnel its address")
+	}
+	stories := Stories(w.Events())
+	if last := stories[len(stories)-1]; !slices.Equal(last.Moved, []string{"the address of Tunnel1 from 10.1.1.100 and 2001:db8::1 to 10.1.1.177 and 2001:db8::1"}) || last.Events[0].Peer != "" {
+		t.Fatalf("%+v", last)
+	}
+}
+
 func TestGoingBackIsAStoryOfItsOwn(t *testing.T) {
 	w := newWorld()
 	w.failover(hub1, hub2, "10.1.1.100", "10.1.1.177")

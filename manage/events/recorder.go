@@ -30,6 +30,7 @@ type Recorder struct {
 	mu    sync.Mutex
 	ring  []*Event
 	links map[string]string    // of neighbours when they were last seen there
+	given map[string]string    // the addresses that interfaces have of a hub
 	told  map[string]time.Time // when an event was last about an interface
 	moves map[move]*Event      // routes being counted; in the ring once an event is about their interface
 }
@@ -86,6 +87,10 @@ func (r *Recorder) Log(line syslog.Entry) {
 		}
 	}
 	e.link = link
+	if e.Assigned != "" && e.Interface != "" && len(r.given) < maxLinks {
+		e.before = r.given[e.Interface]
+		r.given[e.Interface] = e.Assigned
+	}
 	r.ring = append(r.ring, e)
 	if name := e.link; name != "" || e.Interface != "" {
 		if name == "" {
@@ -162,7 +167,7 @@ func (r *Recorder) Routes(now time.Time, vrf, from, to string, count int) {
 func (r *Recorder) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ring, r.links, r.told, r.moves = nil, map[string]string{}, map[string]time.Time{}, map[move]*Event{}
+	r.ring, r.links, r.given, r.told, r.moves = nil, map[string]string{}, map[string]string{}, map[string]time.Time{}, map[move]*Event{}
 }
 
 // Events are copies of what is kept, in the order in which it was heard of.

@@ -181,10 +181,13 @@ func (s *Story) tell() {
 		}
 		if e.Assigned != "" {
 			at := cmp.Or(e.Interface, e.Client)
-			if e.phase == notice && was[at] == "" {
-				was[at] = e.Assigned
-			} else if e.phase == good {
+			if was[at] == "" {
+				was[at] = e.before
+			}
+			if e.phase != notice {
 				is[at] = e.Assigned
+			} else if was[at] == "" {
+				was[at] = e.Assigned
 			}
 		}
 		switch {

@@ -18,9 +18,12 @@ import (
 	"felloe/manage/events"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
+	"felloe/routing/bfd"
 	"felloe/routing/bgp"
 	"felloe/routing/policy"
 	"felloe/routing/rib"
+	"felloe/routing/track"
+	"felloe/vpn/cluster"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
@@ -126,6 +129,15 @@ func answers() map[string]cli.Result {
 	down := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.9"), RemoteAS: 65019, External: true, LastReset: "wrong AS", Dropped: 1}, UpDown: -1}
 	return map[string]cli.Result{
 		"events":                     NewEvents(failover(), netip.Addr{}, 2),
+		"track":                      NewTracks(tracks(), 0, false, now),
+		"track-brief":                NewTracks(tracks(), 0, true, now),
+		"track-one":                  NewTracks(tracks(), 2, false, now),
+		"bfd-neighbors":              NewBFDNeighbors(bfdSessions(), bfd.Counters{Received: 1000, Sent: 1001, HopLimit: 1}, false, now),
+		"bfd-neighbors-details":      NewBFDNeighbors(bfdSessions(), bfd.Counters{Received: 1000, Sent: 1001, HopLimit: 1}, true, now),
+		"cluster":                    NewCluster(clusterInfo(), "GigabitEthernet1", 2012, now),
+		"cluster-none":               Cluster{},
+		"ikev2-session":              NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, false), false),
+		"ikev2-session-detailed":     NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, true), true),
 		"memory":                     Memory{Heap: 9 << 20, Objects: 71320, Reserved: 21 << 20, Resident: 37 << 20, Goroutines: 31, Collections: 14},
 		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
 		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
@@ -206,6 +218,39 @@ func TestAnswersLookAsTheirGoldenFiles(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 		}
 	}
+}
+
+func tracks() []track.Info {
+	return []track.Info{
+		{ID: 1, Kind: "icmp-echo", What: "icmp-echo 172.25.1.1", Description: "Hub1", Known: true, Reason: "no answer in time", Since: now.Add(-65 * time.Second), Changes: 3,
+			Delay: track.Delay{Up: 10 * time.Second, Down: 500 * time.Millisecond}, Pending: now.Add(2 * time.Second), TrackedBy: []string{"FlexVPN Flex_Client"},
+			Probe: &track.ProbeInfo{Sent: 100, Answered: 90, Failed: 10, RTT: 1500 * time.Microsecond, Failure: "no answer in time"}},
+		{ID: 2, Kind: "boolean", What: "list boolean or", Up: true, Known: true, Since: now.Add(-26 * time.Hour), Changes: 1,
+			Members: []track.Member{{ID: 1, Known: true}, {ID: 3, Not: true, Up: true, Known: true}, {ID: 4}}},
+		{ID: 3, Kind: "interface", What: "interface Tunnel1 line-protocol"},
+		{ID: 5, Kind: "threshold-weight", What: "list threshold weight", Up: true, Known: true, Since: now, Threshold: &track.Threshold{Up: 30, Down: 10, Is: 40},
+			Members: []track.Member{{ID: 1, Weight: 40, Up: true, Known: true}}}}
+}
+
+func bfdSessions() []bfd.Info {
+	up := bfd.Info{VRF: "default", Local: addr("10.1.1.100"), Remote: addr("10.1.1.1"), Interface: "Tunnel1", State: bfd.Up, StateName: "up", PeerState: "up", Diagnostic: "none", PeerDiagnostic: "none",
+		LastDown: "control detection time expired", Mine: 1, Yours: 7, Interval: 100 * time.Millisecond, Detection: 300 * time.Millisecond, DesiredMinTx: 100 * time.Millisecond, RequiredMinRx: 100 * time.Millisecond,
+		Multiplier: 3, PeerMinTx: 100 * time.Millisecond, PeerMinRx: 50 * time.Millisecond, PeerMultiplier: 3, Clients: []string{"BGP", "Static"}, Since: now.Add(-65 * time.Second), Received: 700, Sent: 701,
+		Ups: 2, Downs: 1, Remaining: 250 * time.Millisecond}
+	down := bfd.Info{VRF: "red", Local: addr("172.16.1.2"), Remote: addr("172.25.2.1"), Multihop: true, State: bfd.Down, StateName: "down", PeerState: "down", Diagnostic: "none", PeerDiagnostic: "none", Mine: 2,
+		Interval: time.Second, DesiredMinTx: time.Second, RequiredMinRx: 100 * time.Millisecond, Multiplier: 3, Clients: []string{"Track"}, Since: now.Add(-5 * time.Second), Sent: 5}
+	six := up
+	six.Local, six.Remote, six.Mine, six.Yours, six.Clients = addr("2001:db8::100"), addr("2001:db8::1"), 3, 9, []string{}
+	return []bfd.Info{up, six, down}
+}
+
+func clusterInfo() cluster.Info {
+	return cluster.Info{Virtual: addr("172.25.1.100"), State: cluster.Master, Since: now.Add(-time.Hour), Master: addr("172.25.1.1"), Preempt: true, Hello: time.Second, Hold: 3 * time.Second, Refused: 4,
+		Counters: cluster.Counters{Sent: 7200, Received: 7199, BadMAC: 1, Elections: 1},
+		Members: []cluster.MemberInfo{
+			{Address: addr("172.25.1.1"), Self: true, State: "master", Since: now.Add(-time.Hour), Priority: 110, RedirectTo: addr("172.25.1.1"), Load: cluster.Load{Sessions: 20, Max: 100, Weight: 100}, Percent: 20, Redirected: 12},
+			{Address: addr("172.25.1.2"), State: "backup", Since: now.Add(-time.Hour), Priority: 100, RedirectTo: addr("172.25.1.2"), Load: cluster.Load{Sessions: 100, Max: 100, Weight: 100}, Percent: 100, Full: true, Redirected: 88},
+			{Address: addr("172.25.1.3"), State: "down", Since: now.Add(-time.Minute), Priority: 90}}}
 }
 
 // failover is what a spoke tells that loses its hub, after something else.

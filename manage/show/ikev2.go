@@ -54,6 +54,9 @@ type IKEv2SA struct {
 	NATRemote     bool           `json:"nat_remote"`
 	PeerType      string         `json:"peer_type"`
 	Authorization string         `json:"authorization_policy,omitempty"`
+	Redirects     bool           `json:"follows_redirects"`
+	RedirectFrom  string         `json:"redirected_from,omitempty"`
+	RedirectTo    string         `json:"redirected_to,omitempty"`
 	Pushed        IKEv2Config    `json:"pushed"`
 	Learned       IKEv2Config    `json:"learned"`
 	AuthHashes    [2]string      `json:"auth_hashes"` // sign, verify
@@ -149,7 +152,7 @@ func NewIKEv2SAs(infos []ikev2.SAInfo, only Only, ivrf func(sa *ikev2.SAInfo) st
 			LocalSPI: fmt.Sprintf("%016X", s.SPIr), RemoteSPI: fmt.Sprintf("%016X", s.SPIi), LocalID: s.LocalID.String(), RemoteID: s.RemoteID.String(),
 			Initiator: s.Initiator, Sent: s.SendMessageID, Received: s.RecvMessageID, Queued: s.Queued, Window: s.Window,
 			DPD: seconds(s.DPD.Interval), DPDRetry: seconds(s.DPD.Retry), Fragments: s.Fragmentation, NATLocal: s.NAT.Local, NATRemote: s.NAT.Remote,
-			MOBIKE: s.MOBIKE, UDPEncap: s.UDPEncap, PeerType: vendorText(s.Vendors), Authorization: s.Authorization,
+			Redirects: s.FollowsRedirects, RedirectFrom: text(s.RedirectedFrom), RedirectTo: text(s.RedirectedTo), MOBIKE: s.MOBIKE, UDPEncap: s.UDPEncap, PeerType: vendorText(s.Vendors), Authorization: s.Authorization,
 			Pushed: configOf(s.Assigned), Learned: configOf(s.Received), Children: []IKEv2Child{}, RemoteSubnets: remoteSubnets(s), Certificate: certOf(s.PeerCertificate), Own: certOf(s.LocalCertificate),
 			AuthHashes: [2]string{s.SignScheme.Hash, s.VerifyScheme.Hash}, local: s.Local, remote: s.Remote,
 		}
@@ -261,6 +264,15 @@ func (s *IKEv2SA) print(w *cli.Table, detailed bool) {
 		w.Line("      NAT-T is not detected")
 	}
 	w.Linef("      Initiator of SA : %s", map[bool]string{true: "Yes", false: "No"}[s.Initiator])
+	if s.Redirects {
+		w.Line("      Redirects are followed by the initiator")
+	}
+	if s.RedirectFrom != "" {
+		w.Linef("      Redirected from %s", s.RedirectFrom)
+	}
+	if s.RedirectTo != "" {
+		w.Linef("      Redirected to %s: the SA is about to go", s.RedirectTo)
+	}
 	if s.Authorization != "" {
 		w.Linef("      Authorization policy: %s", s.Authorization)
 	}
@@ -275,12 +287,20 @@ func (s *IKEv2SA) print(w *cli.Table, detailed bool) {
 	w.Linef("      PEER TYPE: %s", s.PeerType)
 	s.Own.print(w, "Local")
 	s.Certificate.print(w, "Peer")
-	for _, c := range s.Children {
-		w.Linef("      Child sa: %s %s %s %s, ESN: %s", c.Policy, c.State, c.Suite, c.Mode, yes(c.ESN))
-		w.Linef("          local selector  %s", strings.Join(c.Local, ", "))
-		w.Linef("          remote selector %s", strings.Join(c.Remote, ", "))
-		w.Linef("          ESP spi in/out: %s/%s", c.SPIIn, c.SPIOut)
+	for i := range s.Children {
+		s.Children[i].print(w, true)
 	}
+}
+
+func (c *IKEv2Child) print(w *cli.Table, detailed bool) {
+	if detailed {
+		w.Linef("      Child sa: %s %s %s %s, ESN: %s", c.Policy, c.State, c.Suite, c.Mode, yes(c.ESN))
+	} else {
+		w.Linef("      Child sa: %s", c.Policy)
+	}
+	w.Linef("          local selector  %s", strings.Join(c.Local, ", "))
+	w.Linef("          remote selector %s", strings.Join(c.Remote, ", "))
+	w.Linef("          ESP spi in/out: %s/%s", c.SPIIn, c.SPIOut)
 }
 
 // print says what one side has told the other.
@@ -358,6 +378,7 @@ func (s IKEv2Stats) Text(w *cli.Table) {
 	w.Linef("IKEv2 packets dropped: malformed %d, integrity %d, unknown SPI %d, outside the window %d, fragments %d", c.Malformed, c.DecryptFailed, c.UnknownSPI, c.WindowDropped, c.FragmentsDropped)
 	w.Linef("Incoming IKEv2 Cookie Challenged Requests: %d", c.CookiesSent)
 	w.Linef("    rejected: %d", c.CookiesBad)
+	w.Linef("Redirects: sent %d, followed %d, ignored %d; callers that no gateway had room for: %d", c.RedirectsSent, c.RedirectsFollowed, c.RedirectsIgnored, c.RedirectsRefused)
 	w.Linef("IKEv2 SAs: up %d, down %d, rekeyed %d, failed %d", s.IKEUps, s.IKEDowns, s.IKERekeys, s.IKEFailures)
 	w.Linef("Child SAs: up %d, down %d, rekeyed %d, failed %d", s.ChildUps, s.ChildDowns, s.ChildRekeys, s.ChildFailures)
 	w.Linef("Configurations: CFG_SET sent %d, received %d, ignored %d, unknown attributes %d; IKEv2 SAs with one from us: %d", c.ConfigsSent, c.ConfigsReceived, c.ConfigsIgnored,
