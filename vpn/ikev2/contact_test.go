@@ -55,7 +55,7 @@ func TestInitialContactFromAnotherAddressIsOnlyAClaim(t *testing.T) {
 	a.dead = true
 	c.boot()
 	c.initiate(addrB)
-	w.run(2 * time.Minute)
+	w.run(20 * time.Second)
 	if len(b.ikes) != 1 {
 		w.fatalf("%d SAs", len(b.ikes))
 	}

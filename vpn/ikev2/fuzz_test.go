@@ -183,7 +183,7 @@ func (w *world) fuzzStep(s *script) {
 			}
 		case 8:
 			n.initiateAs(InitiateRequest{Local: n.addr, Remote: w.nodes[s.next()%3].addr, Profile: "prof", Child: "lan", MOBIKE: true,
-				Addresses: []netip.Addr{netip.IPv4Unspecified()}})
+				Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}})
 		case 9:
 			n.initiateAs(InitiateRequest{Local: n.addr, Remote: w.nodes[s.next()%3].addr, Profile: "prof", MOBIKE: true})
 		case 10: // it moves; what was under way to its old address is lost

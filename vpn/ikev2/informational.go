@@ -18,12 +18,15 @@ func (*probe) movable() bool                          { return true }
 func (*probe) begin(*ikeSA) ([]message.Payload, bool) { return nil, true }
 func (*probe) done(*ikeSA, *parts)                    {}
 
-// probe queues one unless a request is under way or waiting, which tells as much.
-func (sa *ikeSA) probe() {
+// askQuickly is probe for a peer that seems to have lost the SA.
+func (sa *ikeSA) askQuickly(quick bool) {
 	if sa.state == stReady && sa.pending == nil && len(sa.tasks) == 0 {
-		sa.queue(&probe{})
+		sa.queue(&probe{quick: quick})
 	}
 }
+
+// probe queues one unless a request is under way or waiting, which tells as much.
+func (sa *ikeSA) probe() { sa.askQuickly(false) }
 
 // deleteIKE deletes the SA that it goes out on (RFC 7296 §1.4.1).
 type deleteIKE struct{}

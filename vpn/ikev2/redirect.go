@@ -171,7 +171,7 @@ func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 		if !s.established.IsZero() && e.now.Sub(s.hinted) >= 10*time.Second && s.cur.pending == nil && len(s.cur.tasks) == 0 {
 			s.hinted = e.now
 			e.touch(s.cur)
-			e.guard(s.cur, func() { s.cur.queue(&probe{quick: true}) })
+			e.guard(s.cur, func() { s.cur.askQuickly(true) })
 		}
 	}
 	return true

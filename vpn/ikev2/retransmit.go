@@ -73,8 +73,9 @@ func (sa *ikeSA) request(t task, x message.ExchangeType, datagrams [][]byte) {
 		// IOS: a probe is repeated every RETRY seconds.
 		if dpd := sa.s.profile.DPD; dpd.Interval > 0 && dpd.Retry > 0 {
 			q.interval, q.most, q.tries = dpd.Retry, dpd.Retry, DPDTries
-		} else if p.quick {
-			q.most, q.tries = min(q.most, 4*time.Second), min(q.tries, DPDTries)
+		}
+		if p.quick {
+			q.interval, q.most, q.tries = min(q.interval, r.Base), min(q.most, 4*time.Second), min(q.tries, DPDTries)
 		}
 	}
 	sa.sendID++

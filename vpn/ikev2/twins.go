@@ -107,7 +107,7 @@ func (s *session) initialContact(said bool) {
 		}
 		if asked++; asked <= maxAsked {
 			s.e.touch(o.cur)
-			o.cur.probe()
+			o.cur.askQuickly(said) // it says that it does not have that one
 		}
 	}
 }
