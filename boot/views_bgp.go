@@ -68,7 +68,34 @@ func (r *Router) bgpTable(name string, q commands.BGPTables, b *bgp.BGP, entries
 	if entries == nil {
 		entries = []bgp.Entry{}
 	}
-	return show.BGPTable{BGPScope: r.bgpScope(name, q), RouterID: b.Config().RouterID, Version: b.Summary().Version, Entries: entries}
+	return show.BGPTable{BGPScope: r.bgpScope(name, q), RouterID: b.Config().RouterID, Version: b.Version(), Entries: entries}
+}
+
+// bgpPiece is how much of a table is read at once: between pieces others on the control loop have their turn.
+const bgpPiece = 2000
+
+// bgpTables are the tables that are meant, with those of their prefixes that are wanted (nil: all). Not on the control
+// loop.
+func (r *Router) bgpTables(q commands.BGPTables, want func(netip.Prefix) bool) ([]show.BGPTable, error) {
+	tables := []show.BGPTable{}
+	var speakers []*bgp.BGP
+	var prefixes [][]netip.Prefix
+	err := r.inBGP(q, func(name string, b *bgp.BGP) error {
+		tables = append(tables, r.bgpTable(name, q, b, nil))
+		speakers, prefixes = append(speakers, b), append(prefixes, b.Prefixes(family(q)))
+		return nil
+	})
+	for i := range tables {
+		list := slices.DeleteFunc(prefixes[i], func(p netip.Prefix) bool { return want != nil && !want(p) })
+		slices.SortFunc(list, netip.Prefix.Compare)
+		for piece := range slices.Chunk(list, bgpPiece) {
+			err = errors.Join(err, r.call("show", func() error {
+				tables[i].Entries = append(tables[i].Entries, speakers[i].Entries(piece)...)
+				return nil
+			}))
+		}
+	}
+	return tables, err
 }
 
 // tablesOf is one table, or all when they were asked for.
@@ -81,11 +108,7 @@ func tablesOf(q commands.BGPTables, tables []show.BGPTable) cli.Result {
 
 // ShowBGP implements commands.View.
 func (r *Router) ShowBGP(q commands.BGPTables) (cli.Result, error) {
-	tables := []show.BGPTable{}
-	err := r.inBGP(q, func(name string, b *bgp.BGP) error {
-		tables = append(tables, r.bgpTable(name, q, b, b.Table(family(q))))
-		return nil
-	})
+	tables, err := r.bgpTables(q, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -107,22 +130,23 @@ var errNotInTable = errors.New("% Network not in table")
 // ShowBGPPrefix implements commands.View.
 func (r *Router) ShowBGPPrefix(q commands.BGPTables, p netip.Prefix, longer bool) (cli.Result, error) {
 	var found prefixes
-	tables := []show.BGPTable{}
 	q.V6 = p.Addr().Is6()
+	if longer {
+		tables, err := r.bgpTables(q, func(x netip.Prefix) bool { return x.Bits() >= p.Bits() && p.Contains(x.Addr()) })
+		if err != nil {
+			return nil, err
+		}
+		return tablesOf(q, tables), nil
+	}
 	err := r.inBGP(q, func(name string, b *bgp.BGP) error {
-		if longer {
-			entries := slices.DeleteFunc(b.Table(family(q)), func(e bgp.Entry) bool { return e.Prefix.Bits() < p.Bits() || !p.Contains(e.Prefix.Addr()) })
-			tables = append(tables, r.bgpTable(name, q, b, entries))
-		} else if e, ok := b.Prefix(p); ok {
-			found = append(found, show.BGPPrefix{BGPScope: r.bgpScope(name, q), Version: b.Summary().Version, Entry: e})
+		if e, ok := b.Prefix(p); ok {
+			found = append(found, show.BGPPrefix{BGPScope: r.bgpScope(name, q), Version: b.Version(), Entry: e})
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
 		return nil, err
-	case longer:
-		return tablesOf(q, tables), nil
 	case len(found) == 0:
 		return nil, errNotInTable
 	case len(found) == 1:
@@ -138,7 +162,7 @@ func (r *Router) ShowBGPTo(q commands.BGPTables, a netip.Addr) (cli.Result, erro
 	err := r.inBGP(q, func(name string, b *bgp.BGP) error {
 		for bits := a.BitLen(); bits >= 0; bits-- {
 			if e, ok := b.Prefix(netip.PrefixFrom(a, bits).Masked()); ok {
-				found = append(found, show.BGPPrefix{BGPScope: r.bgpScope(name, q), Version: b.Summary().Version, Entry: e})
+				found = append(found, show.BGPPrefix{BGPScope: r.bgpScope(name, q), Version: b.Version(), Entry: e})
 				break
 			}
 		}

@@ -361,7 +361,9 @@ func TestBFDEndsASession(t *testing.T) {
 }
 
 func TestADynamicNeighbourGoesWithItsTunnel(t *testing.T) {
-	g := newGraceful(t, func(c *Config) { c.Neighbors, c.Listen = nil, []Listen{{Range: pfx("10.1.1.0/24"), Template: Neighbor{RemoteAS: 65001}}} })
+	g := newGraceful(t, func(c *Config) {
+		c.Neighbors, c.Listen = nil, []Listen{{Range: pfx("10.1.1.0/24"), Template: Neighbor{RemoteAS: 65001}}}
+	})
 	come := func(a string, tunnel string, session uint64) {
 		g.rib.SetInterface(tunnel, uint32(session), true, nil)
 		g.rib.SetIKE(netip.PrefixFrom(ip(a), 32), tunnel, 1, 0)

@@ -55,7 +55,7 @@ func (n *NeighborInfo) StateText() string {
 
 // Summary is a snapshot.
 func (b *BGP) Summary() Summary {
-	s := Summary{RouterID: b.cfg.RouterID, AS: b.cfg.AS, Version: b.version + 1, Prefixes: len(b.table), Paths: b.paths, Ranges: b.cfg.Listen,
+	s := Summary{RouterID: b.cfg.RouterID, AS: b.cfg.AS, Version: b.Version(), Prefixes: len(b.table), Paths: b.paths, Ranges: b.cfg.Listen,
 		Neighbors: b.Neighbors(), RD: b.cfg.RD, LimitAll: b.cfg.ListenLimit}
 	if b.o.VRF != "default" {
 		s.VRF = b.o.VRF
@@ -162,16 +162,36 @@ func (p *TablePath) Flags() string {
 	return string(f)
 }
 
-// Table is `show ip bgp` for a family, in the order of prefixes.
-func (b *BGP) Table(f Family) []Entry {
-	var list []Entry
-	for p, d := range b.table {
+// Version is that of the table.
+func (b *BGP) Version() uint64 { return b.version + 1 }
+
+// Prefixes are those of a family in the table, in no order. Who shows many of them asks for their entries piece by piece.
+func (b *BGP) Prefixes(f Family) []netip.Prefix {
+	list := make([]netip.Prefix, 0, len(b.table))
+	for p := range b.table {
 		if FamilyOf(p.Addr()) == f {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// Entries are those of some prefixes; there is none for a prefix that is not in the table any more.
+func (b *BGP) Entries(prefixes []netip.Prefix) []Entry {
+	list := make([]Entry, 0, len(prefixes))
+	for _, p := range prefixes {
+		if d := b.table[p]; d != nil {
 			list = append(list, b.show(d))
 		}
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
 	return list
+}
+
+// Table is `show ip bgp` for a family, in the order of prefixes.
+func (b *BGP) Table(f Family) []Entry {
+	list := b.Prefixes(f)
+	slices.SortFunc(list, comparePrefixes)
+	return b.Entries(list)
 }
 
 // Prefix is `show ip bgp PREFIX`.

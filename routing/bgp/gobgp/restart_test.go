@@ -95,7 +95,9 @@ func TestARouterThatRestartsSaysNothing(t *testing.T) {
 	b := newBus(t)
 	hub := newRouter(t, b, 1, 65010, withGraceful(slow("10.10.10.2", 65010)))
 	spoke := newRouter(t, b, 2, 65010, withGraceful(slow("10.10.10.1", 65010)))
-	eventually(t, "the session is up", func() bool { return hub.up("10.10.10.2") && hub.route("192.168.2.2/32") != "" && hub.route("fd00:2::1/128") == "" })
+	eventually(t, "the session is up", func() bool {
+		return hub.up("10.10.10.2") && hub.route("192.168.2.2/32") != "" && hub.route("fd00:2::1/128") == ""
+	})
 	spoke.on(func() {
 		spoke.bgp.CloseForRestart()
 		spoke.bgp = nil
@@ -115,7 +117,9 @@ func TestARouterThatRestartsSaysNothing(t *testing.T) {
 	})
 	// A session that is closed in order is gone at once.
 	again.stop()
-	eventually(t, "nothing is kept", func() bool { return hub.peer("10.10.10.2").State != bgp.Established && hub.peer("10.10.10.2").Stale == 0 })
+	eventually(t, "nothing is kept", func() bool {
+		return hub.peer("10.10.10.2").State != bgp.Established && hub.peer("10.10.10.2").Stale == 0
+	})
 }
 
 func TestADynamicNeighbourThatAnnouncedTooMuchStaysAwayUntilItsTime(t *testing.T) {
