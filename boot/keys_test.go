@@ -168,7 +168,7 @@ limit = 5
 
 // notes are for people: they are shown with the configuration and do nothing else.
 var notes = []string{"VRF.Description", "KeyringPeer.Description", "IKEProfile.Description", "IPsecProfile.Description", "Route.Name",
-	"PrefixList.Description", "RouteMap.Description", "RouteMapEntry.Description"}
+	"PrefixList.Description", "RouteMap.Description", "RouteMapEntry.Description", "FlexClient.Description", "Track.Description"}
 
 // effects is all that a router makes of a configuration. NICs are bound by name here.
 func effects(c *config.Config) any {
@@ -187,7 +187,7 @@ func effects(c *config.Config) any {
 		}
 	}
 	b, policies, berr := bgpConfig(c, nil, nil)
-	return []any{c.Hostname, c.Logging.Session, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
+	return []any{clusterEffects(c), c.Hostname, c.Logging.Session, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
 		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
 }
 
@@ -258,7 +258,7 @@ func leaves(v reflect.Value, path string, f func(path, owner string, v reflect.V
 		for i := range v.NumField() {
 			field := v.Type().Field(i)
 			tag := field.Tag.Get("toml")
-			if field.Anonymous {
+			if field.Anonymous && tag == "" {
 				leaves(v.Field(i), path, f)
 			}
 			if tag == "" || tag == "-" {
@@ -324,6 +324,11 @@ func alter(v reflect.Value) bool {
 		return true
 	case config.ESP:
 		v.Set(reflect.ValueOf(config.ESP{Encryption: config.AESGCM128}))
+		return true
+	case config.HostTable:
+		other := config.HostTable{"other.example.com": {netip.MustParseAddr("172.31.0.2")}}
+		maps.Copy(other, x)
+		v.Set(reflect.ValueOf(other))
 		return true
 	case config.MulticastMap:
 		v.Set(reflect.ValueOf(config.MulticastMap{Dynamic: !x.Dynamic, NBMA: x.NBMA}))

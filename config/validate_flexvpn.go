@@ -66,38 +66,42 @@ func (v *validator) inClear(t *Interface, path string) {
 	if t.Protection == "" || t.Shutdown || t.Mode == GREMultipoint {
 		return
 	}
-	var way *Route
-	for _, r := range v.c.Route {
-		if r.VRF == t.VRF && r.Prefix.IsValid() && r.Prefix.Bits() == 0 && !r.Discard && r.Interface != t.Name && r.Distance < 255 {
-			way = r
-			break
+	inside := func(r *Route) bool { return r.VRF == t.VRF && r.Prefix.IsValid() && r.Distance < 255 }
+	ways := map[bool]string{} // where the default route is written, by family: true is IPv4
+	silent := false           // somebody has thought of it
+	for n, r := range v.c.Route {
+		switch {
+		case !inside(r):
+		case r.Prefix.Bits() > 0:
+			silent = silent || r.Discard || r.Interface == t.Name
+		case !r.Discard && r.Interface != t.Name && ways[r.Prefix.Addr().Is4()] == "":
+			ways[r.Prefix.Addr().Is4()] = v.where(v.item("route", n))
 		}
 	}
-	if way == nil {
+	if len(ways) == 0 {
 		return
 	}
-	// The next best route to what a route leads to the tunnel: another of at least that length, or the default one.
-	guarded := func(p netip.Prefix, own *Route) bool {
-		return slices.ContainsFunc(v.c.Route, func(r *Route) bool {
-			return r != own && r.VRF == t.VRF && r.Prefix.IsValid() && r.Prefix.Bits() > 0 && r.Prefix.Bits() <= p.Bits() && r.Prefix.Contains(p.Addr()) && r.Interface != t.Name
-		})
-	}
-	where := v.where(v.item("route", slices.Index(v.c.Route, way)))
-	static := false
 	for n, r := range v.c.Route {
-		if r.Interface != t.Name || !r.Prefix.IsValid() || r.Prefix.Bits() == 0 || r.Prefix.Addr().Is4() != way.Prefix.Addr().Is4() {
+		way := ways[r.Prefix.Addr().Is4()]
+		if !inside(r) || r.Interface != t.Name || r.Prefix.Bits() == 0 || way == "" {
 			continue
 		}
-		static = true
-		if !guarded(r.Prefix, r) {
+		// Whatever else covers the prefix, and does not lead into the tunnel, is taken before the default route.
+		guarded := slices.ContainsFunc(v.c.Route, func(o *Route) bool {
+			return inside(o) && o.Interface != t.Name && o.Prefix.Bits() > 0 && o.Prefix.Bits() <= r.Prefix.Bits() && o.Prefix.Contains(r.Prefix.Addr())
+		})
+		if !guarded {
 			v.warnf(v.item("route", n), "while %s is down, packets to %s follow the default route (%s) in clear: "+
-				"add [[route]] prefix = %q, discard = true, distance = 254", t.Name, r.Prefix, where, r.Prefix)
+				"add [[route]] prefix = %q, discard = true, distance = 254", t.Name, r.Prefix, way, r.Prefix)
 		}
 	}
-	discards := slices.ContainsFunc(v.c.Route, func(r *Route) bool { return r.Discard && r.VRF == t.VRF && r.Prefix.IsValid() && r.Prefix.Bits() > 0 })
-	if (t.DestinationDynamic || t.Negotiated) && !static && !discards {
+	if (t.DestinationDynamic || t.Negotiated) && !silent {
+		way := ways[true]
+		if way == "" {
+			way = ways[false]
+		}
 		v.warnf(path, "while the tunnel is down, packets for the networks behind it follow the default route (%s) in clear: "+
-			"add [[route]] with discard = true and distance = 254 for these networks, or put the tunnel's outer packets into a VRF of their own (tunnel-vrf)", where)
+			"add [[route]] with discard = true and distance = 254 for these networks, or put the tunnel's outer packets into a VRF of their own (tunnel-vrf)", way)
 	}
 }
 
