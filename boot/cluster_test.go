@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"felloe/config"
 	"felloe/netstack/link/mem"
 	"felloe/vpn/cluster"
 	"felloe/vpn/ikev2"
@@ -151,4 +152,12 @@ func TestTheMasterSpreadsCallersByTheSessionsThatHubsHave(t *testing.T) {
 	if got[netip.MustParseAddr("172.25.1.2")] != 10 || got[netip.MustParseAddr("172.25.1.3")] != 10 {
 		t.Errorf("%v", got)
 	}
+}
+
+// clusterEffects is what a configuration makes of `[ikev2.cluster]`, and of accounting.
+func clusterEffects(c *config.Config) any {
+	var b books
+	b.configure(c)
+	spec, k, ok := clusterConfig(c)
+	return []any{spec, k, ok, b.profiles}
 }
