@@ -1,10 +1,13 @@
 package qemu
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,27 +36,59 @@ const (
 // ownDir makes a directory ours. What a process that is gone left under this name is removed first.
 func ownDir(name string) (*stateDir, error) {
 	path := filepath.Join(stateBase(), statePrefix()+name)
+	for try := 0; ; try++ {
+		lock, err := takeDir(path)
+		switch {
+		case err != nil && !errors.Is(err, errTaken):
+			return nil, err
+		case err == nil:
+			bury(path)
+			entries, err := os.ReadDir(path)
+			for _, e := range entries {
+				if err == nil && e.Name() != lockName {
+					err = os.RemoveAll(filepath.Join(path, e.Name()))
+				}
+			}
+			return &stateDir{path, lock}, err
+		}
+		// Somebody who removes dead labs' directories may hold it for a moment, and take it away: then it is made anew.
+		if _, serr := os.Stat(filepath.Join(path, controlName)); serr == nil || try == 100 {
+			return nil, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// errTaken says that another process has the directory, or has just removed it.
+var errTaken = errors.New("the lab is up already")
+
+// takeDir makes a directory and takes its lock.
+func takeDir(path string) (*os.File, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	if st, err := os.Lstat(path); err != nil || !st.IsDir() || st.Mode().Perm()&0o077 != 0 {
+	st, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w (%s)", errTaken, path)
+	}
+	if err != nil || !st.IsDir() || st.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("%s is not a private directory", path)
 	}
 	lock, err := lockDir(path)
+	if lock == nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+		return nil, fmt.Errorf("%w (%s)", errTaken, path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if lock == nil {
-		return nil, fmt.Errorf("the lab is up already (%s)", path)
+	// The lock may be that of a directory that has been removed meanwhile.
+	held, err := lock.Stat()
+	now, serr := os.Stat(filepath.Join(path, lockName))
+	if err != nil || serr != nil || !os.SameFile(held, now) {
+		lock.Close()
+		return nil, fmt.Errorf("%w (%s)", errTaken, path)
 	}
-	bury(path)
-	entries, err := os.ReadDir(path)
-	for _, e := range entries {
-		if err == nil && e.Name() != lockName {
-			err = os.RemoveAll(filepath.Join(path, e.Name()))
-		}
-	}
-	return &stateDir{path, lock}, err
+	return lock, nil
 }
 
 // lockDir takes a directory's lock; nil without an error means that somebody else has it.
