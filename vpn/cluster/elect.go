@@ -87,11 +87,10 @@ func (m *Machine) become(s State, reason string) {
 	case s == Master:
 		m.counters.Elections++
 		m.again = true
+		m.hello() // whoever has the address lets go of it before it hears us announce it
 		m.emit(Own{m.cfg.Virtual, true})
 	case old == Master:
 		m.emit(Own{m.cfg.Virtual, false})
-	}
-	if s == Master || old == Master {
 		m.hello()
 	}
 }
