@@ -179,16 +179,18 @@ func effects(c *config.Config) any {
 		nics[n] = &NIC{Name: fmt.Sprintf("%s %s", n, i.MAC)}
 	}
 	nhrp := map[string]dmvpn.Config{}
+	var tracked []any
 	live := map[string]liveSpec{}
 	for n, i := range c.Interface {
 		live[n] = liveSpecOf(i)
 		if i.NHRP != nil {
 			nhrp[n] = nhrpConfig(i.NHRP)
+			tracked = append(tracked, n, serverTracks(i.NHRP))
 		}
 	}
 	b, policies, berr := bgpConfig(c, nil, nil)
 	return []any{clusterEffects(c), c.Hostname, c.Logging.Session, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
-		new(Router).interfaceSpecs(c, nics, &ike), nhrp, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
+		new(Router).interfaceSpecs(c, nics, &ike), nhrp, tracked, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
 }
 
 func TestEveryKeyHasAnEffect(t *testing.T) {

@@ -27,8 +27,49 @@ func nhrpConfig(n *config.NHRP) dmvpn.Config {
 	return out
 }
 
+// serverTracks are the objects that are tracked for a tunnel's servers; 0: none.
+func serverTracks(n *config.NHRP) (out []int) {
+	for _, s := range n.NHS {
+		out = append(out, s.Track)
+	}
+	return out
+}
+
+// judgeServers says which servers of a tunnel are not to be used, and collects what is tracked for them.
+func (r *Router) judgeServers(n *config.NHRP, cfg *dmvpn.Config, objects map[int]bool) {
+	for i, id := range serverTracks(n) {
+		if id != 0 {
+			up, known := r.tracks.State(id)
+			cfg.NHS[i].Down = known && !up
+			objects[id] = true
+		}
+	}
+}
+
+// watchServers has NHRP hear of the objects that are tracked for its servers.
+func (r *Router) watchServers(objects map[int]bool) {
+	for id, stop := range r.servers {
+		if !objects[id] {
+			stop()
+			delete(r.servers, id)
+		}
+	}
+	if r.servers == nil {
+		r.servers = map[int]func(){}
+	}
+	for id := range objects {
+		if r.servers[id] == nil {
+			r.servers[id] = r.tracks.WatchFor("nhrp", id, func(bool) {
+				r.loop.Post("next hop server's track", func() { r.applyNHRP(r.applied) })
+			})
+		}
+	}
+}
+
 // applyNHRP runs NHRP where the configuration says so. A tunnel whose NHRP did not change is not touched.
 func (r *Router) applyNHRP(desired *config.Config) {
+	objects := map[int]bool{}
+	defer func() { r.watchServers(objects) }()
 	for _, name := range desired.InterfaceNames() {
 		c, i := desired.Interface[name], r.ifs[name]
 		if i == nil || i.tunnel == nil {
@@ -42,6 +83,7 @@ func (r *Router) applyNHRP(desired *config.Config) {
 			continue
 		}
 		cfg := nhrpConfig(c.NHRP)
+		r.judgeServers(c.NHRP, &cfg, objects)
 		if i.nhrp != nil && reflect.DeepEqual(*i.nhrp, cfg) {
 			if i.readdressed {
 				r.dmvpn.Refresh(name)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -97,6 +98,8 @@ type Router struct {
 	bgps      map[string]*speaker
 	pins      rib.Pins // far ends of tunnels
 	policies  *policy.Policies
+	callers   []netip.Addr   // see called
+	servers   map[int]func() // tracked objects of next hop servers: ends the watch
 	judging   map[int]func() // tracked objects that route maps look at: ends the watch
 	tracks    *tracks
 	prompt    *prompt // nil until it is needed

@@ -1,22 +1,72 @@
 package boot
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"felloe/config"
 	"felloe/netstack"
+	"felloe/routing/rib"
 	"felloe/vpn/flexvpn"
 	"felloe/vpn/ikev2"
 )
 
 func (r *Router) newFlexVPN() (*flexvpn.Manager, error) {
-	return flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, NHRP: r.dmvpn, Log: r.log, Routes: func(name string) flexvpn.Routes {
+	return flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, NHRP: r.dmvpn, Log: r.log, Outside: r.keepOutside, Routes: func(name string) flexvpn.Routes {
 		if v := r.vrfs[name]; v != nil {
 			return v.rib
 		}
 		return nil
 	}})
+}
+
+// keepOutside keeps the way to the far end of a shortcut out of tunnels: of its own, and of those that its traffic would take
+// without it.
+func (r *Router) keepOutside(name, underlay, template string, far netip.Addr) {
+	v := r.vrfs[underlay]
+	if v == nil || !far.IsValid() {
+		r.pins.Remove(name)
+		return
+	}
+	o := rib.PinOptions{RIB: v.rib, Far: []netip.Addr{far}}
+	for _, n := range sorted(r.ifs) {
+		if i := r.ifs[n]; i.tunnel != nil && i.cfg != nil && i.cfg.NHRP != nil && fmt.Sprintf("Virtual-Template%d", i.cfg.NHRP.ShortcutTemplate) == template {
+			o.Avoid = append(o.Avoid, n)
+		}
+	}
+	r.pins.Set(name, o)
+}
+
+const (
+	ikeSAInit = 34
+	// maxCallers is for how many callers at once the way back is kept outside; the oldest gives way.
+	maxCallers = 16
+)
+
+// called answers a spoke that calls for a shortcut from outside, although a hub may have told to send everything to it: the
+// tunnel that keeps the way to its far end outside is not there yet.
+func (r *Router) called(vrf string, from netip.Addr) {
+	v := r.vrfs[cmp.Or(vrf, config.DefaultVRF)]
+	if v == nil || slices.Contains(r.callers, from) {
+		return
+	}
+	var avoid []string
+	for _, way := range v.rib.Ways(from) {
+		if i := r.ifs[way]; i != nil && i.tunnel != nil && i.cfg != nil && i.cfg.NHRP != nil && i.cfg.NHRP.ShortcutTemplate != 0 {
+			avoid = append(avoid, way)
+		}
+	}
+	if len(avoid) == 0 {
+		return
+	}
+	if r.callers = append(r.callers, from); len(r.callers) > maxCallers {
+		r.callers = r.callers[1:]
+	}
+	r.pins.Set("callers", rib.PinOptions{RIB: v.rib, Far: r.callers, Avoid: avoid})
+	v.rib.Flush()
 }
 
 // templateProtection is what decides how the peers of a template are protected: when it changes they must begin anew. What

@@ -60,7 +60,10 @@ type Options struct {
 	Routes func(vrf string) Routes
 	// NHRP is needed for templates with NHRP only.
 	NHRP NHRP
-	Log  zerolog.Logger
+	// Outside keeps the way to a shortcut's far end out of tunnels, that one's and its hubs' (an invalid address: not any
+	// more). It may be nil.
+	Outside func(name, underlay string, template string, far netip.Addr)
+	Log     zerolog.Logger
 }
 
 // Template is a virtual template.
@@ -231,6 +234,13 @@ func (m *Manager) configure(a *access, old Settings, fresh bool) {
 	}
 }
 
+// outside keeps the way to the far end of a shortcut out of tunnels: its hub may have told us to send everything to it.
+func (m *Manager) outside(a *access) {
+	if n := a.tmpl.NHRP; m.o.Outside != nil && n != nil && n.ShortcutTemplate != 0 {
+		m.o.Outside(a.name, a.tmpl.Underlay, a.tmpl.Name, a.req.Remote.Addr())
+	}
+}
+
 // nhrp has an interface take part in the NHRP network of its template, or not any more.
 func (m *Manager) nhrp(a *access) {
 	cfg := a.tmpl.NHRP
@@ -256,6 +266,7 @@ func (m *Manager) clone(t *template, r protect.CloneRequest) (*netstack.Tunnel, 
 	m.accesses[a.name], m.byTunnel[tun] = a, a
 	t.accesses[a] = struct{}{}
 	m.counters.Cloned++
+	m.outside(a)
 	m.configure(a, Settings{}, true)
 	tun.Interface().OnState(func(bool) {
 		m.o.Loop.Post("line protocol of "+a.name, func() { m.lineProtocol(a) })
@@ -304,6 +315,9 @@ func (m *Manager) release(tun *netstack.Tunnel) {
 	delete(a.tmpl.accesses, a)
 	if m.o.NHRP != nil {
 		m.o.NHRP.Remove(a.name)
+	}
+	if m.o.Outside != nil {
+		m.o.Outside(a.name, a.tmpl.Underlay, a.tmpl.Name, netip.Addr{})
 	}
 	if r := m.o.Routes(a.tmpl.VRF); r != nil {
 		r.SetInterface(a.name, tun.Interface().Index(), false, nil)

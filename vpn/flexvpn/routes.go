@@ -161,8 +161,9 @@ func (m *Manager) HandleEvent(e protect.Event) {
 		m.belong(l, e.IKE)
 		l.outer = e.Remote.Addr()
 		if a := l.access; a != nil {
-			if e.Remote.IsValid() {
+			if e.Remote.IsValid() && a.req.Remote != e.Remote {
 				a.req.Remote = e.Remote
+				m.outside(a)
 			}
 			a.req.IKE, a.req.Peer = e.IKE, e.Peer // when it was we who called, they are known only now
 		}

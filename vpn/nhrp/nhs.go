@@ -34,6 +34,8 @@ type nhs struct {
 	reason                  string
 }
 
+const reasonTrack = "its tracked object is down"
+
 // giveUp is the number of unanswered requests after which a server counts as lost.
 const giveUp = 3
 
@@ -42,7 +44,7 @@ const giveUp = 3
 func (t *tunnel) changeNHS(now time.Time, want []NHS) {
 	var gone []*nhs
 	t.nhs = slices.DeleteFunc(t.nhs, func(n *nhs) bool {
-		if slices.Contains(want, n.NHS) {
+		if slices.ContainsFunc(want, n.same) {
 			return false
 		}
 		gone = append(gone, n)
@@ -50,7 +52,8 @@ func (t *tunnel) changeNHS(now time.Time, want []NHS) {
 	})
 	list := make([]*nhs, 0, len(want))
 	for _, w := range want {
-		if i := slices.IndexFunc(t.nhs, func(n *nhs) bool { return n.NHS == w }); i >= 0 {
+		if i := slices.IndexFunc(t.nhs, func(n *nhs) bool { return n.same(w) }); i >= 0 {
+			t.nhs[i].Down = w.Down
 			list = append(list, t.nhs[i])
 			t.nhs = slices.Delete(t.nhs, i, i+1)
 		} else {
@@ -79,13 +82,16 @@ func (t *tunnel) scheduleNHS(now time.Time) {
 	count := map[uint8]int{}
 	for _, n := range order {
 		most := t.cfg.MaxConnections[n.Cluster]
-		want := most <= 0 || count[n.Cluster] < most
+		want := !n.Down && (most <= 0 || count[n.Cluster] < most)
 		if want && !n.failed {
 			count[n.Cluster]++
 		}
 		switch {
 		case want && !n.active:
 			n.activate(now)
+		case n.Down && n.active:
+			n.deactivate(now, reasonTrack)
+			n.reason = reasonTrack
 		case !want && n.active:
 			n.deactivate(now, "a better server answers")
 		}

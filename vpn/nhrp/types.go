@@ -89,6 +89,13 @@ type NHS struct {
 	Multicast bool
 	Priority  uint8 // 0 is the best
 	Cluster   uint8
+	Down      bool // what is tracked for it is down: it is not used
+}
+
+// same reports whether two are the same server, as it may be used or not.
+func (n NHS) same(o NHS) bool {
+	n.Down = o.Down
+	return n == o
 }
 
 // Map is a static mapping.
