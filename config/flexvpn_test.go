@@ -161,7 +161,7 @@ multiplier = 3
 	}
 }
 
-// Every object of a list leads to all objects after it: there are more ways than could be walked, and one back.
+// Every object leads to several after it: there are more ways than could be walked, and one back.
 func TestACircleIsFoundAmongAThousandObjects(t *testing.T) {
 	var text strings.Builder
 	all := func(from, to int) string {
@@ -171,19 +171,19 @@ func TestACircleIsFoundAmongAThousandObjects(t *testing.T) {
 		}
 		return strings.Join(list, ", ")
 	}
-	for n := 1; n < 300; n++ {
-		fmt.Fprintf(&text, "[track.%d]\nboolean = { operator = \"or\", object = [%s] }\n", n, all(n+1, 300))
+	for n := 1; n < 1000; n++ {
+		fmt.Fprintf(&text, "[track.%d]\nboolean = { operator = \"or\", object = [%s] }\n", n, all(n+1, min(n+5, 1000)))
 	}
-	good := text.String() + "[track.300]\nroute = { prefix = \"10.0.0.0/8\" }\n"
+	good := text.String() + "[track.1000]\nroute = { prefix = \"10.0.0.0/8\" }\n"
 	if _, diags := Parse("t.toml", []byte(good)); len(diags) != 0 {
 		t.Errorf("there is no circle: %s", diags)
 	}
-	bad := text.String() + "[track.300]\nboolean = { object = [150] }\n"
+	bad := text.String() + "[track.1000]\nboolean = { object = [500] }\n"
 	_, diags := Parse("t.toml", []byte(bad))
-	if len(diags) != 151 || diags[0].Table != "track.150" || !strings.Contains(diags[0].Message, "(150 → 300 → 150)") || !strings.Contains(diags[1].Message, "(151 → 300 → 150 → 151)") {
+	if len(diags) != 501 || diags[0].Table != "track.500" || !strings.HasSuffix(diags[0].Message, " → 1000 → 500)") || strings.Count(diags[0].Message, "→") != 101 {
 		t.Errorf("%d: %s", len(diags), diags[0])
 	}
-	if c, _ := Parse("t.toml", []byte(good)); c == nil || c.Track[1].Kind() != "boolean" || len(c.Track[1].Objects()) != 299 || len(c.TrackNumbers()) != 300 {
+	if c, _ := Parse("t.toml", []byte(good)); c == nil || c.Track[1].Kind() != "boolean" || len(c.Track[1].Objects()) != 5 || len(c.TrackNumbers()) != 1000 {
 		t.Error("objects are missing")
 	}
 }
