@@ -129,11 +129,11 @@ func (o overlay) run(r *matrix.Run) {
 }
 
 func noteVersions(r *matrix.Run, m *peers.Machine) {
-	out := m.Run("uname -r; dpkg-query -W -f '${Version}\n' frr charon-systemd")
-	lines := strings.Fields(out)
-	r.Version("Linux (machines)", strings.SplitN(lines[0], "+", 2)[0])
-	r.Version("FRR", peers.Upstream(lines[1]))
-	r.Version("strongSwan (machines)", peers.Upstream(lines[2]))
+	kernel, _, _ := strings.Cut(strings.TrimSpace(m.Run("uname -r")), "+")
+	r.Version("Linux (machines)", kernel)
+	for name, pkg := range map[string]string{"FRR": "frr", "strongSwan (Debian trixie)": "charon-systemd"} {
+		r.Version(name, peers.Upstream(m.Run("dpkg-query -W -f '${Version}' "+pkg)))
+	}
 }
 
 func (w *world) one() live { return w.members[w.spokes[0].name] }

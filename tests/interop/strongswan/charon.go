@@ -68,7 +68,7 @@ func start(r *matrix.Run, n *peers.Namespace, name string, o daemon) *charon {
 	r.Evidence(func() string { return "log of " + name + ":\n" + last(c.log(), 400) })
 	c.run()
 	if o.trixie {
-		r.Version("strongSwan (trixie's)", c.version())
+		r.Version("strongSwan (Debian trixie)", c.version())
 	} else {
 		r.Version("strongSwan", c.version())
 	}
