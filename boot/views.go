@@ -199,7 +199,7 @@ func (r *Router) showInterface(i *iface) show.Interface {
 	if i.cfg != nil {
 		s.Description = i.cfg.Description
 		s.Addresses = append(s.Addresses, i.addresses()...)
-		s.WantedIPMTU = i.cfg.IPMTU
+		s.Negotiated, s.WantedIPMTU = i.cfg.Negotiated, i.cfg.IPMTU
 		if i.cfg.Shutdown {
 			s.Status = "administratively down"
 		}
@@ -209,11 +209,16 @@ func (r *Router) showInterface(i *iface) show.Interface {
 		if i.cfg != nil {
 			s.Tunnel.Source, s.Tunnel.Protection = i.cfg.Source.String(), i.cfg.Protection
 		}
-		if t.Source.IsValid() && s.Tunnel.Source != t.Source.String() {
-			s.Tunnel.Source = t.Source.String() + " (" + s.Tunnel.Source + ")"
+		source, destination := t.Source, t.Destination
+		if i.tunnel != nil { // a client block may have chosen others
+			now := i.tunnel.Config()
+			source, destination = now.Source, now.Destination
 		}
-		if t.Destination.IsValid() {
-			s.Tunnel.Destination = t.Destination.String()
+		if source.IsValid() && s.Tunnel.Source != source.String() {
+			s.Tunnel.Source = strings.TrimSuffix(source.String()+" ("+s.Tunnel.Source+")", " ()")
+		}
+		if destination.IsValid() {
+			s.Tunnel.Destination = destination.String()
 		}
 		if t.HasKey {
 			s.Tunnel.Key = fmt.Sprint(t.Key)

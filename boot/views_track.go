@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"time"
 
 	"felloe/manage/cli"
 	"felloe/manage/show"
@@ -14,6 +15,18 @@ func (r *Router) ShowTracks(id int, brief bool) (cli.Result, error) {
 		return nil, fmt.Errorf("%% There is no track %d", id)
 	}
 	return out, nil
+}
+
+// ClearBFDCounters implements commands.Verbs.
+func (r *Router) ClearBFDCounters() {
+	r.look(func() {
+		if p := r.prompt; p != nil {
+			p.call("clear bfd counters", func(time.Time) {
+				p.engine.ClearCounters()
+				p.filter.ClearCounters()
+			})
+		}
+	})
 }
 
 // ShowBFD implements commands.View.

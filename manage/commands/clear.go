@@ -36,6 +36,10 @@ func clears(t *cli.Tree, r Router) {
 		})
 	}
 	clearBGP(t, r)
+	add(t, "clear bfd counters", "Count from zero", func(*cli.Invocation) (cli.Result, error) {
+		r.ClearBFDCounters()
+		return nil, nil
+	})
 	for _, pattern := range []string{"clear arp-cache", "clear ipv6 neighbors"} {
 		add(t, pattern+" [vrf <name>]", "", func(i *cli.Invocation) (cli.Result, error) {
 			if i.Has("name") {

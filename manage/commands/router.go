@@ -97,6 +97,8 @@ type Verbs interface {
 	ClearCryptoCounters()
 	// ClearNHRP removes dynamic cache entries: one tunnel address', or all for an invalid one.
 	ClearNHRP(v6 bool, addr netip.Addr) int
+	// ClearBFDCounters has BFD's packets be counted from zero.
+	ClearBFDCounters()
 	// ClearBGP resets sessions, or refreshes what was said in them.
 	ClearBGP(c BGPClear) error
 	// ClearNeighbours forgets those of one VRF, or all for "".

@@ -119,6 +119,14 @@ func phaseOf(e *Event) phase {
 		return notice
 	case state == "up", state == "established", state == "active", strings.HasSuffix(e.Kind, "-up"):
 		return good
+	case e.Client == "":
+		return aside
+	}
+	switch e.Kind[strings.LastIndexByte(e.Kind, '-')+1:] {
+	case "lost", "preparing", "redirected", "moved":
+		return notice
+	case "connected":
+		return good
 	}
 	return aside
 }

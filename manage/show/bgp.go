@@ -315,7 +315,7 @@ func (b BGPPrefix) Text(w *cli.Table) {
 		for _, f := range []struct {
 			has  bool
 			word string
-		}{{p.Multipath, "multipath"}, {p.AtomicAggregate, "atomic-aggregate"}, {p.Aggregate, "aggregated"}, {p.Suppressed, "suppressed"}, {p.Best, "best"}, {p.RIBFailure, "RIB-failure"}} {
+		}{{p.Multipath, "multipath"}, {p.AtomicAggregate, "atomic-aggregate"}, {p.Aggregate, "aggregated"}, {p.Suppressed, "suppressed"}, {p.Best, "best"}, {p.RIBFailure, "RIB-failure"}, {p.Stale, "stale"}} {
 			if f.has {
 				line += ", " + f.word
 			}
@@ -426,8 +426,12 @@ func (b *BGPNeighbors) neighbor(w *cli.Table, n *bgp.NeighborInfo) {
 	for _, f := range n.Families {
 		w.Linef("  For address family: %s", f)
 	}
+	graceful(w, n)
 	peerPolicies(w, &n.Settings)
 	w.Linef("  Prefixes received: %d", n.Prefixes)
+	if n.Stale > 0 {
+		w.Linef("  Stale paths of the session before: %d", n.Stale)
+	}
 	if n.Refused > 0 {
 		w.Linef("  Prefixes received and refused by policy: %d", n.Refused)
 	}
@@ -444,6 +448,24 @@ func (b *BGPNeighbors) neighbor(w *cli.Table, n *bgp.NeighborInfo) {
 	w.Line("")
 }
 
+// graceful says what a neighbour can do when it, or we, begin anew.
+func graceful(w *cli.Table, n *bgp.NeighborInfo) {
+	g := n.Graceful
+	if g == nil {
+		return
+	}
+	var kept []string
+	for _, f := range g.Kept {
+		kept = append(kept, f.String())
+	}
+	w.Line("  Graceful Restart Capability: received")
+	w.Linef("    Remote Restart timer is %d seconds", g.Time/time.Second)
+	if g.Restarting {
+		w.Line("    The neighbor has just restarted")
+	}
+	w.Linef("    Forwarding state preserved by the neighbor for: %s", or(strings.Join(kept, ", "), "none"))
+}
+
 // peerPolicies says what passes between a neighbour and us.
 func peerPolicies(w *cli.Table, n *bgp.Neighbor) {
 	for _, d := range []struct {
@@ -457,11 +479,17 @@ func peerPolicies(w *cli.Table, n *bgp.Neighbor) {
 			w.Linef("  Route map for %s advertisements is %s", d.which, d.p.RouteMap.Name)
 		}
 	}
+	if n.UnsuppressMap != nil {
+		w.Linef("  Route map that unsuppresses advertisements is %s", n.UnsuppressMap.Name)
+	}
+	if n.BFD != bgp.BFDOff {
+		w.Linef("  BFD is configured. Using BFD to detect fast fallover (%s)", n.BFD)
+	}
 	for _, f := range []struct {
 		on   bool
 		text string
 	}{{n.SoftReconfiguration, "Inbound soft reconfiguration allowed"}, {n.DefaultOriginate, "Default information originate"}, {n.SendCommunity, "Community attribute sent to this neighbor"},
-		{n.NextHopSelf, "NEXT_HOP is always this router"}, {n.RemovePrivateAS, "Private AS number removed from updates to this neighbor"},
+		{n.NextHopSelfAll, "NEXT_HOP is always this router, for reflected routes too"}, {n.NextHopSelf && !n.NextHopSelfAll, "NEXT_HOP is always this router"}, {n.RemovePrivateAS, "Private AS number removed from updates to this neighbor"},
 		{n.RouteReflectorClient, "Route-Reflector Client"}, {n.EBGPMultihop > 1, fmt.Sprintf("External BGP neighbor may be up to %d hops away.", n.EBGPMultihop)},
 		{n.MaximumPrefix.Limit > 0, fmt.Sprintf("Maximum prefixes allowed %d%s", n.MaximumPrefix.Limit, map[bool]string{true: " (warning-only)", false: ""}[n.MaximumPrefix.WarningOnly])}} {
 		if f.on {

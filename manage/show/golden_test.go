@@ -24,6 +24,7 @@ import (
 	"felloe/routing/rib"
 	"felloe/routing/track"
 	"felloe/vpn/cluster"
+	"felloe/vpn/flexvpn/client"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/message"
 	"felloe/vpn/ikev2/suite"
@@ -126,6 +127,13 @@ func answers() map[string]cli.Result {
 		DPD: ikev2.DPD{Interval: 30 * time.Second, Retry: 5 * time.Second, OnDemand: true}, Fragmentation: true, NAT: ikev2.NAT{Remote: true}}
 	up := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.1"), RemoteAS: 65010, External: true, State: bgp.Established, RouterID: addr("192.168.11.1"),
 		Hold: 6 * time.Second, Local: port("10.10.10.3:179"), Remote: port("10.10.10.1:26572"), Established: 1}, UpDown: 65 * time.Second, Prefixes: 2}
+	gone := overlay(false)
+	gone.Entries = gone.Entries[3:]
+	gone.Entries[0].Paths[0].Stale = true
+	back := up
+	back.Graceful = &bgp.Graceful{Restarting: true, Time: 2 * time.Minute, Kept: []bgp.Family{bgp.IPv4}}
+	back.Stale = 2
+	back.Settings = bgp.Neighbor{NextHopSelf: true, NextHopSelfAll: true, BFD: bgp.BFDSingleHop, UnsuppressMap: policies().RouteMaps["M"]}
 	down := bgp.NeighborInfo{Peer: bgp.Peer{Address: addr("10.10.10.9"), RemoteAS: 65019, External: true, LastReset: "wrong AS", Dropped: 1}, UpDown: -1}
 	return map[string]cli.Result{
 		"events":                     NewEvents(failover(), netip.Addr{}, 2),
@@ -138,6 +146,8 @@ func answers() map[string]cli.Result {
 		"cluster-none":               Cluster{},
 		"ikev2-session":              NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, false), false),
 		"ikev2-session-detailed":     NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, true), true),
+		"flexvpn-clients":            NewFlexClients(flexClients(), "", flexTunnel, now),
+		"flexvpn-client":             NewFlexClients(flexClients(), "flex_client", flexTunnel, now),
 		"memory":                     Memory{Heap: 9 << 20, Objects: 71320, Reserved: 21 << 20, Resident: 37 << 20, Goroutines: 31, Collections: 14},
 		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
 		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
@@ -163,6 +173,9 @@ func answers() map[string]cli.Result {
 		"ikev2-stats":                statistics(sas),
 		"crypto-sockets":             NewCryptoSockets(sessions(), func(string) netip.Addr { return addr("172.16.3.3") }),
 		"bgp-neighbors":              BGPNeighbors{Neighbors: []bgp.NeighborInfo{up, down}, AS: 65012},
+		"bgp-neighbors-restarted":    BGPNeighbors{Neighbors: []bgp.NeighborInfo{back}, AS: 65012},
+		"bgp-table-stale":            gone,
+		"bgp-prefix-stale":           BGPPrefix{BGPScope{}, 5, gone.Entries[0]},
 		"bgp-summary":                NewBGPSummary(BGPScope{}, bgp.Summary{AS: 65012, RouterID: addr("192.168.33.3"), Neighbors: []bgp.NeighborInfo{up, down}}),
 		"bgp-vpnv4-all":              BGPTables{[]BGPTable{overlay(true)}},
 		"bgp-table":                  overlay(false),
@@ -251,6 +264,24 @@ func clusterInfo() cluster.Info {
 			{Address: addr("172.25.1.1"), Self: true, State: "master", Since: now.Add(-time.Hour), Priority: 110, RedirectTo: addr("172.25.1.1"), Load: cluster.Load{Sessions: 20, Max: 100, Weight: 100}, Percent: 20, Redirected: 12},
 			{Address: addr("172.25.1.2"), State: "backup", Since: now.Add(-time.Hour), Priority: 100, RedirectTo: addr("172.25.1.2"), Load: cluster.Load{Sessions: 100, Max: 100, Weight: 100}, Percent: 100, Full: true, Redirected: 88},
 			{Address: addr("172.25.1.3"), State: "down", Since: now.Add(-time.Minute), Priority: 90}}}
+}
+
+func flexTunnel(name string) (ivrf, fvrf, source string) {
+	if name == "Tunnel1" {
+		return "default", "default", "GigabitEthernet1"
+	}
+	return "inside", "outside", ""
+}
+
+func flexClients() []client.Status {
+	hubs := []client.PeerStatus{{Peer: client.Peer{Seq: 1, Address: addr("172.25.1.1"), While: client.Condition{Track: 1}}, Usable: true, Current: true},
+		{Peer: client.Peer{Seq: 2, FQDN: "hub2.example.com"}, Usable: true}}
+	return []client.Status{
+		{Name: "Flex_Client", Tunnel: "Tunnel1", State: client.StateActive, Since: now.Add(-65 * time.Second), Mode: "auto", Call: client.Call{ID: 3, Seq: 1, Peer: addr("172.25.1.1"), Local: addr("172.16.2.2")},
+			Assigned: []netip.Prefix{prefix("10.1.1.100/32"), prefix("2001:db8::100/128")}, Peers: hubs, Reactivate: true, Tries: 2, Ups: 1},
+		{Name: "Second", Tunnel: "Tunnel2", State: client.StateWaiting, Reason: "peer does not answer", Since: now.Add(-3 * time.Second), Mode: "track", Wanted: client.Condition{Track: 10, Down: true},
+			BackupGroup: "A", BackupInterface: "Tunnel3", BackupUp: true, NextTry: now.Add(1500 * time.Millisecond), Peers: []client.PeerStatus{{Peer: client.Peer{Seq: 1, Address: addr("172.25.2.1")}}},
+			Sources: []client.SourceStatus{{Source: client.Source{Seq: 1, Interface: "GigabitEthernet1", Track: 3}}, {Source: client.Source{Seq: 2, Interface: "GigabitEthernet2"}, Local: addr("172.16.9.2"), Usable: true, Current: true}}}}
 }
 
 // failover is what a spoke tells that loses its hub, after something else.

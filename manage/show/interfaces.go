@@ -28,6 +28,7 @@ type Interface struct {
 	IPMTU       int               `json:"ip_mtu"`
 	WantedIPMTU int               `json:"ip_mtu_configured,omitempty"`
 	Addresses   []netip.Prefix    `json:"addresses"`
+	Negotiated  bool              `json:"negotiated,omitempty"` // a peer gives an address
 	Unnumbered  string            `json:"unnumbered,omitempty"` // whose addresses these are
 	Template    string            `json:"template,omitempty"`   // that it was cloned from
 	Peer        string            `json:"peer,omitempty"`       // for whom
@@ -77,6 +78,9 @@ func (r Interfaces) Text(w *cli.Table) {
 		} else {
 			for _, a := range i.Addresses {
 				w.Linef("  Internet address is %s", a)
+			}
+			if i.Negotiated && len(i.Addresses) == 0 {
+				w.Line("  Internet address will be negotiated using IKEv2")
 			}
 		}
 		wanted := ""

@@ -84,6 +84,9 @@ func NewDMVPN(tunnels []nhrp.TunnelInfo, detail bool, now time.Time) DMVPN {
 			}
 			x.Peers = append(x.Peers, p)
 		}
+		if t.PointToPoint && len(x.Peers) == 0 && len(x.NHS) == 0 {
+			continue // it hands redirects on and holds nothing: one for each session of a hub
+		}
 		out.Tunnels = append(out.Tunnels, x)
 	}
 	return out

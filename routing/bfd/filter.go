@@ -45,6 +45,13 @@ func (f *Filter) Admit(multihop bool, hopLimit uint8, b []byte) (ok, knows bool)
 	return knows, knows
 }
 
+// ClearCounters counts from zero.
+func (f *Filter) ClearCounters() {
+	f.hopLimit.Store(0)
+	f.malformed.Store(0)
+	f.unknown.Store(0)
+}
+
 // Count adds what was refused here to an engine's counters.
 func (f *Filter) Count(c Counters) Counters {
 	c.HopLimit += f.hopLimit.Load()

@@ -88,5 +88,13 @@ func (e *Engine) Snapshot(now time.Time) []Info {
 	return out
 }
 
+// ClearCounters has packets, and how often sessions went up and down, be counted from zero.
+func (e *Engine) ClearCounters() {
+	e.counters = Counters{}
+	for _, s := range e.byMine {
+		s.rxs, s.txs, s.ups, s.downs = 0, 0, 0, 0
+	}
+}
+
 // Counters are what came and went since the engine was made.
 func (e *Engine) Counters() Counters { return e.counters }
