@@ -279,16 +279,25 @@ func (r *Router) stopBGP() {
 	}
 }
 
-// reached takes up who is at the other end of a tunnel. When it is another router than before BGP's sessions through the
-// tunnel begin anew.
+// movedBGP says that a tunnel leads to another router now.
+func (r *Router) movedBGP(tunnel, reason string) {
+	if i := r.ifs[tunnel]; i != nil && i.cfg != nil {
+		if s := r.bgps[i.cfg.VRF]; s != nil {
+			s.bgp.Moved(tunnel, reason)
+		}
+	}
+}
+
+// reached takes up who is at the other end of a tunnel. Another router than before is a move; client blocks know by
+// themselves of theirs.
 func (r *Router) reached(i *iface, e protect.Event) {
-	if !r.oneFarEnd(i.name) {
+	if !r.oneFarEnd(i.name) || i.spec.Tunnel.Dynamic {
 		return
 	}
 	was := i.far
 	i.far = fmt.Sprintf("%v at %v", e.Peer, e.Remote.Addr())
-	if s := r.bgps[i.cfg.VRF]; s != nil && was != "" && was != i.far {
-		s.bgp.Moved(i.name, fmt.Sprintf("%s leads to %s", i.name, i.far))
+	if was != "" && was != i.far {
+		r.movedBGP(i.name, fmt.Sprintf("the tunnel leads to %s now", i.far))
 	}
 }
 
