@@ -110,3 +110,20 @@ func TestALoserWhoseWinnerDiesIsAnOrdinarySAAgain(t *testing.T) {
 		w.oneSession(a, b)
 	}
 }
+
+func TestInitialContactFromAnotherAddressCountsWithAKeyOfOnesOwn(t *testing.T) {
+	spoke := func(c *Config) { c.Profiles[0].Identity = FQDNIdentity("spoke.example") }
+	w := newWorld(t, 1)
+	a := w.add("A", addrA, config(spoke))
+	c := w.add("C", addrC, config(spoke)) // A, which calls from elsewhere
+	b := w.add("B", addrB, config(func(c *Config) {
+		p := &c.Keyrings[0].Peers[0]
+		p.Addresses, p.Identity = nil, []IdentityMatch{{Exact: FQDNIdentity("spoke.example")}}
+	}))
+	a.initiate(addrB)
+	w.run(time.Minute)
+	a.dead = true
+	c.initiate(addrB)
+	w.run(time.Second)
+	w.oneSession(c, b)
+}

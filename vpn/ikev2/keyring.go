@@ -92,6 +92,7 @@ type proof struct {
 	key  suite.Key
 	id   Identity
 	addr netip.Addr
+	own  bool // nobody else has it
 }
 
 // signingKey is the pre-shared key that we prove ourselves with. An initiator does not know yet who will answer; if its
@@ -102,14 +103,23 @@ func (s *session) signingKey() (proof, error) {
 		id = s.profile.MatchRemote[0].Exact
 	}
 	key, err := s.e.keyOf(s.profile, id, s.remote.Addr(), true)
-	return proof{key, id, s.remote.Addr()}, err
+	return proof{key: key, id: id, addr: s.remote.Addr()}, err
 }
 
 // verifyingKey is the pre-shared key that the peer must prove itself with.
 func (s *session) verifyingKey() (proof, error) {
 	key, err := s.e.keyOf(s.profile, s.remoteID, s.remote.Addr(), false)
-	return proof{key, s.remoteID, s.remote.Addr()}, err
+	entry, _ := s.e.keys(s.profile.Keyring, s.remoteID, s.remote.Addr())
+	return proof{key, s.remoteID, s.remote.Addr(), len(entry.Remote) > 0 && entry.personal()}, err
 }
+
+// personal says whether an entry's key is one identity's, wherever that is.
+func (p KeyringPeer) personal() bool {
+	return len(p.Addresses) == 0 && len(p.Identity) == 1 && !p.Identity[0].Exact.IsZero()
+}
+
+// proven says whether the peer's identity is more than a claim that everybody with a group's key may make.
+func (s *session) proven() bool { return s.peerCert != nil || s.proofs[1].own }
 
 // keyOf is ours or the peer's key by a profile. The profile's own key is for those that the keyring has none for.
 func (e *Engine) keyOf(p Profile, id Identity, addr netip.Addr, ours bool) (suite.Key, error) {

@@ -97,7 +97,7 @@ func (s *session) firstContact() bool {
 
 // initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address that
 // is only a claim when anybody with the same pre-shared key can make it: those are asked whether they live. A certificate
-// proves it. Without INITIAL_CONTACT, too, older ones are asked, a few: their peer may have lost them.
+// proves it, and so does a key that the keyring has for that identity alone. Without INITIAL_CONTACT, too, older ones are asked, a few: their peer may have lost them.
 func (s *session) initialContact(said bool) {
 	asked := 0
 	for _, o := range s.older() {
@@ -117,7 +117,7 @@ const maxAsked = 32
 
 // replaces says whether an INITIAL_CONTACT ends another SA of the same identity.
 func (s *session) replaces(o *session) bool {
-	return o.remote.Addr() == s.remote.Addr() || s.peerCert != nil && o.peerCert != nil
+	return o.remote.Addr() == s.remote.Addr() || s.proven() && o.proven()
 }
 
 func (o *session) beganAnew() {
