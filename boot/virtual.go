@@ -121,7 +121,7 @@ func templateSpecs(c *config.Config, ike *ikev2.Config) map[string]flexvpn.Templ
 		if i.Shutdown || len(policies) == 0 {
 			continue
 		}
-		t := flexvpn.Template{Name: i.Name, VRF: i.VRF, Underlay: i.TunnelVRF, ChildPolicies: policies, TTL: i.TTL,
+		t := flexvpn.Template{Name: i.Name, VRF: i.VRF, Underlay: i.TunnelVRF, ChildPolicies: policies, Mode: string(i.Mode), TTL: i.TTL,
 			Protection: templateProtection(ike, policies), Settings: flexvpn.Settings{Description: i.Description, Unnumbered: i.Unnumbered,
 				IPMTU: i.IPMTU, AdjustMSS: i.TCPAdjustMSS}}
 		t.Source = tunnelSource(c, i)

@@ -73,6 +73,8 @@ type Template struct {
 	Underlay string // outside
 	// ChildPolicies are the child policies of the engine's configuration that it is for, and what its interfaces are then.
 	ChildPolicies map[string]netstack.TunnelMode
+	// Mode is the mode as it is configured: another one, if only of another family, begins anew.
+	Mode string
 	// Profile is the IKE profile that peers are called with for shortcuts.
 	Profile string
 	// Source is the outer address; the zero Addr takes the one that the peer has called.
