@@ -520,6 +520,43 @@ func TestPermittedNeighboursBeginMultihopSessionsWithinBounds(t *testing.T) {
 	}
 }
 
+func TestASessionThatNobodyWantsAnyMoreStaysWithANeighbourThatMayBegin(t *testing.T) {
+	r := &recorder{}
+	permitted := true
+	e := New(Options{Host: r, Rand: numbers(1), Answer: func(k Key) (Timers, bool) { return fast, permitted }})
+	c := e.Open(start, multi, fast, "BGP", func(Change) {})
+	established(t, e, r, multi, start)
+	c.Close(start, false)
+	if i := e.Snapshot(start)[0]; i.State != Up || len(i.Clients) != 0 || e.answering != 1 {
+		t.Fatalf("%+v", i)
+	}
+	c = e.Open(start, multi, fast, "BGP", func(Change) {})
+	permitted = false
+	c.Close(start, false)
+	if r.last().State != AdminDown || e.answering != 0 {
+		t.Fatalf("%+v", r.last())
+	}
+}
+
+func TestANeighbourThatRemembersAnOldNumberMayBegin(t *testing.T) {
+	r := &recorder{}
+	e := New(Options{Host: r, Rand: numbers(1), Answer: func(k Key) (Timers, bool) { return fast, k.Remote == addrB }})
+	p := Control{State: Down, Multiplier: 3, Mine: 9, Yours: 0xdead, DesiredMinTx: time.Second, RequiredMinRx: time.Second}
+	for range 2 { // the first answer may be lost
+		if err := e.Receive(start, from(multi, 60), p.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Yours, p.State = r.last().Mine, Up
+	if err := e.Receive(start, from(multi, 60), p.Append(nil)); err != nil || e.Snapshot(start)[0].State != Up {
+		t.Fatal(err)
+	}
+	p.Yours, p.State = 0xdead, Down
+	if err := e.Receive(start, from(multi, 60), p.Append(nil)); !errors.Is(err, ErrUnknown) || e.Snapshot(start)[0].State != Up {
+		t.Fatalf("it took a session down whose number it does not know: %v", err)
+	}
+}
+
 func TestAnUpMultihopSessionListensToNobodyWhoDoesNotKnowItsNumber(t *testing.T) {
 	e, r := alone()
 	var heard []Change
@@ -543,6 +580,8 @@ func TestTheFilterLetsThroughWhatASessionMayBeFor(t *testing.T) {
 	p.Yours, p.State = 0, Down
 	first := p.Append(nil)
 	p.Yours = 0x1235
+	beginner := p.Append(nil)
+	p.State = Up
 	stranger := p.Append(nil)
 	for name, x := range map[string]struct {
 		multihop  bool
@@ -551,7 +590,8 @@ func TestTheFilterLetsThroughWhatASessionMayBeFor(t *testing.T) {
 		ok, knows bool
 	}{
 		"ours": {false, 255, good, true, true}, "from afar": {false, 254, good, false, false}, "multihop from afar": {true, 9, good, true, true},
-		"the first": {false, 255, first, true, false}, "a stranger's": {true, 255, stranger, false, false}, "short": {false, 255, good[:23], false, false},
+		"the first": {false, 255, first, true, false}, "who knew another number": {true, 255, beginner, true, false}, "the same over one hop": {false, 255, beginner, false, false},
+		"a stranger's": {true, 255, stranger, false, false}, "short": {false, 255, good[:23], false, false},
 	} {
 		if ok, knows := f.Admit(x.multihop, x.hops, x.b); ok != x.ok || knows != x.knows {
 			t.Errorf("%s: %v %v", name, ok, knows)

@@ -121,9 +121,21 @@ func (c *Client) Close(now time.Time, pathGone bool) {
 	}
 	s := c.s
 	s.clients = slices.Delete(s.clients, i, i+1)
-	if len(s.clients) == 0 {
-		c.e.end(now, s, pathGone)
+	if len(s.clients) > 0 {
+		return
 	}
+	if t, ok := c.e.answer(s.key); ok && s.key.Multihop && !pathGone && c.e.answering < c.e.o.MaxAnswering {
+		// The neighbour may want it still.
+		c.e.setTimers(s, t)
+		s.answering = true
+		c.e.answering++
+		if s.state != Up {
+			s.expire = now.Add(expiry)
+		}
+		c.e.fix(s)
+		return
+	}
+	c.e.end(now, s, pathGone)
 }
 
 // SetTimers changes what a session asks for, with a poll when it is up.
@@ -289,11 +301,22 @@ func (e *Engine) receive(now time.Time, c Context, b []byte) error {
 	var s *session
 	if p.Yours != 0 {
 		s = e.byMine[p.Yours]
-		if s == nil {
-			return ErrUnknown
-		}
-		if s.key != k {
+		switch {
+		case s != nil && s.key != k:
 			return ErrMismatch
+		case s == nil && (!k.Multihop || p.State != Down):
+			return ErrUnknown
+		case s == nil:
+			// FRR's bfdd goes on with the number that it knew after it has heard AdminDown, for ever. It may begin a session,
+			// as one may that knows none.
+			if s = e.byKey[k]; s != nil && (!s.answering || s.state == Up) {
+				return ErrUnknown
+			}
+			if s == nil {
+				if s, err = e.begun(now, k, &p); err != nil {
+					return err
+				}
+			}
 		}
 	} else if s = e.byKey[k]; s == nil {
 		if s, err = e.begun(now, k, &p); err != nil {

@@ -39,10 +39,14 @@ func (f *Filter) Admit(multihop bool, hopLimit uint8, b []byte) (ok, knows bool)
 	if yours == 0 {
 		return true, false
 	}
-	if _, knows = f.known.Load(yours); !knows {
-		f.unknown.Add(1)
+	if _, knows = f.known.Load(yours); knows {
+		return true, true
 	}
-	return knows, knows
+	if multihop && State(b[1]>>6) == Down {
+		return true, false // it may begin a session
+	}
+	f.unknown.Add(1)
+	return false, false
 }
 
 // ClearCounters counts from zero.

@@ -237,7 +237,7 @@ func FuzzEngine(f *testing.F) {
 		e := New(Options{Host: r, Rand: numbers(1), MaxAnswering: 2, Answer: func(k Key) (Timers, bool) { return fast, k.Remote != addrB }})
 		now := start
 		var clients []*Client
-		for len(b) >= 2 && len(r.sent) < 10_000 {
+		for steps := 0; len(b) >= 2 && len(r.sent) < 10_000 && steps < 300; steps++ {
 			what, wait := b[0], time.Duration(b[1])*10*time.Millisecond
 			b = b[2:]
 			for end := now.Add(wait); ; {

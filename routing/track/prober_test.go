@@ -162,7 +162,7 @@ func FuzzProber(f *testing.F) {
 	f.Add([]byte{0, 10, 1, 0, 2, 20, 3, 1, 4, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		x := newTarget(t, fast)
-		for ; len(b) >= 2; b = b[2:] {
+		for steps := 0; len(b) >= 2 && steps < 300; b, steps = b[2:], steps+1 {
 			switch b[0] % 5 {
 			case 0:
 				x.p.Set(x.now, int(b[1]%3), Probe{Interval: time.Duration(b[1]) * time.Millisecond, Timeout: time.Duration(b[0]) * 3 * time.Millisecond,

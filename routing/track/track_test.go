@@ -222,7 +222,7 @@ func FuzzManager(f *testing.F) {
 				told[id] = up
 			})
 		}
-		for ; len(b) >= 3; b = b[3:] {
+		for steps := 0; len(b) >= 3 && steps < 300; b, steps = b[3:], steps+1 {
 			switch b[0] % 4 {
 			case 0:
 				var objects []Object

@@ -14,6 +14,7 @@ import (
 	"felloe/tests/interop/matrix"
 	"felloe/tests/interop/peers"
 
+	_ "felloe/tests/interop/bfd"
 	_ "felloe/tests/interop/bgp"
 	_ "felloe/tests/interop/frr"
 	_ "felloe/tests/interop/libreswan"
