@@ -96,6 +96,9 @@ func (w *worker) route(vrf *VRF, v []*packet.Packet, k int, h *ip.Header, g *fib
 		w.unreachable(p, dropNoRoute, ip.CodeNet, ip.V6NoRoute)
 		return nil
 	}
+	if r := g.Routed(); r != nil && local && h.RoutingProtocol(p.Bytes()) {
+		g = r
+	}
 	switch g.Kind {
 	case fib.Forward:
 	case fib.Unreachable:
@@ -360,7 +363,7 @@ func (w *worker) redirect(in *Interface, a *adjacency, p *packet.Packet, h *ip.H
 	if id == 0 || id != to.networkID.Load() || !from.redirect.Load() || p.Flags&(packet.FlagNoTrigger|packet.FlagControl) != 0 {
 		return
 	}
-	if h.Dst.IsMulticast() {
+	if h.Dst.IsMulticast() || h.RoutingProtocol(p.Bytes()) {
 		return
 	}
 	out := a.session.Load()

@@ -54,6 +54,9 @@ type Route struct {
 	Prefix   netip.Prefix
 	Kind     Kind
 	NextHops []NextHop // several share the flows (ECMP)
+	// Routed are the next hops of the router's own routing protocols where they are others: a shortcut carries none of
+	// those, so that what they say of a way does not depend on a shortcut beside it.
+	Routed []NextHop
 }
 
 // Change sets the route of a prefix, or deletes it.
@@ -80,8 +83,9 @@ func (e *Entry) Hops() int { return len(e.group.hops) }
 // Group is what forwarding needs of a route. All routes of a table that do the same with a packet share one, so that
 // the packets of ten thousand routes over one next hop touch one hop.
 type Group struct {
-	Kind Kind
-	hops []Hop
+	Kind   Kind
+	hops   []Hop
+	routed *Group // for routing protocols, nil when they go the same way
 
 	// under the table's lock
 	key  string
@@ -111,6 +115,9 @@ func (g *Group) Select(flow uint32) *Hop {
 
 // Hops is the number of next hops.
 func (g *Group) Hops() int { return len(g.hops) }
+
+// Routed is what the route does with packets of our routing protocols; nil: the same.
+func (g *Group) Routed() *Group { return g.routed }
 
 // Table is a forwarding table. The zero value is empty and ready; it is safe for concurrent use.
 type Table struct {
@@ -228,8 +235,8 @@ func (t *Table) Apply(changes []Change) error {
 			errs = append(errs, fmt.Errorf("%w: %v has no next hop", ErrRoute, p))
 			continue
 		}
-		g := t.join(c.Route.Kind, c.Route.NextHops)
-		s := slot{g, &Entry{Route{p, c.Route.Kind, g.next}, g}}
+		g := t.join(c.Route.Kind, c.Route.NextHops, c.Route.Routed)
+		s := slot{g, &Entry{Route{Prefix: p, Kind: c.Route.Kind, NextHops: g.next, Routed: c.Route.Routed}, g}}
 		if bulk {
 			table.Insert(p, s)
 		} else {
@@ -244,18 +251,21 @@ func (t *Table) Apply(changes []Change) error {
 }
 
 // join finds or makes the group of routes that do this; t.mu is held.
-func (t *Table) join(kind Kind, hops []NextHop) *Group {
-	k := append(t.key[:0], byte(kind))
-	for _, h := range hops {
-		k = binary.BigEndian.AppendUint32(k, h.Interface)
-		k, _ = h.Via.AppendBinary(append(k, byte(h.Via.BitLen()/8), byte(len(h.Via.Zone()))))
+func (t *Table) join(kind Kind, hops, routed []NextHop) *Group {
+	k := append(t.key[:0], byte(kind), byte(len(hops)))
+	for _, list := range [][]NextHop{hops, routed} {
+		for _, h := range list {
+			k = binary.BigEndian.AppendUint32(k, h.Interface)
+			k, _ = h.Via.AppendBinary(append(k, byte(h.Via.BitLen()/8), byte(len(h.Via.Zone()))))
+		}
 	}
 	t.key = k
 	g := t.groups[string(k)]
 	if g == nil {
-		g = &Group{Kind: kind, key: string(k), next: slices.Clone(hops), hops: make([]Hop, len(hops))}
-		for i, h := range hops {
-			g.hops[i].NextHop = h
+		g = newGroup(kind, hops)
+		g.key = string(k)
+		if len(routed) > 0 {
+			g.routed = newGroup(Forward, routed)
 		}
 		if t.groups == nil {
 			t.groups = map[string]*Group{}
@@ -263,6 +273,14 @@ func (t *Table) join(kind Kind, hops []NextHop) *Group {
 		t.groups[g.key] = g
 	}
 	g.refs++
+	return g
+}
+
+func newGroup(kind Kind, hops []NextHop) *Group {
+	g := &Group{Kind: kind, next: slices.Clone(hops), hops: make([]Hop, len(hops))}
+	for i, h := range hops {
+		g.hops[i].NextHop = h
+	}
 	return g
 }
 

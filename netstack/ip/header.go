@@ -67,6 +67,28 @@ type Header struct {
 	SourceRoute bool
 }
 
+// RoutingProtocol tells whether a packet is of those that routers tell each other the ways and their own life by: BGP, BFD,
+// EIGRP, OSPF, PIM, IGMP. b is the packet that the header was parsed from.
+func (h *Header) RoutingProtocol(b []byte) bool {
+	const igmp, eigrp, ospf, pim = 2, 88, 89, 103
+	const bgp, bfdControl, bfdEcho, bfdMultihop = 179, 3784, 3785, 4784
+	switch h.Proto {
+	case igmp, eigrp, ospf, pim:
+		return true
+	case TCP, UDP:
+	default:
+		return false
+	}
+	if h.FragOff != 0 || h.L4 == 0 || len(b) < h.L4+4 {
+		return false
+	}
+	src, dst := binary.BigEndian.Uint16(b[h.L4:]), binary.BigEndian.Uint16(b[h.L4+2:])
+	if h.Proto == TCP {
+		return src == bgp || dst == bgp
+	}
+	return dst == bfdControl || dst == bfdEcho || dst == bfdMultihop
+}
+
 // Fragment tells whether the packet is a part of a datagram.
 func (h *Header) Fragment() bool { return h.MF || h.FragOff != 0 }
 

@@ -300,7 +300,7 @@ func (r *RIB) install(e *entry) (fib.Change, bool) {
 		e.installed = false
 		e.fib = fib.Route{}
 		return fib.Change{Route: fib.Route{Prefix: e.prefix}, Delete: true}, true
-	case e.installed && want.Kind == e.fib.Kind && slices.Equal(want.NextHops, e.fib.NextHops):
+	case e.installed && want.Kind == e.fib.Kind && slices.Equal(want.NextHops, e.fib.NextHops) && slices.Equal(want.Routed, e.fib.Routed):
 		return fib.Change{}, false
 	}
 	e.installed, e.fib = true, want
@@ -313,8 +313,10 @@ func (r *RIB) forwarding(e *entry) (fib.Route, bool) {
 	if e.best != nil {
 		hops, kind, ok = e.best.hops, e.best.kind, true
 	}
+	var routed []Hop
 	if shortcut := r.shortcut(e); shortcut != nil {
 		hops, kind, ok = shortcut, fib.Forward, true
+		routed = r.routedHops(e)
 	}
 	if !ok {
 		return fib.Route{}, false
@@ -323,6 +325,9 @@ func (r *RIB) forwarding(e *entry) (fib.Route, bool) {
 	if kind == fib.Forward || kind == fib.Local {
 		for _, h := range hops {
 			f.NextHops = append(f.NextHops, fib.NextHop{Interface: h.Index, Via: h.Via})
+		}
+		for _, h := range routed {
+			f.Routed = append(f.Routed, fib.NextHop{Interface: h.Index, Via: h.Via})
 		}
 	}
 	return f, true

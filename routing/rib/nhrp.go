@@ -89,6 +89,20 @@ func (r *RIB) shortcut(e *entry) []Hop {
 	return hops
 }
 
+// routedHops is the way without the shortcut, for our routing protocols.
+func (r *RIB) routedHops(e *entry) []Hop {
+	best := e.best
+	if best == nil {
+		if cover, found := r.routed.LookupPrefix(e.prefix); found {
+			best = cover.best
+		}
+	}
+	if best == nil || best.kind != fib.Forward {
+		return nil
+	}
+	return best.hops
+}
+
 // override is the next hops of a routed entry with those on NHRP's tunnels replaced.
 func (r *RIB) override(e *entry) []Hop {
 	if e.best.kind != fib.Forward || e.best.source == Connected || e.best.source == Local {

@@ -133,3 +133,68 @@ func TestTheSetFindsTheVRFOfATunnel(t *testing.T) {
 	s.DeleteNHRP(pfx("192.168.1.0/24"), "Tunnel7")
 	c.want("192.168.1.0/24", "none")
 }
+
+// flexvpn is a spoke with a default route over its tunnel to a hub, and a shortcut that is an interface of its own.
+func flexvpn(t *testing.T) *bench {
+	b := spoke(t)
+	b.SetInterface("Virtual-Access1", 9, true, nil)
+	b.SetIKE(pfx("0.0.0.0/0"), "Tunnel0", 1, 0)
+	return b
+}
+
+func TestAShortcutOfItsOwnTakesOverFromItsParents(t *testing.T) {
+	b := flexvpn(t)
+	b.SetInterface("Tunnel1", 4, true, []netip.Prefix{pfx("10.20.20.3/24")})
+	b.SetNHRP(pfx("192.168.22.0/24"), "Virtual-Access1", ip("10.10.10.2"), false, "Tunnel0", "Tunnel1")
+	b.want("192.168.22.0/24", "forward 9/10.10.10.2")
+	if got := b.shown("192.168.22.0/24"); got != "H [250/255] via 10.10.10.2 Virtual-Access1" {
+		t.Errorf("shown as %q", got)
+	}
+	// A route of exactly this prefix over the hubs, both of them: its next hops are replaced.
+	b.Update(EBGP, "bgp", pfx("192.168.22.0/24"), []Path{{Source: EBGP, NextHops: []NextHop{{Interface: "Tunnel0"}, {Interface: "Tunnel1"}}}})
+	b.want("192.168.22.0/24", "forward 9/10.10.10.2")
+	// One that the peer has told leads there anyway; one out of another interface stands.
+	b.SetIKE(pfx("192.168.22.0/24"), "Virtual-Access1", 1, 0)
+	b.want("192.168.22.0/24", "forward 9/10.10.10.2")
+	b.Update(Static, "config", pfx("192.168.22.0/24"), []Path{{Source: Static, NextHops: []NextHop{{Via: ip("172.16.3.254")}}}})
+	b.DeleteIKE(pfx("192.168.22.0/24"), "Virtual-Access1")
+	b.want("192.168.22.0/24", "forward 1/172.16.3.254")
+	b.Withdraw(Static, "config", pfx("192.168.22.0/24"))
+	b.Withdraw(EBGP, "bgp", pfx("192.168.22.0/24"))
+	b.want("192.168.22.0/24", "forward 9/10.10.10.2")
+	// The hub goes with its routes: the shortcut stands, over whatever is left.
+	b.DeleteIKE(pfx("0.0.0.0/0"), "Tunnel0")
+	b.want("192.168.22.0/24", "forward 9/10.10.10.2")
+	b.SetInterface("Virtual-Access1", 9, false, nil)
+	b.want("192.168.22.0/24", "none")
+	b.SetInterface("Virtual-Access1", 9, true, nil)
+	b.DeleteNHRP(pfx("192.168.22.0/24"), "Virtual-Access1")
+	b.want("192.168.22.0/24", "none")
+}
+
+func TestRoutingProtocolsTakeTheRoutedPathBesideAShortcut(t *testing.T) {
+	b := flexvpn(t)
+	routed := func() (out []uint32) {
+		b.Flush()
+		for _, h := range b.entries[pfx("192.168.22.0/24")].fib.Routed {
+			out = append(out, h.Interface)
+		}
+		return out
+	}
+	b.SetNHRP(pfx("192.168.22.0/24"), "Virtual-Access1", ip("10.10.10.2"), false, "Tunnel0")
+	if got := routed(); len(got) != 1 || got[0] != 2 {
+		t.Errorf("below the default route: %v", got)
+	}
+	b.DeleteIKE(pfx("0.0.0.0/0"), "Tunnel0")
+	if got := routed(); len(got) != 0 {
+		t.Errorf("without a route: %v", got)
+	}
+	b.Update(Static, "config", pfx("192.168.0.0/16"), via("172.16.3.254"))
+	if got := routed(); len(got) != 1 || got[0] != 1 {
+		t.Errorf("after a change of what is below: %v", got)
+	}
+	b.SetIKE(pfx("192.168.22.0/24"), "Tunnel0", 1, 0)
+	if got := routed(); len(got) != 1 || got[0] != 2 {
+		t.Errorf("with a route of its prefix: %v", got)
+	}
+}

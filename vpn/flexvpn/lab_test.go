@@ -150,6 +150,7 @@ type router struct {
 	flex    *flexvpn.Manager
 	tunnel  *netstack.Tunnel
 	wire    *mem.Link
+	mute    bool // tells hubs only
 	told    []netip.Prefix // to every peer
 
 	mu     sync.Mutex
@@ -177,7 +178,10 @@ func (l *locked) Read(p []byte) (int, error) {
 }
 
 // Authorize tells every peer the same, and takes what it tells.
-func (r *router) Authorize(time.Time, ikev2.AuthorizeRequest) (ikev2.Configuration, error) {
+func (r *router) Authorize(_ time.Time, q ikev2.AuthorizeRequest) (ikev2.Configuration, error) {
+	if r.mute && !strings.HasPrefix(q.Peer.String(), "hub") {
+		return ikev2.Configuration{}, nil
+	}
 	return ikev2.Configuration{Subnets: r.told, Accept: ikev2.RouteAccept{Accept: true}}, nil
 }
 func (r *router) Release(ikev2.SAID) {}

@@ -1,6 +1,7 @@
 package flexvpn_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"felloe/netstack"
 	"felloe/netstack/link/mem"
+	"felloe/netstack/packet"
 	"felloe/routing/rib"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/nhrp"
@@ -235,5 +237,44 @@ func TestAPeerThatCannotBeCalledCostsNothingButAWhile(t *testing.T) {
 	}
 	if a.saw(nhrp.EventResolutionFailed) == 0 || len(a.accesses())+len(b.accesses()) != 0 || a.ikes() != 1 {
 		l.fail("%q %q", a.accesses(), strings.Join(a.shown(), "\n"))
+	}
+}
+
+// tcp sends the first segment of a connection from a router's own tunnel address to another's.
+func (r *router) tcp(to *router, port uint16) {
+	b := make([]byte, 40, 100)
+	b[0], b[8], b[9], b[3] = 0x45, 64, 6, 40
+	copy(b[12:], r.l.nets.inside(r.n).Addr().AsSlice())
+	copy(b[16:], r.l.nets.inside(to.n).Addr().AsSlice())
+	binary.BigEndian.PutUint16(b[20:], 33333)
+	binary.BigEndian.PutUint16(b[22:], port)
+	b[32], b[33] = 5<<4, 2
+	binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
+	binary.BigEndian.PutUint16(b[36:], sum(slices.Concat(b[12:20], []byte{0, 6, 0, 20}, b[20:])))
+	_ = r.vrf.SendIP(packet.From(b))
+}
+
+func TestRoutingProtocolsMakeNoShortcutAndUseNone(t *testing.T) {
+	l := newLab(t, v4over4)
+	hub := l.hub(1)
+	a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+	a.mute, b.mute = true, true
+	crossed := func(port uint16) uint64 {
+		before := hub.forwarded()
+		a.tcp(b, port)
+		l.run(3 * time.Second)
+		return hub.forwarded() - before
+	}
+	if n := crossed(179); n != 2 || hub.saw(nhrp.EventRedirectSent) != 0 {
+		l.fail("%d packets of BGP crossed the hub, %d redirects", n, hub.saw(nhrp.EventRedirectSent))
+	}
+	if n := crossed(80); n < 2 || hub.saw(nhrp.EventRedirectSent) == 0 {
+		l.fail("%d packets of HTTP crossed the hub, %d redirects", n, hub.saw(nhrp.EventRedirectSent))
+	}
+	if a.match(l.nets.inside(3).Addr()) != "Virtual-Access1" {
+		l.fail("no shortcut")
+	}
+	if http, bgp := crossed(80), crossed(179); http != 0 || bgp != 2 {
+		l.fail("beside a shortcut %d packets of HTTP and %d of BGP crossed the hub", http, bgp)
 	}
 }
