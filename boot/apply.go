@@ -88,6 +88,7 @@ func (r *Router) apply(desired *config.Config) {
 		}
 	}
 	r.books.configure(desired)
+	r.names.apply(desired)
 	r.authz.SetConfig(authzConfig(r.numbered(desired)))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
@@ -106,6 +107,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.applyStatics(desired)
 	r.applyNHRP(desired)
 	r.applyBGP(r.numbered(desired))
+	r.clients.apply(desired)
 
 	if len(changes) > 0 {
 		r.protect.Reauthorize()

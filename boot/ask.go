@@ -261,5 +261,13 @@ func (r *Router) addressOfHost(ctx context.Context, host string, source config.L
 	if a, err := netip.ParseAddr(host); err == nil {
 		return a, nil
 	}
-	return netip.Addr{}, fmt.Errorf("nothing finds the address of %s", host)
+	v6 := source.Address.Is6()
+	list, err := r.names.Lookup(ctx, host, v6)
+	if err != nil && !source.Address.IsValid() {
+		list, err = r.names.Lookup(ctx, host, !v6)
+	}
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return list[0], nil
 }

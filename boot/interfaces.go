@@ -61,6 +61,7 @@ type tunnelSpec struct {
 	Negotiated  bool // its address is its peer's to give
 	Dynamic     bool // its destination is a client block's to choose
 	FromClient  bool // its source too
+	Backup      bool // it calls when a client block has nobody else
 }
 
 type protectionSpec struct {
@@ -119,6 +120,9 @@ func (r *Router) interfaceSpecs(c *config.Config, nics map[string]*NIC, ike *ike
 		}
 		if s.Kind == config.Tunnel {
 			t := &tunnelSpec{Negotiated: i.Negotiated, Dynamic: i.DestinationDynamic, FromClient: i.SourceDynamic, Mode: i.Mode, Underlay: i.TunnelVRF, Destination: i.Destination, TTL: i.TTL, Shutdown: i.Shutdown}
+			for _, b := range c.IKEv2.Client {
+				t.Backup = t.Backup || b.BackupInterface == n
+			}
 			t.Source = tunnelSource(c, i)
 			if i.Key != nil {
 				t.Key, t.HasKey = *i.Key, true
@@ -224,7 +228,7 @@ func (r *Router) addTunnel(i *iface, v *vrf) error {
 		if t.Negotiated {
 			ask = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
 		}
-		return r.protect.AddTunnel(tun, protect.TunnelProtection{Ask: ask, Dynamic: t.Dynamic, IKEProfile: t.Protection.Child.Profile, ChildPolicy: t.Protection.Child.Name,
+		return r.protect.AddTunnel(tun, protect.TunnelProtection{Ask: ask, Dynamic: t.Dynamic, OnTraffic: t.Backup, IKEProfile: t.Protection.Child.Profile, ChildPolicy: t.Protection.Child.Name,
 			VRF: t.Underlay, Local: t.Source, VolumeBytes: t.Protection.Child.VolumeBytes, IdleTime: t.Protection.Child.IdleTime})
 	case t.Destination.IsValid() && mode != netstack.GREMultipoint:
 		tun.SetDefault(tun.NewSession(t.Destination))
@@ -328,10 +332,16 @@ func (r *Router) announce(i *iface) {
 		v.rib.SetInterface(i.name, i.net.Index(), i.net.Up(), i.addresses())
 		r.lookAtAll("interface")
 	}
+	if r.clients.interested(i.name) {
+		r.clients.source(i.name)
+	}
 }
 
 func (r *Router) removeInterface(name string) {
 	i := r.ifs[name]
+	if i.tunnel != nil && i.spec.Tunnel.Dynamic {
+		r.clients.gone(name)
+	}
 	delete(r.ifs, name)
 	i.gone = true
 	if i.net == nil {

@@ -88,6 +88,8 @@ type Router struct {
 	dmvpn   *dmvpn.Manager
 	flexvpn *flexvpn.Manager
 	given   *flexvpn.Addresses
+	clients *clients
+	names   *names
 	keylog  *keyLogSwitch
 
 	// applying serialises Apply; the rest belongs to the control loop.
@@ -164,6 +166,7 @@ func New(o Options) (*Router, error) {
 		r.dmvpn, err = r.newDMVPN()
 	}
 	r.given = flexvpn.NewAddresses(r.assign)
+	r.clients, r.names = newClients(r), newNames(r)
 	if err == nil {
 		r.flexvpn, err = r.newFlexVPN()
 	}
@@ -223,6 +226,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 		r.cluster.drain()
 		r.cluster.stop()
 		r.stopBGP()
+		r.clients.stop()
 		if r.prompt != nil {
 			r.prompt.close()
 		}

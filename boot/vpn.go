@@ -64,6 +64,7 @@ func (r *Router) sessionEvent(e protect.Event) {
 	if e.Kind == protect.Down {
 		r.given.HandleEvent(e)
 	}
+	r.clients.handle(e)
 	if e.Kind == protect.Up {
 		if i := r.ifs[e.Tunnel.Interface().Name()]; i != nil && i.tunnel == e.Tunnel && i.cfg != nil {
 			r.reached(i, e)

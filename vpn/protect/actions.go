@@ -42,6 +42,7 @@ func (m *Manager) apply(a ikev2.Action) {
 		m.given(a)
 		m.exchanged(a)
 	case ikev2.ConfigAcknowledged:
+		m.acknowledged(a)
 		m.exchanged(a)
 	case ikev2.Log:
 		m.logEngine(a)

@@ -147,9 +147,8 @@ func (m *Manager) settleDynamic(s *session, up bool) bool {
 			m.remove(s)
 		}
 		return true
-	case s.standby && up && !s.ready:
-		s.ready = true
-		m.event(s, Event{Kind: Prepared, IKE: s.ike})
+	case s.standby && up && !s.ready && s.readyIn == nil:
+		m.readyIn(s, untold)
 	case idle && s.wanted:
 		s.wanted = false
 		if s.total.Ups == 0 {
@@ -181,6 +180,41 @@ func (m *Manager) redirected(a ikev2.Redirected) {
 	m.o.Log.Info().Str("event", "redirected").Str("tunnel", s.t.name).Stringer("peer", a.From).Str("vrf", a.VRF).Stringer("to", a.To).Stringer("stage", a.Stage).
 		Msg("the gateway sends us to another one")
 	m.event(s, Event{Kind: Redirected, IKE: a.SA, To: a.To})
+}
+
+// What a gateway knows of us by its routes decides whether our packets' answers find back. It is told by CFG_SET once the
+// session is up, so a session is prepared when that is acknowledged and has had time to become routes, or when nothing is
+// heard of it.
+const (
+	untold = time.Second
+	heeded = 250 * time.Millisecond
+)
+
+// readyIn says when a standby session will be prepared.
+func (m *Manager) readyIn(s *session, d time.Duration) {
+	if s.readyIn != nil {
+		s.readyIn.Stop()
+	}
+	s.readyIn = m.loop.After("a session beside another", d, func() {
+		if s.standby && !s.ready && !s.closed && s.live() != nil {
+			s.ready = true
+			m.event(s, Event{Kind: Prepared, IKE: s.ike})
+			m.run(nil)
+		}
+	})
+}
+
+// acknowledged is called when a gateway has taken our configuration.
+func (m *Manager) acknowledged(a ikev2.ConfigAcknowledged) {
+	ike := m.ikes[a.SA]
+	if ike == nil {
+		return
+	}
+	for _, p := range ike.pairs {
+		if s := p.s; s.standby && s.readyIn != nil && !s.ready {
+			m.readyIn(s, heeded)
+		}
+	}
 }
 
 // why says why a session did not come up.

@@ -160,7 +160,7 @@ func TestAMoveThatWasPreparedLosesNoPacketAndNothingGoesTheOldWay(t *testing.T) 
 	flow(500 * time.Millisecond)
 	old := g.spoke.sessions()[0].Session
 	next := g.prepare(1)
-	flow(500 * time.Millisecond)
+	flow(1500 * time.Millisecond)
 	if got := g.history(0); !slices.Equal(got, []EventKind{Up, Prepared}) {
 		t.Fatalf("events %v", got)
 	}
@@ -218,6 +218,7 @@ func TestWhatIsPreparedCanFailOrBeGivenUpAndTheOldOneStays(t *testing.T) {
 	// One that dies between Prepared and Commit is told too.
 	g.prepare(1)
 	g.known(1)
+	g.run(2 * time.Second)
 	g.hubs[1].call(func() { g.hubs[1].m.Reset(g.hubs[1].m.Sessions()[0].Session, "clear") })
 	g.until(5*time.Second, "it is gone", func() bool { h := g.history(0); return h[len(h)-1] == Failed })
 	if g.commit(0) == nil {

@@ -33,6 +33,7 @@ type session struct {
 	atOnce    bool // begin anew without back-off: it was ended from here
 	standby   bool // of Prepare, until Commit
 	ready     bool // Prepared was told
+	readyIn   clock.Timer
 	opened    bool // by OpenTemplate
 	retired   bool // another one has taken its place: it only receives, and not for long
 
