@@ -1,0 +1,87 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"felloe/netstack/link/mem"
+)
+
+// A spoke knows the cluster's address only. It is sent to a hub, and to another one when that hub leaves.
+func TestASpokeThatCallsAClusterIsSentToAHubAndToAnotherOneWhenThatOneLeaves(t *testing.T) {
+	t.Parallel() // it mostly waits
+	c := newCloud(t)
+	wan := c.net.Switch("wan", mem.Impairment{})
+	for n := 1; n <= 3; n++ {
+		name := fmt.Sprintf("hub%d", n)
+		c.start(name, clusterHub(n, ""), NIC{name, wan.Port(name)})
+	}
+	c.want("hub1", "show crypto ikev2 cluster", "172.25.1.2", "172.25.1.3", "backup")
+	spoke := `
+hostname = "spoke"
+[interface.GigabitEthernet1]
+address = ["172.25.1.50/24"]
+[interface.Tunnel1]
+address = "negotiated"
+source = "GigabitEthernet1"
+destination = "dynamic"
+protection = "P"
+[ikev2.profile.F]
+match = { identity.remote.any = true }
+keyring = "K"
+identity.local.fqdn = "spoke.example.com"
+authorization.policy = "default"
+[ikev2.client.C]
+peer = [{ address = "172.25.1.100" }]
+client-connect = "Tunnel1"
+` + flexCrypto
+	c.start("spoke", spoke, NIC{"spoke", wan.Port("spoke")})
+	hub := func() string {
+		for n := 1; n <= 3; n++ {
+			name := fmt.Sprintf("hub%d", n)
+			if r := c.routers[name]; r != nil && strings.Contains(c.exec(name, "show crypto ikev2 sa"), "172.25.1.50") {
+				return name
+			}
+		}
+		return ""
+	}
+	reach := func() {
+		t.Helper()
+		c.until(func() string {
+			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+			defer stop()
+			out, err := c.routers["spoke"].Exec(ctx, "ping 10.1.1.1 repeat 3 timeout 1")
+			return unless(err == nil && strings.Contains(out, "(3/3)"), fmt.Sprintf("a way to the hub: %v\n%s", err, out))
+		})
+	}
+	reach()
+	first := hub()
+	c.want("spoke", "show crypto ikev2 sa", "172.25.1."+first[3:]+"/")
+	if strings.Contains(c.exec(first, "show crypto ikev2 sa"), "172.25.1.100") {
+		t.Errorf("it is served at the address of the cluster")
+	}
+	c.want("hub1", "show logging", "peer is redirected", "to=172.25.1."+first[3:])
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	begin := time.Now()
+	_ = c.routers[first].Shutdown(ctx)
+	delete(c.routers, first)
+	reach()
+	t.Logf("from %s to %s in %v", first, hub(), time.Since(begin))
+	if next := hub(); next == "" || next == first {
+		t.Errorf("it is at %q", next)
+	}
+	// The hubs' books are right.
+	c.until(func() string {
+		n := 0
+		for name, r := range c.routers {
+			if strings.HasPrefix(name, "hub") {
+				_ = r.call("look", func() error { n += len(r.cluster.peers); return nil })
+			}
+		}
+		return unless(n == 1, "one session in all")
+	})
+}
