@@ -221,7 +221,7 @@ func (a *asks) get(ctx context.Context, v *netstack.VRF, t *target) error {
 	}
 	transport := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			host, err := a.p.r.addressOfHost(ctx, u.Hostname(), t.Source)
+			host, err := a.addressOfHost(ctx, u.Hostname(), t.Source)
 			if err != nil {
 				return nil, err
 			}
@@ -257,17 +257,21 @@ func (r *Router) listenEcho(name string) {
 }
 
 // addressOfHost is the address of a host that may have a name. On any goroutine.
-func (r *Router) addressOfHost(ctx context.Context, host string, source config.Local) (netip.Addr, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return a, nil
+func (a *asks) addressOfHost(ctx context.Context, host string, source config.Local) (netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr, nil
 	}
-	v6 := source.Address.Is6()
-	list, err := r.names.Lookup(ctx, host, v6)
-	if err != nil && !source.Address.IsValid() {
-		list, err = r.names.Lookup(ctx, host, !v6)
+	families := []bool{false, true}
+	if source.Address.IsValid() {
+		families = []bool{source.Address.Is6()}
 	}
-	if err != nil {
-		return netip.Addr{}, err
+	var errs []error
+	for _, v6 := range families {
+		addrs, err := a.p.r.names.Lookup(ctx, host, v6)
+		if len(addrs) > 0 {
+			return addrs[0], nil
+		}
+		errs = append(errs, err)
 	}
-	return list[0], nil
+	return netip.Addr{}, errors.Join(errs...)
 }

@@ -11,7 +11,8 @@ type BFD interface {
 // BFDMode says whether BFD watches a session, and how.
 type BFDMode uint8
 
-// The modes. BFDAuto is single-hop for a peer on a connected subnet, multihop for others.
+// The modes. BFDAuto is single-hop for a peer on a connected subnet or at the other end of a Virtual-Access interface, multihop
+// for others.
 const (
 	BFDOff BFDMode = iota
 	BFDAuto
@@ -51,6 +52,6 @@ func (b *BGP) multihop(p *peer) bool {
 	if p.external && p.n.EBGPMultihop > 1 {
 		return true
 	}
-	_, connected := b.o.RIB.DirectlyConnected(p.address)
-	return !connected
+	_, near := b.o.RIB.Adjacent(p.address)
+	return !near
 }

@@ -24,6 +24,7 @@ type Table interface {
 	Subscribe(f func([]rib.Change), from ...rib.Source) (stop func())
 	Heed(f func()) (stop func())
 	DirectlyConnected(dst netip.Addr) (ifname string, ok bool)
+	Adjacent(dst netip.Addr) (ifname string, ok bool)
 	Get(p netip.Prefix) (rib.Route, bool)
 	Routes() []rib.Route
 	Companions() map[netip.Addr]netip.Addr
