@@ -203,6 +203,7 @@ func (t *tunnel) requesterOver(now time.Time, p *message.Packet, nat netip.Addr)
 		t.event(Event{Kind: EventResolutionFailed, Peer: p.SrcProto, NBMA: nbma, Local: true, Reason: "another tunnel address is known there"})
 		return nil, 0, false
 	}
+	home.shortcut = true
 	if !home.full() {
 		home.bind(now, hostPrefix(p.SrcProto), entry{kind: KindImplicit, nextHop: p.SrcProto, hold: hold, target: p.SrcProto, session: s.ID,
 			nbma: s.NBMA, identity: s.Identity, sa: s.SA})

@@ -293,6 +293,10 @@ func (t *tunnel) covering(a netip.Addr) *entry {
 // full reports whether no further entry may be made.
 func (t *tunnel) full() bool { return len(t.cache) >= t.e.limits.Cache }
 
+// ends reports whether a tunnel's sessions are ours to end: not that of a configured point-to-point tunnel, nor a hub's with
+// its spoke, but those of shortcuts.
+func (t *tunnel) ends() bool { return !t.cfg.PointToPoint || t.shortcut }
+
 // linger is a session that no entry needs any more but that may still carry the other side's traffic.
 type linger struct {
 	t     *tunnel
@@ -305,8 +309,8 @@ const lingerInterval = 10 * time.Second
 
 // release lets a session go unless something still needs it: at once when it was idle, else once it is silent.
 func (t *tunnel) release(now time.Time, id SessionID, reason string) {
-	if id == 0 || t.needed(id) || t.cfg.PointToPoint && !t.cfg.Clone {
-		return // a configured tunnel's session is not ours to end
+	if id == 0 || t.needed(id) || !t.ends() {
+		return
 	}
 	s, ok := t.e.host.Session(id)
 	if !ok {
@@ -472,7 +476,7 @@ func (t *tunnel) expired(now time.Time, en *entry) {
 // sessionLate gives up an entry whose session did not come up.
 func (t *tunnel) sessionLate(now time.Time, en *entry) {
 	t.forget(en, "session did not come up")
-	if !t.needed(en.session) && (!t.cfg.PointToPoint || t.cfg.Clone) {
+	if !t.needed(en.session) && t.ends() {
 		t.e.close(en.session, "did not come up")
 	}
 	if en.kind == KindResolved {

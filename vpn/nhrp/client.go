@@ -341,6 +341,7 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 			return
 		}
 	}
+	home.shortcut = true
 	home.learn(now, q, s, c, hop, hold, p)
 }
 

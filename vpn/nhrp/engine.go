@@ -84,6 +84,7 @@ type tunnel struct {
 	always      map[netip.Addr]SessionID // static multicast
 	multicast   []SessionID              // as last told to the host
 	glean       SessionID                // as last told to the host
+	shortcut    bool                     // a point-to-point tunnel that is one
 	far         netip.Addr               // the tunnel address of a configured far end, as it told
 	traffic     Traffic
 	requests    bucket
@@ -262,7 +263,7 @@ func (e *Engine) Remove(now time.Time, name string) {
 	delete(e.tunnels, name)
 	t.leave()
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
-		if id == 0 || t.cfg.PointToPoint && !t.cfg.Clone {
+		if id == 0 || !t.ends() {
 			continue
 		}
 		if l := e.lingering[id]; l != nil {

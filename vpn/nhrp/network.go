@@ -113,10 +113,10 @@ func (n *network) withdrawn(en *entry) {
 	}
 }
 
-// known is what is known of a tunnel address in the whole network, the entry of a session that is up first.
+// known is what is known of a tunnel address on the tunnels of shortcuts, the entry of a session that is up first.
 func (t *tunnel) known(a netip.Addr) (best *entry) {
 	for _, en := range t.net.entries[hostPrefix(a)] {
-		if en.host() && (best == nil || !t.e.up(best.session) && t.e.up(en.session)) {
+		if en.host() && en.t.cfg.Clone && (best == nil || !t.e.up(best.session) && t.e.up(en.session)) {
 			best = en
 		}
 	}

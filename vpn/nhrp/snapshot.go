@@ -390,7 +390,7 @@ func (t *tunnel) end(now time.Time, en *entry) {
 	const reason = "cleared by the operator"
 	id := en.session
 	t.remove(now, en, reason)
-	if !t.cfg.Clone || id == 0 || t.needed(id) {
+	if !t.shortcut || id == 0 || t.needed(id) {
 		return
 	}
 	if l := t.e.lingering[id]; l != nil {
