@@ -25,6 +25,7 @@ type Event struct {
 	From      string       `json:"from,omitempty"`
 	To        string       `json:"to,omitempty"`
 	Assigned  string       `json:"assigned,omitempty"`
+	Prefix    string       `json:"prefix,omitempty"`
 	Mnemonic  string       `json:"mnemonic,omitempty"`
 	Text      string       `json:"message"`
 	Routes    *RoutesMoved `json:"routes,omitempty"`
@@ -60,11 +61,11 @@ func read(e *syslog.Entry) (*Event, bool) {
 	}
 	x := &Event{Time: e.Time, Kind: field("event"), State: field("state"), Reason: field("reason"), Peer: bare(field("peer")), Inside: field("peer-tunnel"),
 		Interface: field("tunnel"), VRF: field("vrf"), Client: field("client"), Track: field("track"), From: bare(field("from")), To: bare(field("to")),
-		Assigned: addresses(e.Fields), Mnemonic: field("mnemonic"), Text: e.Message}
+		Assigned: addresses(e.Fields), Prefix: field("prefix"), Mnemonic: field("mnemonic"), Text: e.Message}
 	if x.Interface == "" {
 		x.Interface = field("interface")
 	}
-	if x.Kind == "" || e.Level == "debug" {
+	if x.Kind == "" || e.Level == "debug" || slices.Contains(chatter, x.Kind) {
 		return nil, false
 	}
 	x.phase = phaseOf(x)
@@ -88,29 +89,46 @@ func addresses(fields map[string]any) string {
 	return strings.Join(out, " and ")
 }
 
-// bare is an address without its port.
+// bare is an address without IKE's own ports; another port tells apart who is behind one NAT.
 func bare(s string) string {
 	if s == "invalid IP" {
 		return ""
 	}
-	if p, err := netip.ParseAddrPort(s); err == nil {
-		return p.Addr().Unmap().String()
+	p, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return s
+	}
+	if a := p.Addr().Unmap(); p.Port() == 500 || p.Port() == 4500 {
+		return a.String()
 	}
 	return s
 }
+
+// host is an address without any port.
+func host(s string) string {
+	if p, err := netip.ParseAddrPort(s); err == nil {
+		return p.Addr().String()
+	}
+	return s
+}
+
+// chatter are lines about what is said, not about what has become of it.
+var chatter = []string{"config", "config-acknowledged", "offer"}
 
 // routine is what happens all the time and belongs to no story.
 var routine = []string{"ike-rekeyed", "child-rekeyed", "child-kept"}
 
 // down and up are what kinds mean whose names do not tell.
 var (
-	down = []string{"peer-silent", "peer-dead", "auth-failed", "no-proposal", "no-profile", "no-key", "unregistered", "redirected", "moving", "shutdown", "too-many-sas"}
+	down = []string{"peer-silent", "peer-dead", "auth-failed", "no-proposal", "no-profile", "no-key", "unregistered", "redirected", "redirect-followed", "moving", "shutdown", "too-many-sas"}
 	up   = []string{"registered", "peer-moved", "connected"}
 )
 
 func phaseOf(e *Event) phase {
 	state := strings.ToLower(e.State)
 	switch {
+	case e.Kind == "dial-backup":
+		return aside
 	case e.Kind == "applied", slices.Contains(down, e.Kind), strings.HasSuffix(e.Kind, "-failed"):
 		return notice
 	case slices.Contains(up, e.Kind):
@@ -171,7 +189,7 @@ func (e *Event) by() string {
 		return "dead peer detection"
 	case e.Kind == "applied":
 		return "a new configuration"
-	case has("reactivate", "better peer"):
+	case e.Kind == "preparing", has("reactivate", "better peer", "back to peer"):
 		return "a better peer's return"
 	case strings.HasPrefix(e.Kind, "bgp") && has("hold"):
 		return "BGP's hold timer"
@@ -235,6 +253,9 @@ func (e *Event) Line() string {
 			s += " on " + e.Interface
 		}
 		s += " is " + e.State
+	}
+	if e.Prefix != "" && !strings.Contains(s, e.Prefix) {
+		s += " (" + e.Prefix + ")"
 	}
 	if e.Reason != "" && !strings.Contains(s, e.Reason) {
 		s += ": " + e.Reason

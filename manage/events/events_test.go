@@ -149,6 +149,32 @@ func TestPeersOfAHubHaveStoriesOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestOfTwoSAsWithOnePeerOneMayGoUnnoticed(t *testing.T) {
+	w := newWorld()
+	for _, n := range []string{"1", "2"} {
+		w.say(1, "ike-up", "up", "peer=172.16.1.2:500", "n="+n)
+		w.say(1, "child-up", "IPsec SAs are installed", "peer=172.16.1.2:500", "tunnel=Virtual-Access1")
+	}
+	w.say(2000, "child-down", "IPsec SAs are deleted", "peer=172.16.1.2:500", "tunnel=Virtual-Access1", "reason=peer deleted it")
+	w.say(0, "ike-down", "down", "peer=172.16.1.2:500", "reason=peer deleted it")
+	w.say(9000, "ike-down", "down", "peer=172.16.1.2:500", "reason=idle")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.16.1.2 came up (Virtual-Access1)", "The session with 172.16.1.2 ended (Virtual-Access1)"}) || stories[1].By != "idle" {
+		t.Fatalf("%q", got)
+	}
+}
+
+func TestPeersBehindOneNATHaveStoriesOfTheirOwn(t *testing.T) {
+	w := newWorld()
+	for n := range 2 {
+		w.say(1, "ike-up", "up", fmt.Sprintf("peer=192.0.2.7:%d", 1024+n))
+	}
+	stories := Stories(w.Events())
+	if len(stories) != 2 || !stories[0].Has(netip.MustParseAddr("192.0.2.7")) || stories[0].Title != "The session with 192.0.2.7:1024 came up" {
+		t.Fatalf("%q", titles(stories))
+	}
+}
+
 func TestRoutesBelongToTheStoryOfTheirInterfaceOnly(t *testing.T) {
 	w := newWorld()
 	w.routes(0, "", "GigabitEthernet1", 1000) // nobody's

@@ -29,6 +29,7 @@ type Recorder struct {
 
 	mu    sync.Mutex
 	ring  []*Event
+	sas   map[string]int       // IKE SAs with a peer
 	links map[string]string    // of neighbours when they were last seen there
 	given map[string]string    // the addresses that interfaces have of a hub
 	told  map[string]time.Time // when an event was last about an interface
@@ -87,6 +88,7 @@ func (r *Recorder) Log(line syslog.Entry) {
 		}
 	}
 	e.link = link
+	r.count(e)
 	if e.Assigned != "" && e.Interface != "" && len(r.given) < maxLinks {
 		e.before = r.given[e.Interface]
 		r.given[e.Interface] = e.Assigned
@@ -105,6 +107,22 @@ func (r *Recorder) Log(line syslog.Entry) {
 		}
 	}
 	r.trim(e.Time)
+}
+
+// count finds out whether an IKE SA that is gone was the only one with its peer: when both ends begin at once, one of two goes.
+func (r *Recorder) count(e *Event) {
+	at := e.VRF + " " + e.Peer
+	switch {
+	case e.Kind == "ike-up" && len(r.sas) < maxLinks:
+		r.sas[at]++
+	case e.Kind == "ike-down" && r.sas[at] > 1:
+		r.sas[at]--
+		e.phase = aside
+	case e.Kind == "ike-down":
+		delete(r.sas, at)
+	case e.Kind == "child-down" && r.sas[at] > 1:
+		e.phase = aside
+	}
 }
 
 func (m move) names() []string { return strings.Split(m.from+"+"+m.to, "+") }
@@ -167,7 +185,7 @@ func (r *Recorder) Routes(now time.Time, vrf, from, to string, count int) {
 func (r *Recorder) Clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ring, r.links, r.given, r.told, r.moves = nil, map[string]string{}, map[string]string{}, map[string]time.Time{}, map[move]*Event{}
+	r.ring, r.sas, r.links, r.given, r.told, r.moves = nil, map[string]int{}, map[string]string{}, map[string]string{}, map[string]time.Time{}, map[move]*Event{}
 }
 
 // Events are copies of what is kept, in the order in which it was heard of.

@@ -13,7 +13,7 @@ const (
 	// quiet ends a story: nothing happened for so long.
 	quiet = 30 * time.Second
 	// settled ends a story that has come to a good end when something else begins.
-	settled = 2 * time.Second
+	settled = time.Second
 )
 
 // Story is what belongs together of what happened.
@@ -170,6 +170,7 @@ func (s *Story) tell() {
 	var lost, gained, clients, links, inside, bgpDown, bgpUp, tracks, lines, shortcuts list
 	was, is := map[string]string{}, map[string]string{} // addresses assigned
 	moved := map[move]int{}
+	upNow := map[string]bool{} // of peers whose sessions came or went
 	var first *Event
 	var again time.Time
 	for i := range s.Events {
@@ -193,10 +194,12 @@ func (s *Story) tell() {
 		switch {
 		case e.Routes != nil:
 			moved[move{e.VRF, e.Routes.From, e.Routes.To}] += e.Routes.Count
-		case e.Kind == "ike-down":
+		case e.is("ike", notice):
 			lost.add(e.Peer)
+			upNow[e.Peer] = false
 		case e.Kind == "ike-up":
 			gained.add(e.Peer)
+			upNow[e.Peer] = true
 			again = e.Time
 		case e.is("child", good):
 			again = e.Time
@@ -217,6 +220,13 @@ func (s *Story) tell() {
 			inside.add(e.Inside)
 		}
 	}
+	if len(links) == 0 {
+		for _, thing := range sorted(s.things) { // known of the story before
+			if name, is := strings.CutPrefix(thing, "link "); is {
+				links.add(name)
+			}
+		}
+	}
 	if first == nil {
 		first = &s.Events[0]
 		s.By = ""
@@ -231,7 +241,7 @@ func (s *Story) tell() {
 	}
 	s.Noticed = first.Line()
 	s.Lost, s.Gained = append([]string{}, lost...), append([]string{}, gained...)
-	s.Title = title(s, clients, links, tracks, lines, bgpDown, bgpUp)
+	s.Title = title(s, upNow, clients, links, tracks, lines, bgpDown, bgpUp)
 	s.Moved = append([]string{}, whatMoved(s, was, is, moved, bgpDown, bgpUp)...)
 }
 
@@ -282,7 +292,7 @@ func whatMoved(s *Story, was, is map[string]string, moved map[move]int, bgpDown,
 }
 
 // title is the story in a line.
-func title(s *Story, clients, links, tracks, lines, bgpDown, bgpUp list) string {
+func title(s *Story, upNow map[string]bool, clients, links, tracks, lines, bgpDown, bgpUp list) string {
 	and := func(l []string) string {
 		if n := len(l) - 3; n > 1 {
 			return fmt.Sprintf("%s and %d more", strings.Join(l[:3], ", "), n)
@@ -297,12 +307,15 @@ func title(s *Story, clients, links, tracks, lines, bgpDown, bgpUp list) string 
 	if len(clients) > 0 {
 		who = and(clients)
 	}
-	only := slices.DeleteFunc(slices.Clone(s.Gained), func(p string) bool { return slices.Contains(s.Lost, p) })
+	now := slices.DeleteFunc(slices.Clone(s.Gained), func(p string) bool { return !upNow[p] })
+	left := slices.DeleteFunc(slices.Clone(s.Lost), func(p string) bool { return upNow[p] })
 	switch {
-	case len(s.Lost) > 0 && len(only) > 0:
-		return fmt.Sprintf("%s moved from %s to %s%s", who, and(s.Lost), and(only), on)
-	case len(s.Lost) > 0 && len(s.Gained) > 0:
+	case len(left) > 0 && len(now) > 0:
+		return fmt.Sprintf("%s moved from %s to %s%s", who, and(left), and(now), on)
+	case len(s.Lost) > 0 && len(now) > 0:
 		return fmt.Sprintf("%s with %s was lost and is back%s", who, and(s.Lost), on)
+	case len(s.Lost) > 0 && len(s.Gained) > 0 && s.Events[0].phase != notice:
+		return fmt.Sprintf("%s with %s came up and ended%s", who, and(s.Gained), on)
 	case len(s.Lost) > 0 && s.well && len(clients) > 0:
 		return fmt.Sprintf("%s lost %s%s", who, and(s.Lost), on)
 	case len(s.Lost) > 0:
@@ -338,7 +351,7 @@ func (s *Story) state(kind string) string {
 func (s *Story) Has(a netip.Addr) bool {
 	text := a.Unmap().String()
 	return slices.ContainsFunc(s.Events, func(e Event) bool {
-		return slices.Contains([]string{e.Peer, e.Inside, e.From, e.To, e.Assigned}, text)
+		return slices.Contains([]string{host(e.Peer), e.Inside, host(e.From), host(e.To), e.Assigned}, text)
 	})
 }
 

@@ -62,10 +62,14 @@ func part(kind string) string {
 	switch word {
 	case "child":
 		return "ipsec"
-	case "line":
-		return "line"
-	case "nhs", "shortcut", "registered", "unregistered", "resolution", "purged":
+	case "no", "superseded", "auth", "peer", "moved":
+		return "ike"
+	case "nhs", "shortcut", "registered", "unregistered", "registration", "resolution", "purged", "redirect":
 		return "nhrp"
+	case "applied", "apply":
+		return "config"
+	case "flexvpn":
+		return "client"
 	}
 	return word
 }

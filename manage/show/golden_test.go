@@ -16,6 +16,7 @@ import (
 	"felloe/config"
 	"felloe/manage/cli"
 	"felloe/manage/events"
+	"felloe/netstack/dns"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/routing/bfd"
@@ -148,6 +149,8 @@ func answers() map[string]cli.Result {
 		"ikev2-session-detailed":     NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, true), true),
 		"flexvpn-clients":            NewFlexClients(flexClients(), "", flexTunnel, now),
 		"flexvpn-client":             NewFlexClients(flexClients(), "flex_client", flexTunnel, now),
+		"hosts":                      NewHosts(hosts(), "example.com", "outside", []netip.Addr{addr("10.0.0.53"), addr("2001:db8::53")}, now),
+		"hosts-none":                 NewHosts(nil, "", "default", nil, now),
 		"memory":                     Memory{Heap: 9 << 20, Objects: 71320, Reserved: 21 << 20, Resident: 37 << 20, Goroutines: 31, Collections: 14},
 		"dmvpn":                      NewDMVPN(spokeTunnel(), false, now),
 		"dmvpn-detail":               NewDMVPN(spokeTunnel(), true, now),
@@ -282,6 +285,13 @@ func flexClients() []client.Status {
 		{Name: "Second", Tunnel: "Tunnel2", State: client.StateWaiting, Reason: "peer does not answer", Since: now.Add(-3 * time.Second), Mode: "track", Wanted: client.Condition{Track: 10, Down: true},
 			BackupGroup: "A", BackupInterface: "Tunnel3", BackupUp: true, NextTry: now.Add(1500 * time.Millisecond), Peers: []client.PeerStatus{{Peer: client.Peer{Seq: 1, Address: addr("172.25.2.1")}}},
 			Sources: []client.SourceStatus{{Source: client.Source{Seq: 1, Interface: "GigabitEthernet1", Track: 3}}, {Source: client.Source{Seq: 2, Interface: "GigabitEthernet2"}, Local: addr("172.16.9.2"), Usable: true, Current: true}}}}
+}
+
+func hosts() []dns.Host {
+	return []dns.Host{{Name: "hub1.example.com", Permanent: true, Addresses: []netip.Addr{addr("172.25.1.1")}},
+		{Name: "hub2.example.com", Addresses: []netip.Addr{addr("172.25.2.1"), addr("172.25.3.1")}, Server: addr("10.0.0.53"), Asked: now.Add(-65 * time.Second), Expires: now.Add(235 * time.Second)},
+		{Name: "hub2.example.com", Missing: "the name has no address of this family", Server: addr("10.0.0.53"), Asked: now.Add(-65 * time.Second), Expires: now.Add(5 * time.Second)},
+		{Name: "hub3.example.com", Addresses: []netip.Addr{addr("2001:db8::3")}, Server: addr("2001:db8::53"), Asked: now.Add(-time.Hour), Expires: now.Add(-time.Minute)}}
 }
 
 // failover is what a spoke tells that loses its hub, after something else.

@@ -171,7 +171,7 @@ func NewNHRPCache(tunnels []nhrp.TunnelInfo, v6, shortcuts bool, now time.Time) 
 	out := NHRPCache{Entries: []NHRPEntry{}}
 	for _, t := range tunnels {
 		for _, c := range t.Cache {
-			is := c.Kind == nhrp.KindResolved && c.Route != nhrp.RouteNone
+			is := c.Kind == nhrp.KindResolved && (c.Route != nhrp.RouteNone || t.Clone) // a tunnel of its own may have its routes by IKEv2
 			if !family(c.Prefix, v6) || shortcuts && !is {
 				continue
 			}
