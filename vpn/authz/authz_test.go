@@ -361,3 +361,40 @@ func TestAnotherSpellingOfANameHasTheSameAddress(t *testing.T) {
 		t.Errorf("%s, then %s", first, got)
 	}
 }
+
+func TestAPeerThatComesBackAThousandTimesHoldsOneAddressOfEachFamilyAndExcludedOnesAreNobodys(t *testing.T) {
+	m := manager(func(c *Config) {
+		c.Pools["P6"] = Pool{Ranges: []Range{span("2001:db8::1", "2001:db8::9")}, Exclude: []Range{span("2001:db8::1", "2001:db8::3"), span("2001:db8::5", "2001:db8::5")}}
+	})
+	had := []netip.Prefix{any4, any6}
+	for n := range ikev2.SAID(1000) {
+		// The new SA is there before the old one is gone, which may die much later.
+		c, err := m.Authorize(now, ask(n+1, "spoke", had...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(c.Addresses); got != "[10.1.0.1/27 2001:db8::4/128]" {
+			t.Fatalf("the %dth time it got %s", n, got)
+		}
+		had = []netip.Prefix{netip.PrefixFrom(c.Addresses[0].Addr(), 32), c.Addresses[1]}
+		if n >= 3 {
+			m.Release(n - 2)
+		}
+	}
+	if l := m.Leases(false); len(l) != 2 || len(l[0].SAs) != 3 {
+		t.Errorf("%+v", l)
+	}
+	for n := range ikev2.SAID(1001) {
+		m.Release(n)
+	}
+	for _, p := range m.Pools() {
+		if p.Held != 0 || p.Reusable != 1 {
+			t.Errorf("%+v", p)
+		}
+	}
+	for n, want := range []string{"2001:db8::6", "2001:db8::7", "2001:db8::8", "2001:db8::9", "2001:db8::4"} {
+		if got := address(t, m, ask(ikev2.SAID(2000+n), fmt.Sprint("other", n), any6)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
