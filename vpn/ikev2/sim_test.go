@@ -61,7 +61,6 @@ type node struct {
 	downs []IKEDown
 	// next is what the data plane would have switched to by the first packet on a new pair.
 	rxPkts, txPkts int
-	noteTraffic    bool
 	follow         bool // a driver that follows redirects
 }
 

@@ -114,7 +114,6 @@ type router struct {
 	log     bytes.Buffer
 	events  []Event
 	replies map[uint16]int
-	answers int
 }
 
 func (r *router) Write(p []byte) (int, error) {
@@ -187,10 +186,6 @@ func (s spec) config() ikev2.Config {
 	}
 	return c
 }
-
-type reader struct{ *rand.ChaCha8 }
-
-func (r reader) Read(p []byte) (int, error) { return r.ChaCha8.Read(p) }
 
 // add makes a router with its WAN interface on the port.
 func (l *lab) add(name string, wan netip.Prefix, d link.Driver, s spec) *router {
