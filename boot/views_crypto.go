@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"felloe/config"
@@ -208,8 +209,14 @@ func (r *Router) Names(keywords, arg string) []string {
 			out = r.interfaceNames()
 		case arg == "fvrf", arg == "ivrf", arg == "name" && (strings.HasSuffix(keywords, "vrf") || strings.HasSuffix(keywords, "vrf detail")):
 			out = sorted(r.vrfs)
+		case arg == "name" && strings.Contains(keywords, "client flexvpn"):
+			out = sorted(r.applied.IKEv2.Client)
 		case arg == "name":
 			out = configuredNames(r.applied, kind)
+		case arg == "number" && strings.HasSuffix(keywords, "track"):
+			for _, n := range r.applied.TrackNumbers() {
+				out = append(out, strconv.Itoa(n))
+			}
 		case arg == "address" && strings.HasSuffix(keywords, "neighbors"), arg == "address" && strings.Contains(keywords, "clear") && strings.Contains(keywords, "bgp"):
 			seen := map[string]bool{}
 			for _, n := range sorted(r.bgps) {

@@ -1,6 +1,8 @@
 package boot
 
 import (
+	"fmt"
+
 	"felloe/manage/cli"
 	"felloe/manage/show"
 	"felloe/vpn/ikev2"
@@ -34,4 +36,27 @@ func (r *Router) ShowCluster() cli.Result {
 		}
 	})
 	return out
+}
+
+// ShowFlexClients implements commands.View.
+func (r *Router) ShowFlexClients(name string) (cli.Result, error) {
+	var out show.FlexClients
+	r.look(func() {
+		out = show.NewFlexClients(r.clients.Snapshot(), name, func(tunnel string) (ivrf, fvrf, source string) {
+			if i := r.applied.Interface[tunnel]; i != nil {
+				return i.VRF, i.TunnelVRF, i.Source.String()
+			}
+			return "", "", ""
+		}, r.clock.Now())
+	})
+	if name != "" && len(out.Clients) == 0 {
+		return nil, fmt.Errorf("%% There is no client block %s that is in use", name)
+	}
+	return out, nil
+}
+
+// ShowHosts implements commands.View.
+func (r *Router) ShowHosts() cli.Result {
+	c := r.names.cfg.Load()
+	return show.NewHosts(r.names.Known(), c.Domain, c.VRF, c.Server, r.clock.Now())
 }

@@ -36,6 +36,14 @@ func clears(t *cli.Tree, r Router) {
 		})
 	}
 	clearBGP(t, r)
+	for _, v := range []struct {
+		pattern, help string
+		f             func(name string) error
+	}{{"clear crypto ikev2 client flexvpn [<name>]", "Begin anew with the best peer", r.ClearClient},
+		{"crypto ikev2 client flexvpn connect <name>", "Connect a client block by hand", r.ConnectClient},
+		{"crypto ikev2 client flexvpn disconnect <name>", "Disconnect one", r.DisconnectClient}} {
+		add(t, v.pattern, v.help, func(i *cli.Invocation) (cli.Result, error) { return nil, v.f(i.Args["name"]) })
+	}
 	add(t, "clear bfd counters", "Count from zero", func(*cli.Invocation) (cli.Result, error) {
 		r.ClearBFDCounters()
 		return nil, nil

@@ -145,6 +145,7 @@ func shows(t *cli.Tree, r Router) {
 	}
 	add(t, "show track [<number>]", "Tracked objects", tracked(false))
 	add(t, "show track brief", "A line each", tracked(true))
+	plain(t, "show hosts", "Names and their addresses", r.ShowHosts)
 	plain(t, "show bfd neighbors", "BFD sessions", func() cli.Result { return r.ShowBFD(false) })
 	plain(t, "show bfd neighbors details", "", func() cli.Result { return r.ShowBFD(true) })
 	add(t, "show ip local pool [<name>]", "", func(i *cli.Invocation) (cli.Result, error) { return r.ShowPools(i.Args["name"]) })

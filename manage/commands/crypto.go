@@ -79,6 +79,7 @@ func showCrypto(t *cli.Tree, r Router) {
 		return r.ShowCryptoSessions(o, kind)
 	})
 	plain(t, "show crypto session summary", "How many there are", r.ShowSessionSummary)
+	add(t, "show crypto ikev2 client flexvpn [<name>]", "Client blocks", func(i *cli.Invocation) (cli.Result, error) { return r.ShowFlexClients(i.Args["name"]) })
 	plain(t, "show crypto ikev2 cluster", "Hubs that share their load", r.ShowCluster)
 	plain(t, "show crypto ikev2 stats", "", r.ShowIKEv2Stats)
 	plain(t, "show crypto sockets", "", r.ShowCryptoSockets)

@@ -55,6 +55,8 @@ type View interface {
 	ShowDMVPN(detail bool) cli.Result
 	// ShowNHRP shows a part: "", "nhs", "shortcut", "traffic", "multicast".
 	ShowNHRP(v6 bool, part string) cli.Result
+	// ShowHosts shows the names that are known.
+	ShowHosts() cli.Result
 	// ShowTracks shows one tracked object, or all for 0.
 	ShowTracks(id int, brief bool) (cli.Result, error)
 	ShowBFD(details bool) cli.Result
@@ -64,6 +66,8 @@ type View interface {
 	ShowIKEv2SAs(only show.Only, detailed bool) cli.Result
 	ShowIKEv2Sessions(only show.Only, detailed bool) cli.Result
 	ShowCluster() cli.Result
+	// ShowFlexClients shows one client block, or all for "".
+	ShowFlexClients(name string) (cli.Result, error)
 	ShowIPsecSAs(only show.Only, detail bool) cli.Result
 	ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result
 	ShowSessionSummary() cli.Result
@@ -97,6 +101,11 @@ type Verbs interface {
 	ClearCryptoCounters()
 	// ClearNHRP removes dynamic cache entries: one tunnel address', or all for an invalid one.
 	ClearNHRP(v6 bool, addr netip.Addr) int
+	// ConnectClient and DisconnectClient are the operator's words to a client block that is connected by hand.
+	ConnectClient(name string) error
+	DisconnectClient(name string) error
+	// ClearClient has a client block, or all for "", begin anew with its best peer.
+	ClearClient(name string) error
 	// ClearBFDCounters has BFD's packets be counted from zero.
 	ClearBFDCounters()
 	// ClearBGP resets sessions, or refreshes what was said in them.
