@@ -277,7 +277,7 @@ func (s *session) destination(r message.Redirect, stage RedirectStage) (netip.Ad
 	e.counters.RedirectsFollowed++
 	e.emit(Redirected{SA: s.id, Tag: s.tag, Stage: stage, VRF: s.vrf, Local: s.local, From: s.remote, To: to, Profile: s.profile.Name,
 		Policy: s.childName, Peer: s.remoteID, Authenticated: stage != RedirectInit})
-	s.log(zerolog.InfoLevel, "peer redirects us", Field{"event", "redirect"}, Field{"state", "followed"}, Field{"exchange", stage.String()}, Field{"to", to.String()})
+	s.log(zerolog.DebugLevel, "peer redirects us", Field{"event", "redirect"}, Field{"state", "followed"}, Field{"exchange", stage.String()}, Field{"to", to.String()})
 	s.said = stage != RedirectUp
 	return to, nil
 }

@@ -97,7 +97,7 @@ func (m *Manager) logIKEDown(a ikev2.IKEDown) {
 			Msgf("Crypto tunnel v2 is DOWN.  Peer %s Id: %s", a.Remote, a.PeerID)
 		return
 	}
-	if errors.Is(a.Err, ikev2.ErrSuperseded) || errors.Is(a.Err, ikev2.ErrLocal) {
+	if errors.Is(a.Err, ikev2.ErrSuperseded) || errors.Is(a.Err, ikev2.ErrLocal) || errors.Is(a.Err, ikev2.ErrRedirected) {
 		return
 	}
 	name := failureName(a.Err)
