@@ -215,3 +215,96 @@ interval = "150ms"
 	c.apply("R2", chained(2, ""))
 	c.becomes("they are down", func() bool { return !up(1)() && !up(2)() })
 }
+
+func TestBFDDoesNotWaitForTheControlLoop(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	a, b := c.net.Pair("R1", "R2", mem.Impairment{})
+	text := func(n int) string {
+		return bfdRouter(n, fmt.Sprintf("[[route]]\nprefix = \"10.99.0.0/16\"\nvia = \"192.0.2.%d\"\nbfd = true\n[track.1]\nicmp-echo = { address = \"192.0.2.%d\", interval = \"100ms\", timeout = \"100ms\" }\n", 3-n, 3-n))
+	}
+	c.start("R1", text(1), NIC{"R1", a})
+	c.start("R2", text(2), NIC{"R2", b})
+	c.want("R1", "show ip route static", "10.99.0.0/16")
+	c.becomes("the track is up", func() bool { return c.track("R1", 1).Up })
+	// The control loop stands still while a hundred packets come and go, and with it all that hangs on it.
+	r := c.routers["R1"]
+	received := func() (n uint64) {
+		r.prompt.call("count", func(now time.Time) {
+			for _, i := range r.prompt.engine.Snapshot(now) {
+				n += i.Received
+			}
+		})
+		return n
+	}
+	was := received()
+	if err := r.call("a long computation", func() error {
+		for received() < was+100 {
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for n, name := range []string{"R1", "R2"} {
+		if i := c.session(name, fmt.Sprintf("192.0.2.%d", 2-n)); i.Downs != 0 || i.State != bfd.Up {
+			t.Errorf("%s: %+v", name, i)
+		}
+		if i := c.track(name, 1); i.Changes != 1 || !i.Up {
+			t.Errorf("%s: %+v", name, i)
+		}
+	}
+}
+
+func TestBFDRunsThroughVirtualAccessInterfacesForDynamicNeighbours(t *testing.T) {
+	t.Parallel()
+	f := newFlex(t)
+	hub := strings.Replace(flexHub(1, `{ set-interface = ["self"] }`, `
+[bgp]
+as = 65001
+[bgp.peer-group.spokes]
+remote-as = 65001
+bfd = true
+[[bgp.listen]]
+range = "10.1.1.0/24"
+peer-group = "spokes"
+[[bgp.listen]]
+range = "2001:db8:101::/64"
+peer-group = "spokes"
+`), "protection = \"P\"\n", "protection = \"P\"\nbfd = { interval = \"100ms\", min-rx = \"150ms\", multiplier = 4 }\n", 1)
+	f.run("hub1", hub)
+	f.run("spoke2", flexSpoke(2, "address = \"negotiated\"\nsource = \"GigabitEthernet1\"\ndestination = \"172.25.1.1\"\nbfd = { interval = \"100ms\", min-rx = \"100ms\" }", `
+[bgp]
+as = 65001
+network = ["192.168.102.0/24"]
+[bgp.neighbor."10.1.1.1"]
+remote-as = 65001
+bfd = true
+timers = { connect-retry = 1 }
+[bgp.neighbor."2001:db8:101::1"]
+remote-as = 65001
+bfd = true
+timers = { connect-retry = 1 }
+`))
+	up := func(ifname, router, remote string) func() bool {
+		return func() bool {
+			i := f.session(router, remote)
+			return i.State == bfd.Up && !i.Multihop && i.Interface == ifname && i.Clients[0] == "BGP" && !i.Polling
+		}
+	}
+	for _, far := range []string{"10.1.1.1", "2001:db8:101::1"} {
+		f.becomes("the spoke's session with "+far+" is up", up("Tunnel1", "spoke2", far))
+	}
+	for _, far := range []string{"10.1.1.100", "2001:db8:101::100"} {
+		f.becomes("the hub's session with "+far+" is up", up("Virtual-Access1", "hub1", far))
+	}
+	f.becomes("the timers are the template's", func() bool {
+		return f.session("hub1", "10.1.1.100").Detection == 450*time.Millisecond && f.session("spoke2", "10.1.1.1").Interval == 150*time.Millisecond
+	})
+	f.wan["spoke2"].SetUp(false)
+	f.becomes("both ends notice", func() bool {
+		return f.logged("spoke2", "bgp-down", "BFD adjacency down", "10.1.1.1") && f.logged("hub1", "bgp-down", "BFD adjacency down", "10.1.1.100")
+	})
+	f.wan["spoke2"].SetUp(true)
+	f.becomes("it is up again", up("Tunnel1", "spoke2", "10.1.1.1"))
+}

@@ -74,6 +74,10 @@ threshold-percentage = { object = [1, 9], up = 50, down = 40 }
 [track.12]
 threshold-weight = { object = [{ track = 1, weight = 10 }, { track = 9, weight = 20 }], up = 30, down = 10 }
 [track.13]
+http = { url = "http://web.example.com:8080/health", status = [204, 200], PROBE }
+[dns.host]
+"web.example.com" = ["172.16.2.1"]
+[track.14]
 icmp-echo = { address = "172.16.2.1", size = 0, PROBE }
 `, "PROBE", probe), "")
 	mux := http.NewServeMux()
@@ -95,7 +99,7 @@ icmp-echo = { address = "172.16.2.1", size = 0, PROBE }
 			return got == up
 		}
 	}
-	c.becomes("all but 9 and 12 are up", is("UUUUUUUUdUUdU"))
+	c.becomes("all but 9 and 12 are up", is("UUUUUUUUdUUdUU"))
 	if i := c.track("R1", 1); i.What != "icmp-echo 172.16.2.1" || i.Probe == nil || i.Probe.Answered == 0 || i.Probe.RTT <= 0 {
 		t.Fatalf("%+v", i)
 	}
@@ -104,19 +108,19 @@ icmp-echo = { address = "172.16.2.1", size = 0, PROBE }
 	}
 	status.Store(204)
 	status.Store(500)
-	c.becomes("4 is down, and 10 with it", is("UUUdUUUUddUdU"))
+	c.becomes("4 is down, and 10 with it", is("UUUdUUUUddUddU"))
 	if i := c.track("R1", 4); i.Reason != "status 500" || i.Probe.Failure != "status 500" {
 		t.Fatalf("%+v", i)
 	}
 	status.Store(204)
-	c.becomes("204 is good, too", is("UUUUUUUUdUUdU"))
+	c.becomes("204 is good, too", is("UUUUUUUUdUUdUU"))
 	near.Link().SetUp(false)
-	c.becomes("what is asked does not answer", is("ddddUUUUdddd"+"d"))
+	c.becomes("what is asked does not answer", is("ddddUUUUdddddd"))
 	if i := c.track("R1", 1); i.Reason != "timeout" {
 		t.Fatalf("%+v", i)
 	}
 	near.Link().SetUp(true)
-	c.becomes("they are back", is("UUUUUUUUdUUdU"))
+	c.becomes("they are back", is("UUUUUUUUdUUdUU"))
 }
 
 func TestTracksFollowTheConfigurationOfInterfacesAndRoutes(t *testing.T) {
@@ -212,4 +216,22 @@ distance = 200
 	c.becomes("the other path is used", func() bool { return !via() })
 	near.Link().SetUp(true)
 	c.becomes("and the first again", via)
+}
+
+func TestAProbeThatGoesThroughTheTunnelItGuardsIsSaid(t *testing.T) {
+	t.Parallel()
+	f := newFlex(t)
+	f.run("hub1", flexHub(1, pushAll, ""))
+	f.run("spoke1", flexSpoke(1, clientTunnel, `
+[track.1]
+icmp-echo = { address = "172.25.1.1", interval = "100ms" }
+[track.2]
+icmp-echo = { address = "172.25.1.254", interval = "100ms" }
+[track.3]
+boolean = { operator = "or", object = [1, 2] }
+`+flexClient(`peer = [{ address = "172.25.1.1", track = 3 }]`)))
+	f.becomes("it is said", func() bool { return f.logged("spoke1", "[track.2] asks 172.25.1.254 through Tunnel1", "Flex_Client") })
+	if f.logged("spoke1", "[track.1] asks") {
+		t.Fatal("the way to the far end is outside of the tunnel")
+	}
 }
