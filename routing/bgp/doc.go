@@ -29,16 +29,32 @@
 // is kept (soft reconfiguration). A full table is told in pieces; between them others on the control loop have their
 // turn, and peers are read no faster than the loop works.
 //
+// The way to each neighbour is followed in the RIB. When there is a new one the neighbour is tried at once. A session whose
+// way is a point-to-point tunnel, or a route of IKE's, ends with it, and so does one of which BFD says that its peer is gone:
+// what was learned by it is not used in the same turn. A dynamic neighbour is forgotten then. A listed one whose tunnel
+// leads to another router (Moved) begins anew.
+//
+// With graceful restart the paths of a session that was lost stay, marked stale, for as long as its peer said that it may
+// take to come back; those for which there is no way are not used meanwhile. When it is back, or another router at its
+// address, what it cannot have kept goes at once and the rest when it has said everything (End-of-RIB). A router that has
+// just begun hears first what its peers have, for half a minute at most, and tells them then. What was learned
+// through a tunnel resolves by no other default route than the tunnel's: it never leaves in clear when the tunnel is gone.
+//
+//	session up ── paths ──► lost ── stale ──► back ── said again ──► End-of-RIB: the rest goes
+//	                          │       └─ restart time over: all go      └─ stale path time over: the rest goes
+//	                          └─ NOTIFICATION, or no graceful restart: all go
+//
 // BGP runs on the control loop: its methods are called there, and the events of the Speaker, which has goroutines of its
 // own, are posted to it.
 //
-// RFC 4271, 2858/4760 (IPv4 and IPv6 unicast), 4456 (route reflection), 1997 (communities), 2918 (route refresh), 2385
+// RFC 4271, 2858/4760 (IPv4 and IPv6 unicast), 4456 (route reflection), 4724 (graceful restart), 5882 (with BFD), 1997 (communities), 2918 (route refresh), 2385
 // (MD5, by netstack/tcpmd5), 5082 (GTSM), 6793 (four-octet AS numbers), 7606 (by routing/bgp/guard), 4486 (cease
 // subcodes), 9687 (send hold timer).
 //
 // However often a peer asks to be told again, it is told once at a time; each family of a peer has its own maximum of
 // prefixes.
 //
-// Left out: that the next hop of an external peer at one hop is on the shared subnet (it must resolve), unsuppress-map, add-path, graceful restart, enhanced route refresh, confederations, VPN families (the route
-// distinguisher is for show).
+// Left out: that the next hop of an external peer at one hop is on the shared subnet (it must resolve), add-path, graceful
+// restart over a NOTIFICATION (RFC 8538), enhanced route refresh, confederations, VPN families (the route distinguisher is
+// for show).
 package bgp

@@ -21,11 +21,14 @@
 //
 //   - It closes a connection that comes while its peer is not ACTIVE. A connection is handed over when it is, and one
 //     that comes earlier waits.
+//   - Its peer is idle for five seconds after each session. It is deleted and added again instead, which takes none.
 //   - Its Serve never ends. It is ended from its timing hook, on its own goroutine, with runtime.Goexit; the thread that
 //     it is locked to, and with it the arena, goes too.
 //   - StartBgp writes package variables while other instances read them: all of them stand still for it.
 //   - It wants to know a peer's AS beforehand. It reads a stand-in (65535, which RFC 7300 keeps out of every path) for
 //     that of external peers; the guard knows the true one.
+//   - Graceful restart is none of its business: the capability and End-of-RIB are written here, and whether a session was
+//     lost or closed in order is seen here.
 //   - Dynamic peers are added when they connect and deleted when they go; its own dynamic neighbours, which are left
 //     behind when a session does not come up, are not used.
 //   - It says that a session is up on another goroutine than the one that writes its KEEPALIVE. No UPDATE is sent before

@@ -38,7 +38,13 @@ func TestAnotherHubAtTheSameAddressTakesTheSessionOver(t *testing.T) {
 	b := newBus(t)
 	one := newRouter(t, b, 1, 65010, dynamicHub())
 	spoke := newRouter(t, b, 2, 65010, withGraceful(slow("10.10.10.1", 65010)))
-	eventually(t, "the session is up", func() bool { return spoke.up("10.10.10.1") && spoke.route("192.168.1.1/32") != "" })
+	other := newRouter(t, b, 3, 65010, withGraceful(slow("10.10.10.1", 65010)))
+	eventually(t, "the session is up", func() bool {
+		return spoke.up("10.10.10.1") && spoke.route("192.168.1.1/32") != "" && other.route("192.168.1.1/32") != ""
+	})
+	move := func(r *router) {
+		r.on(func() { r.bgp.Fail(ip("10.10.10.1"), "the tunnel leads to another hub") })
+	}
 	if g := spoke.peer("10.10.10.1").Graceful; g == nil || g.Time != 2*time.Minute {
 		t.Errorf("the spoke knows %+v of the hub", g)
 	}
@@ -52,13 +58,12 @@ func TestAnotherHubAtTheSameAddressTakesTheSessionOver(t *testing.T) {
 			c.Networks = append(c.Networks, pfx("192.168.1.0/24"))
 		})
 		b.setCut("10.10.10.1", false)
+		// It has heard all that there is from somebody else, so that it does not say that it has just begun.
+		move(other)
+		eventually(t, "the other spoke is at the new hub", func() bool { return one.up("10.10.10.3") && other.up("10.10.10.1") && other.peer("10.10.10.1").Stale == 0 })
 		count := spoke.peer("10.10.10.1").Established
 		begun := time.Now()
-		spoke.on(func() {
-			for _, p := range spoke.bgp.Neighbors() {
-				spoke.bgp.Fail(p.Address, "the tunnel leads to another hub")
-			}
-		})
+		move(spoke)
 		eventually(t, "the session is up again", func() bool {
 			if spoke.route("192.168.1.1/32") == "" {
 				t.Fatal("the route was gone in between")

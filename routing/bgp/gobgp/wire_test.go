@@ -60,14 +60,14 @@ func (b *bus) port(addrs ...netip.Addr) *channel.Endpoint {
 			if p == nil {
 				return
 			}
-			b.carry(p)
+			b.carry(e, p)
 			p.DecRef()
 		}
 	}()
 	return e
 }
 
-func (b *bus) carry(p *stack.PacketBuffer) {
+func (b *bus) carry(from *channel.Endpoint, p *stack.PacketBuffer) {
 	v := p.ToView()
 	raw := v.AsSlice()
 	var src, dst netip.Addr
@@ -79,7 +79,7 @@ func (b *bus) carry(p *stack.PacketBuffer) {
 	}
 	b.mu.Lock()
 	to := b.ports[dst]
-	if b.cut[src] || b.cut[dst] {
+	if b.cut[src] || b.cut[dst] || b.ports[src] != from && b.ports[src] != nil { // the latter had the address before
 		to = nil
 	}
 	b.mu.Unlock()
