@@ -2,8 +2,10 @@ package boot
 
 import (
 	"bytes"
+	"context"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"felloe/config"
@@ -24,6 +26,9 @@ type clusterDriver struct {
 	// peers are the IKE SAs that others have begun with us and that are up: the load.
 	peers map[ikev2.SAID]struct{}
 	timer clock.Timer
+	// leaving are those that were sent to other members, and left is called when they are gone.
+	leaving map[ikev2.SAID]struct{}
+	left    func()
 }
 
 // clusterSpec is what cannot change while the machine runs.
@@ -214,6 +219,9 @@ func (d *clusterDriver) exchanged(a ikev2.Action) {
 		}
 	case ikev2.IKEDown:
 		delete(d.peers, a.SA)
+		if delete(d.leaving, a.SA); d.left != nil && len(d.leaving) == 0 {
+			d.left()
+		}
 	default:
 		return
 	}
@@ -222,17 +230,43 @@ func (d *clusterDriver) exchanged(a ikev2.Action) {
 	}
 }
 
-// drain sends the callers that follow to other members, before the router shuts down.
-func (d *clusterDriver) drain() {
-	if d.m == nil {
+// drainTime is how long a hub that shuts down waits for its callers to go to others. They make the new session first, so
+// nothing is lost; they may listen on the old one for longer, but that is of use to nobody then.
+const drainTime = 1500 * time.Millisecond
+
+// leaveCluster gives the address to another member and sends the callers that follow to others, before the router shuts down.
+func (r *Router) leaveCluster(ctx context.Context) {
+	gone := make(chan struct{})
+	if err := r.call("leave the cluster", func() error { r.cluster.drain(func() { close(gone) }); return nil }); err != nil {
 		return
 	}
-	for _, id := range sorted(d.peers) {
-		if to, ok := d.m.Another(d.r.clock.Now()); ok {
-			acts, _ := d.r.engine.Redirect(d.r.clock.Now(), id, to)
-			d.r.protect.Do(acts)
-		}
+	select {
+	case <-gone:
+	case <-ctx.Done():
 	}
+}
+
+// drain calls done when the callers that were sent away have gone, or did not in time.
+func (d *clusterDriver) drain(done func()) {
+	if d.m != nil {
+		d.leaving = map[ikev2.SAID]struct{}{}
+		for _, id := range sorted(d.peers) {
+			if to, ok := d.m.Another(d.r.clock.Now()); ok {
+				if acts, ok := d.r.engine.Redirect(d.r.clock.Now(), id, to); ok {
+					d.leaving[id] = struct{}{}
+					d.r.protect.Do(acts)
+				}
+			}
+		}
+		d.run(d.m.Resign(d.r.clock.Now()))
+	}
+	if len(d.leaving) == 0 {
+		done()
+		return
+	}
+	d.r.log.Info().Str("event", "cluster").Str("state", "draining").Int("sessions", len(d.leaving)).Msg("the sessions of this hub are sent to others")
+	d.left = sync.OnceFunc(done)
+	d.r.loop.After("drain", drainTime, d.left)
 }
 
 // Cluster is the state of `[ikev2.cluster]`; false: there is none.

@@ -216,6 +216,7 @@ func (r *Router) milestone(name string) {
 func (r *Router) Shutdown(ctx context.Context) error {
 	r.applying.Lock()
 	defer r.applying.Unlock()
+	r.leaveCluster(ctx)
 	gone := make(chan struct{})
 	err := r.call("shut down", func() error {
 		if r.stopped {
@@ -223,7 +224,6 @@ func (r *Router) Shutdown(ctx context.Context) error {
 		}
 		r.stopped = true
 		r.log.Info().Str("event", "shutdown").Msg("the router shuts down")
-		r.cluster.drain()
 		r.cluster.stop()
 		r.stopBGP()
 		r.clients.stop()
