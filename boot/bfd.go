@@ -2,6 +2,7 @@ package boot
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,20 +200,28 @@ func (r *Router) addressOf(source config.Local, like netip.Addr) netip.Addr {
 
 // bfdTimers are those of a session: the interface's or its template's, or of the multihop list, or the defaults.
 func (r *Router) bfdTimers(k bfd.Key) bfd.Timers {
-	var c *config.BFD
 	if k.Multihop {
 		if m := r.applied.MultihopBFD(k.VRF, k.Remote); m != nil {
-			c = &m.BFD
+			return timersOf(&m.BFD)
 		}
-	} else {
-		name := k.Interface
-		if a, ok := r.flexvpn.Find(name); ok {
-			name = a.Template
-		}
-		if i := r.applied.Interface[name]; i != nil {
-			c = i.BFD
-		}
+		return timersOf(nil)
 	}
+	name := k.Interface
+	if a, ok := r.flexvpn.Find(name); ok {
+		name = a.Template
+	}
+	return interfaceTimers(r.applied, name)
+}
+
+// interfaceTimers are those of the sessions over an interface.
+func interfaceTimers(c *config.Config, name string) bfd.Timers {
+	if i := c.Interface[name]; i != nil {
+		return timersOf(i.BFD)
+	}
+	return timersOf(nil)
+}
+
+func timersOf(c *config.BFD) bfd.Timers {
 	if c == nil {
 		c = config.Default[config.BFD]()
 	}
@@ -237,29 +246,34 @@ func (r *Router) answerBFD(k bfd.Key) (bfd.Timers, bool) {
 type passiveRule struct {
 	vrf         string
 	destination netip.Prefix
-	local       netip.Addr
+	source      config.Local
+	local       netip.Addr // of source, when there is one
 	timers      bfd.Timers
 	passive     bool
 }
 
+// bfdRules translates the list of multihop neighbours.
+func bfdRules(c *config.Config) []passiveRule {
+	var rules []passiveRule
+	for _, m := range c.BFD.Multihop {
+		rules = append(rules, passiveRule{vrf: m.VRF, destination: m.Destination, source: m.Source, passive: m.Passive, timers: timersOf(&m.BFD)})
+	}
+	slices.SortStableFunc(rules, func(a, b passiveRule) int { return b.destination.Bits() - a.destination.Bits() })
+	return rules
+}
+
 // reviewBFD brings everything up to date with the configuration that was applied.
 func (r *Router) reviewBFD() {
-	var rules []passiveRule
-	for _, m := range r.applied.BFD.Multihop {
-		rule := passiveRule{vrf: m.VRF, destination: m.Destination, passive: m.Passive,
-			timers: bfd.Timers{Interval: m.Interval, MinRx: m.MinRx, Multiplier: m.Multiplier}}
-		if !m.Source.IsZero() {
-			rule.local = r.addressOf(m.Source, m.Destination.Addr())
-			rule.passive = rule.passive && rule.local.IsValid()
+	rules := bfdRules(r.applied)
+	for n := range rules {
+		x := &rules[n]
+		if !x.source.IsZero() {
+			x.local = r.addressOf(x.source, x.destination.Addr())
+			x.passive = x.passive && x.local.IsValid()
 		}
-		at := 0
-		for at < len(rules) && rules[at].destination.Bits() >= m.Destination.Bits() {
-			at++
-		}
-		rules = append(rules[:at], append([]passiveRule{rule}, rules[at:]...)...)
-		if m.Passive {
+		if x.passive {
 			r.promptly()
-			r.listenBFD(m.VRF)
+			r.listenBFD(x.vrf)
 		}
 	}
 	r.bfdPassive.Store(&rules)

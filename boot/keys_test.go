@@ -179,18 +179,26 @@ func effects(c *config.Config) any {
 		nics[n] = &NIC{Name: fmt.Sprintf("%s %s", n, i.MAC)}
 	}
 	nhrp := map[string]dmvpn.Config{}
-	var tracked []any
+	tracked := map[string]any{}
 	live := map[string]liveSpec{}
 	for n, i := range c.Interface {
 		live[n] = liveSpecOf(i)
 		if i.NHRP != nil {
 			nhrp[n] = nhrpConfig(i.NHRP)
-			tracked = append(tracked, n, serverTracks(i.NHRP))
+			tracked[n] = serverTracks(i.NHRP)
 		}
+	}
+	watched := []any{bfdRules(c), clientSpecs(c), c.DNS}
+	for _, n := range c.TrackNumbers() {
+		o, spec, probe := trackObject(c.Track[n])
+		watched = append(watched, o, spec, probe)
+	}
+	for _, n := range c.InterfaceNames() {
+		watched = append(watched, interfaceTimers(c, n))
 	}
 	b, policies, berr := bgpConfig(c, nil, nil)
 	return []any{clusterEffects(c), c.Hostname, c.Logging.Session, logLevels(c), debugCategories(c), c.Lab.KeyLog, slices.Sorted(maps.Keys(c.VRF)), fmt.Sprint(err), ike, grants,
-		new(Router).interfaceSpecs(c, nics, &ike), nhrp, tracked, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
+		new(Router).interfaceSpecs(c, nics, &ike), nhrp, tracked, watched, live, staticSpecs(c), fmt.Sprint(berr), b, policies}
 }
 
 func TestEveryKeyHasAnEffect(t *testing.T) {
@@ -320,6 +328,9 @@ func alter(v reflect.Value) bool {
 		return true
 	case config.Local:
 		v.Set(reflect.ValueOf(config.Local{Address: netip.MustParseAddr("172.16.44.44")}))
+		return true
+	case config.PeerBFD:
+		v.Set(reflect.ValueOf(map[bool]config.PeerBFD{true: config.BFDOff, false: config.BFDMultiHop}[x == config.BFDMultiHop]))
 		return true
 	case config.KeyLog:
 		v.Set(reflect.ValueOf(config.KeyLog{Enabled: !x.Enabled, Path: x.Path}))
