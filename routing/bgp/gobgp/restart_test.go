@@ -60,7 +60,9 @@ func TestAnotherHubAtTheSameAddressTakesTheSessionOver(t *testing.T) {
 		b.setCut("10.10.10.1", false)
 		// It has heard all that there is from somebody else, so that it does not say that it has just begun.
 		move(other)
-		eventually(t, "the other spoke is at the new hub", func() bool { return one.up("10.10.10.3") && other.up("10.10.10.1") && other.peer("10.10.10.1").Stale == 0 })
+		eventually(t, "the other spoke is at the new hub", func() bool {
+			return one.up("10.10.10.3") && other.up("10.10.10.1") && other.peer("10.10.10.1").Stale == 0
+		})
 		count := spoke.peer("10.10.10.1").Established
 		begun := time.Now()
 		move(spoke)
