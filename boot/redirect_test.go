@@ -24,6 +24,8 @@ func TestASpokeThatCallsAClusterIsSentToAHubAndToAnotherOneWhenThatOneLeaves(t *
 hostname = "spoke"
 [interface.GigabitEthernet1]
 address = ["172.25.1.50/24"]
+[interface.Loopback0]
+address = ["192.168.101.1/32"]
 [interface.Tunnel1]
 address = "negotiated"
 source = "GigabitEthernet1"
@@ -34,6 +36,8 @@ match = { identity.remote.any = true }
 keyring = "K"
 identity.local.fqdn = "spoke.example.com"
 authorization.policy = "default"
+[ikev2.authorization-policy.default]
+route = { set-interface = ["self", "Loopback0"] }
 [ikev2.client.C]
 peer = [{ address = "172.25.1.100" }]
 client-connect = "Tunnel1"
@@ -53,7 +57,7 @@ client-connect = "Tunnel1"
 		c.until(func() string {
 			ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
 			defer stop()
-			out, err := c.routers["spoke"].Exec(ctx, "ping 10.1.1.1 repeat 3 timeout 1")
+			out, err := c.routers["spoke"].Exec(ctx, "ping 10.1.1.1 source Loopback0 repeat 3 timeout 1")
 			return unless(err == nil && strings.Contains(out, "(3/3)"), fmt.Sprintf("a way to the hub: %v\n%s", err, out))
 		})
 	}
@@ -77,7 +81,7 @@ client-connect = "Tunnel1"
 			moving = false
 		default:
 		}
-		if out := c.exec("spoke", "ping 10.1.1.1 repeat 1 timeout 1"); !strings.Contains(out, "(1/1)") {
+		if out := c.exec("spoke", "ping 10.1.1.1 source Loopback0 repeat 1 timeout 1"); !strings.Contains(out, "(1/1)") {
 			t.Errorf("a packet was lost:\n%s", out)
 		}
 	}

@@ -17,7 +17,7 @@
 // of the highest priority becomes master, of equal ones that with the highest address. A member that begins listens for the
 // hold time first, or until it has heard all. With preempt a member of a higher priority takes the address from who has it. Of
 // two masters (the network was in pieces) the better one stays and announces the address anew. A member that leaves says so:
-// the next one takes over at once.
+// the next one takes over at once; and its driver sends its callers to others before it goes (Another).
 //
 //	init ── interface up ─► backup ── no master, and the best ─► master
 //	  ▲                       ▲  └─── preempt, and better ────────►  │
