@@ -23,7 +23,9 @@
 // what is marked and at what follows from it. NHRP routes stand beside the routed table, never in it: they resolve no
 // next hop, and Lookup does not see them. An NHRP entry for a prefix that is routed replaces the next hop of that route
 // on its tunnel (IOS prints %), one for a prefix that is not routed becomes a route of its own (H). Both stand only as
-// long as the routed path still leaves by the same tunnel, and both come back when the routed path does.
+// long as the routed path still leaves by the same tunnel, and both come back when the routed path does. A shortcut that is
+// a tunnel of its own takes over from others, its parents, and stands until NHRP takes it back. Beside a shortcut the FIB
+// has the routed path too, for the packets of our own routing protocols (fib.Route.Routed).
 //
 // Far ends of tunnels are pinned (Pins): the way to them never leads through the tunnel itself, whatever it has told. Where
 // the table would have it so, a host route (T) keeps the best of the other ways.

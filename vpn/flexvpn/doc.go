@@ -7,8 +7,9 @@
 //	   IKEUp, ConfigReceived, IKEDown ── Exchanged ──►│
 //	   session up, changed, down ─────── HandleEvent ►├─► routing/rib of the inner VRF: IKE routes
 //
-// A Virtual-Access interface belongs to one IKE SA. It is made when the peer is authenticated and its first Child SA has
-// been agreed on, and goes with the last one: its session. All the peer's children live on it, and the data plane chooses
+// A Virtual-Access interface belongs to one peer. It is made when that is authenticated and its first Child SA has been
+// agreed on, or before it is called for a shortcut (protect.OpenTemplate), and goes with the last one: its session. With the
+// template's NHRP it is a member of its network (vpn/nhrp) as long as it is there. All the peer's children live on it, and the data plane chooses
 // by their selectors. It is unnumbered: it sends from the addresses of the interface that the template names. Its
 // packets are in the template's VRF (ivrf), the ones around them in tunnel-vrf (fvrf).
 //
@@ -28,7 +29,7 @@
 //
 // # Changes
 //
-// A template's description, unnumbered, ip-mtu, tcp-adjust-mss, shutdown, idle time and volume change on the interfaces
+// A template's description, unnumbered, ip-mtu, tcp-adjust-mss, shutdown, idle time, volume and NHRP change on the interfaces
 // that there are. Everything else, and what protects it, ends the template's sessions; the peers call again. Nothing here
 // grows with the number of sessions but what is shown of them.
 //

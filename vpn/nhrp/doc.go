@@ -16,6 +16,32 @@
 //	A ─resolution request─► H ─► B   hop by hop along the routed path, a transit record for each hop
 //	A ◄──── session, resolution reply ──── B   directly; A learns B's prefix and the session to reach it by
 //
+// # Point-to-point tunnels (FlexVPN)
+//
+// There nobody registers: what leads where is routing's, and a tunnel has one far end. A spoke's shortcut is a tunnel of its
+// own, which the Host makes of the virtual template that the spoke's tunnel names:
+//
+//	A: Tunnel0 ══► H: Virtual-Access1 │ Virtual-Access2 ══► B: Tunnel0       one network-id
+//	A ◄─ traffic indication ─ H
+//	A ── resolution request, along the routed path ──► H ──► B
+//	                                      B makes a tunnel for A (OpenTemplate) and enters A on it
+//	A: Virtual-Access1 ◄══════ session ══════► B: Virtual-Access1
+//	A ◄─────────────── resolution reply ────── B            A enters B and B's network on its side of it
+//
+// Entries belong to the shortcut's tunnel, and everything learned is a route there, also the far end's address. Until the
+// answer is there an entry is shown as temporary, with the hub. When both ask at once both answer, over one session. An
+// entry in use is confirmed by whoever is at the tunnel's end, whatever becomes of the hubs; when that one is not the end
+// any more it hands the question on, or has redirected before. Who has given an answer tells the requester directly when it
+// is not true any more. While no configured tunnel leads into the network shortcuts stay, whatever route lies below
+// them: a hub is being changed. A change of our own address withdraws what names the old one, not the networks behind us.
+//
+// Ours to end are the sessions of shortcuts alone, when their entries are gone: idle ones at once, used ones when nobody
+// sends on them any more, those that the operator clears whatever is sent. A hub has no entries, so that nothing that is
+// done to its NHRP touches its spokes' sessions. Without registrations the first hop tells how a requester or an answerer
+// looks from outside (NAT extension), and an answer tells the requester how itself was seen.
+//
+// # Trust
+//
 // Cache entries point at sessions (the far end of a tunnel), never at NBMA addresses: so two clients behind one NAT
 // are two entries. What a session may claim: a registered address stays with the session that it came in on while
 // that lives; another one that claims it has the old one probed first, and is refused when it answers.

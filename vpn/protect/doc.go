@@ -55,7 +55,12 @@
 //
 // A Template is for child policies that no tunnel has. When a peer makes its first child under one of them, Clone makes a
 // tunnel for its IKE SA (package flexvpn), all its children live on that tunnel's one session, and Release takes the tunnel
-// away when the last of them is gone. Nobody calls a template's peers.
+// away when the last of them is gone.
+//
+// OpenTemplate is the other way round, for shortcuts between spokes: the tunnel is made first and its peer called from it.
+// When that peer calls us at the same time its Child SAs join the tunnel, so that both sides have one session and one
+// interface each; both inbound SAs receive until the two IKE SAs have settled which of them stays. Such a session is not
+// begun anew by itself once it has been up. No other peer of a template is ever called.
 //
 // # Moves
 //
