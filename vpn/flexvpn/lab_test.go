@@ -150,7 +150,7 @@ type router struct {
 	flex    *flexvpn.Manager
 	tunnel  *netstack.Tunnel
 	wire    *mem.Link
-	mute    bool // tells hubs only
+	mute    bool           // tells hubs only
 	told    []netip.Prefix // to every peer
 
 	mu     sync.Mutex
