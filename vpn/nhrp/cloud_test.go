@@ -370,16 +370,16 @@ func (c *cloud) ping(from *router, src, dst string) (path []string) {
 			return append(path, "loop")
 		}
 		rt, ok := r.Lookup("", d)
-		if !ok || rt.Drop() {
-			r.lost++
-			return append(path, "lost")
-		}
 		hop, tunnel := rt.Via, rt.Interface
-		best := rt.Prefix.Bits()
+		best, drop := rt.Prefix.Bits(), !ok || rt.Drop()
 		for p, sc := range r.shortcuts {
 			if p.Contains(d) && (p.Bits() > best || sc.override && p.Prefix == rt.Prefix) {
-				best, hop, tunnel = p.Bits(), sc.hop, sc.tunnel
+				best, hop, tunnel, drop = p.Bits(), sc.hop, sc.tunnel, false
 			}
+		}
+		if drop {
+			r.lost++
+			return append(path, "lost")
 		}
 		if rt.Local || r.neighbours[tunnel] == nil {
 			return path

@@ -32,8 +32,8 @@
 // answer is there an entry is shown as temporary, with the hub. When both ask at once both answer, over one session. An
 // entry in use is confirmed by whoever is at the tunnel's end, whatever becomes of the hubs; when that one is not the end
 // any more it hands the question on, or has redirected before. Who has given an answer tells the requester directly when it
-// is not true any more. While no configured tunnel leads into the network shortcuts stay, whatever route lies below
-// them: a hub is being changed. A change of our own address withdraws what names the old one, not the networks behind us.
+// is not true any more. Shortcuts stay where there is no other way, or only a default route out of the network, and beside shorter
+// prefixes while no configured tunnel leads into it: a hub is being changed. A change of our own address withdraws what names the old one, not the networks behind us.
 //
 // Ours to end are the sessions of shortcuts alone, when their entries are gone: idle ones at once, used ones when nobody
 // sends on them any more, those that the operator clears whatever is sent. A hub has no entries, so that nothing that is

@@ -327,10 +327,19 @@ func TestAShortcutOutlivesTheHubsOfBothSides(t *testing.T) {
 		s.routes[len(s.routes)-1].ifname = "GigabitEthernet1"
 		s.engine.RoutesChanged(c.now)
 	}
-	for range 200 {
+	for n := range 200 {
+		if n == 100 { // what keeps packets from the default route
+			for _, s := range []*router{s2, s3} {
+				s.routes = append(s.routes[:len(s.routes)-1], route{prefix: net("192.168.0.0/16"), drop: true}, s.routes[len(s.routes)-1])
+				s.engine.RoutesChanged(c.now)
+			}
+		}
 		wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "spoke2")
 		wantPath(t, c.ping(s2, hostOf(2), hostOf(3)), "spoke2", "spoke3")
 		c.run(time.Second)
+	}
+	for _, s := range []*router{s2, s3} {
+		s.routes = slices.DeleteFunc(s.routes, func(r route) bool { return r.drop })
 	}
 	// Each finds another hub, with another address for itself; the shortcut is still the same.
 	other := c.flexHub(2)
@@ -436,4 +445,25 @@ func TestAnAnswerNeverMakesATunnelToOurselvesOrToTheHub(t *testing.T) {
 	c.run(time.Second)
 	want(t, "tunnels", len(s3.clones)+len(s2.clones), 0)
 	want(t, "negative", t0.covering(ip(hostOf(9))).kind, KindNegative)
+}
+
+func TestARouteOutOfTheNetworkEndsAShortcut(t *testing.T) {
+	for _, x := range []struct {
+		what string
+		r    route
+		ends bool
+	}{
+		{"the same prefix out of another interface", route{prefix: lan(2), ifname: "GigabitEthernet9"}, true},
+		{"a shorter one, while the hub is there", route{prefix: net("192.168.0.0/16"), ifname: "GigabitEthernet9"}, true},
+		{"its prefix discarded", route{prefix: lan(2), drop: true}, true},
+		{"a shorter one discarded", route{prefix: net("192.168.0.0/16"), drop: true}, false},
+	} {
+		c, _, _, s3 := flexScenario(t)
+		c.ping(s3, hostOf(3), hostOf(2))
+		c.run(time.Second)
+		s3.routes = append(s3.routes, x.r)
+		s3.engine.RoutesChanged(c.now)
+		_, there := s3.shortcuts[shortcutKey{lan(2), "Virtual-Access1"}]
+		want(t, x.what, there, !x.ends)
+	}
 }

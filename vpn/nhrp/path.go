@@ -96,12 +96,13 @@ func (t *tunnel) fit(answered netip.Prefix, target, nextHop netip.Addr) (p netip
 	return p, r.Via != nextHop, p == r.Prefix, true
 }
 
-// fitOver is fit for a shortcut that is a tunnel of its own. It lives through the loss of a hub: while no configured
-// tunnel leads into the network it stays, whatever lies below.
+// fitOver is fit for a shortcut that is a tunnel of its own. It lives through the loss of a hub: it stays where there is no
+// way any more but out of the network by a default route, and, while no configured tunnel leads into the network, beside any
+// shorter prefix.
 func (t *tunnel) fitOver(answered netip.Prefix, r Route, found bool) (p netip.Prefix, need, override, ok bool) {
 	if !found || r.Local || r.Discard || t.network(r.Interface) == nil {
-		less := !found || !r.Local && r.Prefix.Bits() < answered.Bits()
-		return answered, true, false, less && t.net.severed()
+		lost := !found || r.Discard && r.Prefix != answered || !r.Local && (r.Prefix.Bits() == 0 || r.Prefix.Bits() < answered.Bits() && t.net.severed())
+		return answered, true, false, lost
 	}
 	p = answered
 	if r.Prefix.Bits() > answered.Bits() && answered.Contains(r.Prefix.Addr()) {
