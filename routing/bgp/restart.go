@@ -134,6 +134,7 @@ func (b *BGP) dropStale(a netip.Addr) {
 	for _, x := range s.paths {
 		b.remove(x)
 	}
+	b.unfollow(a)
 }
 
 // pruneStale drops what is stale of peers that are no longer configured, and of all when there is no graceful restart any

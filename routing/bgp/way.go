@@ -101,11 +101,13 @@ func (b *BGP) routed(changes []rib.Change) {
 		for _, w := range list {
 			b.lookAgain(w)
 		}
-		if c.Old != nil && c.Prefix.IsSingleIP() {
+		if c.Old != nil && (c.Old.Source == rib.Local || c.Old.Source == rib.Connected) && c.Prefix.IsSingleIP() {
 			b.moved(c.Prefix.Addr())
 		}
 	}
-	b.flush()
+	if len(b.dirty) > 0 {
+		b.flush()
+	}
 }
 
 // moved ends the sessions whose address of ours went with a tunnel.
