@@ -290,3 +290,64 @@ func TestAShortcutGoesOutsideThoughTheHubHasToldToSendItEverything(t *testing.T)
 		return unless(!strings.Contains(out, "Virtual-Access"), "end of what led through Virtual-Access")
 	})
 }
+
+func TestAShortcutLosesNothingWhileItsSpokesChangeHubs(t *testing.T) {
+	t.Parallel()
+	x := flexFamilies["IPv4 over IPv4"]
+	other := x
+	other.hub, other.pool = "172.16.2.1/32", "172.16.2.2-172.16.2.254"
+	dpd := "[ikev2]\ndpd = { interval = 10, retry = 2, mode = \"periodic\" }\n"
+	client := `
+[ikev2.client.C]
+peer = [{ seq = 1, address = "10.0.0.100" }, { seq = 2, address = "10.0.0.99" }]
+client-connect = "Tunnel0"
+`
+	c := newCloud(t)
+	segment := c.net.Switch("segment", mem.Impairment{Delay: time.Millisecond})
+	c.start("hub", x.hubText()+dpd, NIC{"hub:1", segment.Port("hub")})
+	c.start("hub2", strings.Replace(strings.Replace(other.hubText(), `"10.0.0.100/24"`, `"10.0.0.99/24"`, 1), `"hub.cisco.com"`, `"hub2.cisco.com"`, 1)+dpd,
+		NIC{"hub2:1", segment.Port("hub2")})
+	for _, n := range []int{2, 3} {
+		name, host := fmt.Sprint("spoke", n), fmt.Sprint("host", n)
+		near, far := c.net.Pair(name+":2", host+":1", mem.Impairment{})
+		c.start(name, strings.Replace(x.spokeText(n), `destination = "10.0.0.100"`, `destination = "dynamic"`, 1)+dpd+client, NIC{name + ":1", segment.Port(name)}, NIC{name + ":2", near})
+		c.start(host, x.hostText(n), NIC{host + ":1", far})
+	}
+	c.want("spoke2", "show ip interface brief", "172.16.0.")
+	c.want("host2", "ping "+x.host(3)+" repeat 3", "(3/3)")
+	c.until(func() string {
+		c.exec("host2", "ping "+x.host(3)+" repeat 3")
+		c.exec("host3", "ping "+x.host(2)+" repeat 3")
+		return unless(c.access("spoke2", "10.0.0.103") != "" && c.access("spoke3", "10.0.0.102") != "", "shortcut")
+	})
+	c.exec("host2", "ping "+x.host(3)+" repeat 20")
+	// The hub goes without a word.
+	c.routers["hub"].look(func() {
+		if i, ok := c.routers["hub"].dp.Interface("GigabitEthernet1"); ok {
+			i.SetAdminUp(false)
+		}
+	})
+	lost := 0
+	c.until(func() string {
+		for _, p := range [][2]int{{2, 3}, {3, 2}} {
+			if out := c.exec(fmt.Sprint("host", p[0]), fmt.Sprint("ping ", x.host(p[1]), " repeat 20 timeout 1")); !strings.Contains(out, "(20/20)") {
+				lost++
+				t.Log(out)
+			}
+		}
+		two := c.exec("spoke2", "show ip interface brief") + c.exec("spoke3", "show ip interface brief")
+		return unless(strings.Count(two, "172.16.2.") >= 2, "new addresses of the other hub")
+	})
+	for range 50 {
+		if out := c.exec("host2", "ping "+x.host(3)+" repeat 20 timeout 1"); !strings.Contains(out, "(20/20)") {
+			lost++
+			t.Log(out)
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d times something was lost", lost)
+	}
+	if c.access("spoke2", "10.0.0.103") == "" || c.access("spoke3", "10.0.0.102") == "" {
+		t.Error("the shortcut is gone")
+	}
+}
