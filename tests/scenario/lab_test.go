@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -83,6 +84,40 @@ type lab struct {
 	stopped bool
 	files   []*os.File // of captures
 	nats    map[string]*natbox.NAT
+	over    over
+}
+
+// over notes which SAs the routers have given up, and when.
+type over struct {
+	mu    sync.Mutex
+	ended wire.Ended
+}
+
+// grace is how long a packet may be on its way from a router's data plane to the last link.
+const grace = time.Second
+
+var childDown = regexp.MustCompile(`\bevent=child-down\b`)
+
+// line reads a router's log line.
+func (o *over) line(line string) {
+	if !childDown.MatchString(line) {
+		return
+	}
+	field := func(name string) string {
+		m := regexp.MustCompile(`\b` + name + `=(\S+)`).FindStringSubmatch(line)
+		if m == nil {
+			return ""
+		}
+		return m[1]
+	}
+	peer, err := netip.ParseAddrPort(field("peer"))
+	spi, serr := strconv.ParseUint(field("spi_out"), 0, 32)
+	if err != nil || serr != nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended.End(time.Now(), peer.Addr(), uint32(spi))
 }
 
 // load reads a lab file.
@@ -99,6 +134,9 @@ func load(t *testing.T, file string) *qemu.Lab {
 func start(t *testing.T, l *qemu.Lab) *lab {
 	t.Helper()
 	x := &lab{t: t, lab: l, dir: t.TempDir(), nats: map[string]*natbox.NAT{}}
+	if err := l.Prepare(x.dir); err != nil {
+		t.Fatal(err)
+	}
 	x.memory = &qemu.Memory{Factory: x.router}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -156,6 +194,7 @@ func (x *lab) router(node string, c clock.Clock, nics []qemu.MemoryNIC) (qemu.Me
 	if err != nil {
 		return nil, err
 	}
+	r.Log().Watch(x.over.line)
 	return &router{r, x.t}, nil
 }
 
@@ -331,7 +370,16 @@ func (x *lab) dump() {
 	}
 }
 
-// inner are the addresses that must not be seen outside: of tunnels and loopbacks in all configurations beside the lab's.
+// inside tells whether a link is within what is protected: its name says so.
+func inside(k *qemu.Link) bool { return strings.HasPrefix(k.Name, "lan") }
+
+// narrow tells whether a prefix is one that can be looked for: not a default route or a summary.
+func narrow(p netip.Prefix) bool {
+	return p.Bits() >= 24 && p.Addr().Is4() || p.Bits() >= 48 && p.Addr().Is6()
+}
+
+// inner are the addresses that must not be seen outside: of tunnels and loopbacks in all configurations beside the lab's, of
+// pools, and the networks that routers tell each other of.
 func (x *lab) inner() []netip.Prefix {
 	x.t.Helper()
 	var all []netip.Prefix
@@ -342,6 +390,16 @@ func (x *lab) inner() []netip.Prefix {
 	}
 	for _, n := range x.lab.Nodes {
 		files = append(files, n.Config)
+	}
+	for _, s := range x.lab.Steps {
+		if s.Config != "" {
+			files = append(files, s.Config)
+		}
+	}
+	add := func(p netip.Prefix) {
+		if p = p.Masked(); narrow(p) && !slices.Contains(all, p) {
+			all = append(all, p)
+		}
 	}
 	for _, file := range files {
 		if filepath.Base(file) == "lab.toml" || seen[file] {
@@ -354,10 +412,25 @@ func (x *lab) inner() []netip.Prefix {
 		}
 		for _, i := range c.Interface {
 			for _, p := range i.Address {
-				host := netip.PrefixFrom(p.Addr(), p.Addr().BitLen())
-				if i.Kind() != config.Ethernet && !slices.Contains(all, host) {
-					all = append(all, host)
+				if i.Kind() != config.Ethernet {
+					add(netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
 				}
+			}
+		}
+		for _, p := range c.Pool {
+			for _, r := range p.Addresses {
+				add(netip.PrefixFrom(r.From, r.From.BitLen()))
+				add(netip.PrefixFrom(r.From.Next(), r.From.BitLen()))
+			}
+		}
+		for _, l := range c.AccessList {
+			for _, p := range l.Permit {
+				add(p)
+			}
+		}
+		if c.BGP != nil {
+			for _, p := range c.BGP.Network {
+				add(p)
 			}
 		}
 	}
@@ -367,12 +440,16 @@ func (x *lab) inner() []netip.Prefix {
 	return all
 }
 
-// nothingLeaked stops the lab and looks at every byte of every frame.
+// nothingLeaked stops the lab and looks at every byte of every frame, and at the SPI of every ESP packet.
 func (x *lab) nothingLeaked() {
 	x.t.Helper()
 	x.stop()
 	inner := x.inner()
 	for _, k := range x.lab.Links {
+		if inside(k) {
+			continue
+		}
+		x.nothingLate(k)
 		c := wire.NewClear(inner...)
 		if err := c.File(x.capture(k.Name)); err != nil {
 			x.t.Error(err)
@@ -388,6 +465,25 @@ func (x *lab) nothingLeaked() {
 		if c.Frames == 0 {
 			x.t.Errorf("%s: nothing was captured", k.Name)
 		}
+	}
+}
+
+// nothingLate looks for packets of sessions that are over.
+func (x *lab) nothingLate(k *qemu.Link) {
+	x.t.Helper()
+	x.over.mu.Lock()
+	defer x.over.mu.Unlock()
+	e := x.over.ended
+	e.Grace = grace
+	if err := e.File(x.capture(k.Name)); err != nil {
+		x.t.Error(err)
+	}
+	x.t.Logf("%s: %s", k.Name, &e)
+	for i, f := range e.Findings() {
+		if i == 10 {
+			break
+		}
+		x.t.Errorf("%s: %s", k.Name, f)
 	}
 }
 

@@ -59,6 +59,9 @@ func hasExternal(l *qemu.Lab) bool {
 func inNamespaces(t *testing.T, l *qemu.Lab) (logs string) {
 	t.Helper()
 	dir, logs := runtimeDir(t), t.TempDir()
+	if err := l.Prepare(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
 	n := &qemu.Netns{Dir: filepath.Join(dir, "ns"), KeepLogs: logs}
 	var out bytes.Buffer
 	err := n.Start(t.Context(), l, t.Logf)
