@@ -89,7 +89,7 @@ func (r *Router) apply(desired *config.Config) {
 	}
 	r.books.configure(desired)
 	r.names.apply(desired)
-	r.authz.SetConfig(authzConfig(r.numbered(desired)))
+	r.authz.SetConfig(authzConfig(r.numbered(desired, false)))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
 		r.ikeApply = ike
@@ -106,7 +106,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.applyTracks(desired)
 	r.applyStatics(desired)
 	r.applyNHRP(desired)
-	r.applyBGP(r.numbered(desired))
+	r.applyBGP(r.numbered(desired, true))
 	r.clients.apply(desired)
 
 	if len(changes) > 0 {

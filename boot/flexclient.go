@@ -462,7 +462,7 @@ func (c *clients) told(e client.Event) {
 		text += " Assigned_Tunnel_" + family + "_addr = " + p.Addr().String()
 	}
 	if len(e.Assigned) > 0 {
-		line.Str("assigned", e.Assigned[0].Addr().String())
+		line.Strs("addresses", prefixTexts(e.Assigned))
 	}
 	if e.Reason != "" {
 		line.Str("reason", e.Reason)

@@ -28,7 +28,6 @@ func (r *Router) assign(t *netstack.Tunnel, addrs []netip.Prefix) {
 		return
 	}
 	i.assigned = addrs
-	changed := len(addrs) > 0 && !slices.Equal(i.lastAssigned, addrs)
 	if len(addrs) == 0 {
 		t.SetHold(true)
 	} else {
@@ -46,9 +45,7 @@ func (r *Router) assign(t *netstack.Tunnel, addrs []netip.Prefix) {
 	if i.nhrp != nil {
 		r.dmvpn.Refresh(i.name)
 	}
-	if changed {
-		r.renumbered()
-	}
+	r.renumbered(len(addrs) > 0)
 }
 
 func prefixTexts(list []netip.Prefix) []string {
@@ -59,21 +56,27 @@ func prefixTexts(list []netip.Prefix) []string {
 	return out
 }
 
-// renumbered brings up to date what was made of interfaces' addresses.
-func (r *Router) renumbered() {
-	now := r.numbered(r.applied)
-	r.authz.SetConfig(authzConfig(now))
-	r.protect.Reauthorize()
-	r.applyBGP(now)
+// renumbered brings up to date what was made of interfaces' addresses. An address that is gone is told to nobody any more;
+// BGP keeps it until there is another one: most often it comes back.
+func (r *Router) renumbered(up bool) {
+	r.authz.SetConfig(authzConfig(r.numbered(r.applied, false)))
+	if up {
+		r.protect.Reauthorize()
+		r.applyBGP(r.numbered(r.applied, true))
+	}
 }
 
-// numbered is a configuration with the addresses that peers have given beside the configured ones. An interface whose
-// session is gone is shown with those that it had: who uses them waits for it to come back, and most often it has them again.
-func (r *Router) numbered(c *config.Config) *config.Config {
+// numbered is a configuration with the addresses that peers have given beside the configured ones; with those that an
+// interface had before its session was gone when past ones count.
+func (r *Router) numbered(c *config.Config, past bool) *config.Config {
 	var out *config.Config
 	for name, i := range r.ifs {
 		o := c.Interface[name]
-		if o == nil || !o.Negotiated || len(i.lastAssigned) == 0 {
+		given := i.assigned
+		if past {
+			given = i.lastAssigned
+		}
+		if o == nil || !o.Negotiated || len(given) == 0 {
 			continue
 		}
 		if out == nil {
@@ -85,7 +88,7 @@ func (r *Router) numbered(c *config.Config) *config.Config {
 			out = &x
 		}
 		y := *o
-		y.Address = append(slices.Clone(o.Address), i.lastAssigned...)
+		y.Address = append(slices.Clone(o.Address), given...)
 		out.Interface[name] = &y
 	}
 	if out == nil {

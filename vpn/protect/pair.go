@@ -277,7 +277,7 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 			break
 		}
 	}
-	if len(s.pairs) > 0 {
+	if len(s.pairs) > 0 || s.retired && !s.closed {
 		// The peer goes on with another pair; what it sent on this one may still be on its way.
 		linger = max(linger, inFlight)
 	}
@@ -289,7 +289,13 @@ func (m *Manager) uninstall(p *pair, linger time.Duration) {
 			s.lingering = map[uint32]struct{}{}
 		}
 		s.lingering[spi] = struct{}{}
-		m.linger[spi] = m.loop.After("old sa", linger, func() { m.purge(spi) })
+		m.linger[spi] = m.loop.After("old sa", linger, func() {
+			m.purge(spi)
+			if s.retired {
+				m.mark(s)
+				m.run(nil)
+			}
+		})
 	}
 	if p.slot.tx == p {
 		m.chooseAgain(s, p.slot)

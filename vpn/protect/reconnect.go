@@ -134,7 +134,12 @@ func (m *Manager) retire(s, successor *session, linger time.Duration, reason str
 		m.shut(s, reason)
 		return
 	}
-	m.loop.After("a tunnel's former session", linger, func() { m.shut(s, reason) })
+	m.loop.After("a tunnel's former session", linger, func() {
+		// Deleted, it receives for a moment yet: the peer goes on sending until it hears of that.
+		if !s.closed {
+			m.disconnect(s, reason)
+		}
+	})
 }
 
 // settleDynamic is settle for what is special about a Dynamic tunnel's session; true when there is nothing else to do.
@@ -143,7 +148,7 @@ func (m *Manager) settleDynamic(s *session, up bool) bool {
 	switch {
 	case s.retired:
 		s.gap = false
-		if idle {
+		if idle && len(s.lingering) == 0 {
 			m.remove(s)
 		}
 		return true

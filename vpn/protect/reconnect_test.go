@@ -177,7 +177,7 @@ func TestAMoveThatWasPreparedLosesNoPacketAndNothingGoesTheOldWay(t *testing.T) 
 		t.Error("the old one does not receive any more")
 	}
 	flow(2 * time.Second)
-	g.run(time.Second)
+	g.run(inFlight)
 	lost := 0
 	for i := uint16(1); i <= seq; i++ {
 		if !g.spoke.got(i) {
