@@ -10,6 +10,10 @@
 // anew, then makes what is missing. An object whose desired state did not change is not touched, so its packets go on.
 // Applying A, then B, then A again gives A.
 //
-// Everything that touches an engine runs on the router's control loop (netstack/loop). A panic there costs the session
-// whose work it was; forwarding goes on with the SAs and routes that there are.
+// Everything that touches an engine runs on the router's control loop (netstack/loop), but for BFD and the probes of tracked
+// objects: they have a loop of their own, since they must be on time when the first one is busy (see prompt). BFD sessions
+// follow the routing table: which interface leads to a neighbour, and from which address. Tracked objects and sessions tell
+// the control loop, where static routes, BGP, client blocks and NHRP act on it.
+//
+// A panic on a loop costs the session whose work it was; forwarding goes on with the SAs and routes that there are.
 package boot

@@ -211,13 +211,15 @@ func (e *Engine) end(now time.Time, s *session, pathGone bool) {
 	if was == AdminDown {
 		return
 	}
-	if was == Up {
-		s.downs++
-		s.lastDown = AdministrativelyDown
+	why := AdministrativelyDown
+	if pathGone {
+		why = PathDown
 	}
 	s.state, s.diag, s.since = AdminDown, AdministrativelyDown, now
 	if was == Up {
-		e.o.Host.Changed(s.info(e, now), Change{Diagnostic: AdministrativelyDown})
+		s.downs++
+		s.lastDown = why
+		e.o.Host.Changed(s.info(e, now), Change{Diagnostic: why})
 	}
 	if pathGone || s.yours == 0 {
 		e.remove(s)
@@ -233,16 +235,6 @@ func (e *Engine) revive(now time.Time, s *session) {
 	s.state, s.diag, s.linger, s.since, s.nextTx = Down, NoDiagnostic, time.Time{}, now, now
 	s.yours, s.peerState, s.peerRx, s.peerDemand = 0, Down, time.Microsecond, false
 	s.setTimers(s.timers)
-}
-
-// PathUp says that packets may reach the neighbours of an interface again: what waits for its slow turn is said now.
-func (e *Engine) PathUp(now time.Time, vrf, ifname string) {
-	for _, s := range e.sorted() {
-		if s.key.VRF == vrf && s.key.Interface == ifname && s.state == Down {
-			s.nextTx = now
-			e.fix(s)
-		}
-	}
 }
 
 // Context is how a packet came.
