@@ -238,13 +238,19 @@ func (m *Manager) configure(a *access, old Settings, fresh bool) {
 
 // outside keeps the way to the far end of a shortcut out of tunnels: its hub may have told us to send everything to it.
 func (m *Manager) outside(a *access) {
-	if n := a.tmpl.NHRP; m.o.Outside != nil && n != nil && n.ShortcutTemplate != 0 {
-		m.o.Outside(a.name, a.tmpl.Underlay, a.tmpl.Name, a.req.Remote.Addr())
+	if m.o.Outside == nil {
+		return
 	}
+	var far netip.Addr
+	if n := a.tmpl.NHRP; n != nil && n.ShortcutTemplate != 0 {
+		far = a.req.Remote.Addr()
+	}
+	m.o.Outside(a.name, a.tmpl.Underlay, a.tmpl.Name, far)
 }
 
 // nhrp has an interface take part in the NHRP network of its template, or not any more.
 func (m *Manager) nhrp(a *access) {
+	m.outside(a)
 	cfg := a.tmpl.NHRP
 	if cfg == nil || a.req.Mode == netstack.VTI {
 		m.o.NHRP.Remove(a.name)
@@ -268,7 +274,7 @@ func (m *Manager) clone(t *template, r protect.CloneRequest) (*netstack.Tunnel, 
 	m.accesses[a.name], m.byTunnel[tun] = a, a
 	t.accesses[a] = struct{}{}
 	m.counters.Cloned++
-	m.outside(a)
+	m.outside(a) // before the peer is called
 	m.configure(a, Settings{}, true)
 	tun.Interface().OnState(func(bool) {
 		m.o.Loop.Post("line protocol of "+a.name, func() { m.lineProtocol(a) })

@@ -25,12 +25,14 @@ import (
 type script struct {
 	children map[ikev2.ChildID]ikev2.SAID
 	deleted  []string
+	called   []ikev2.InitiateRequest
 	next     []ikev2.Action // what the next call brings
 }
 
 func (e *script) Receive(time.Time, ikev2.Datagram) []ikev2.Action { return nil }
-func (e *script) Initiate(time.Time, ikev2.InitiateRequest) (ikev2.SAID, []ikev2.Action) {
-	return 0, nil
+func (e *script) Initiate(_ time.Time, r ikev2.InitiateRequest) (ikev2.SAID, []ikev2.Action) {
+	e.called = append(e.called, r)
+	return ikev2.SAID(1000 + len(e.called)), nil
 }
 func (e *script) Tick(time.Time) []ikev2.Action { return nil }
 func (e *script) Deadline() (time.Time, bool)   { return time.Time{}, false }

@@ -543,7 +543,7 @@ func TestAChangedBlockKeepsASessionThatItCouldHave(t *testing.T) {
 	if err := w.m.Clear(w.now, "A"); err != nil {
 		t.Error(err)
 	}
-	w.want("hangup A: cleared", "dial A 172.25.3.1")
+	w.want("hangup A: cleared by the operator", "dial A 172.25.3.1")
 	c.Tunnel = "Tunnel9"
 	w.m.SetClients(w.now, []Config{c})
 	w.want("hangup A: client block is removed", "dial A 172.25.3.1")

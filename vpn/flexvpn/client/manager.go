@@ -223,7 +223,7 @@ func (m *Manager) Clear(now time.Time, name string) error {
 		return fmt.Errorf("%w: %q", ErrUnknown, name)
 	}
 	m.do(now, func() {
-		c.stop("cleared", StateIdle)
+		c.stop("cleared by the operator", StateIdle)
 		c.rounds, c.first = 0, 0
 		m.reviewAll()
 	})
