@@ -1,9 +1,11 @@
 package boot
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // logLines are the lines of a router's log without their time.
@@ -48,6 +50,49 @@ func TestTheLogOfASpokeThatComesUpReadsAsAStory(t *testing.T) {
 	}
 	if at < len(story) || len(lines) != len(story) {
 		t.Fatalf("%d of the story's %d lines are there:\n%s", at, len(story), strings.Join(lines, "\n"))
+	}
+}
+
+func TestAFailoverAndTheWayBackAreAStoryEach(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := failover(t, clientTunnel, "[logging]\nsession = true\n"+flexClient(trackedPeers))
+	f.at("spoke1", "172.25.1.1")
+	f.want("spoke1", "show crypto ikev2 client flexvpn", "Current state:ACTIVE", "Peer : 172.25.1.1", "Source : GigabitEthernet1 (172.16.1.2)", "Assigned IP address: 10.1.1.100", "track 1 up  in use")
+	f.want("spoke1", "show track brief", "1      icmp-echo 172.25.1.1  Up", "2      icmp-echo 172.25.2.1  Up")
+	f.want("spoke1", "show ikev2 session", "Status:UP-ACTIVE, IKE count:1, CHILD count:1", "Child sa: Tunnel1")
+	f.want("spoke1", "show interfaces Tunnel1", "Internet address is 10.1.1.100/32", "Tunnel source 172.16.1.2 (GigabitEthernet1), destination 172.25.1.1")
+	// What came up a moment ago is not part of what goes down now.
+	time.Sleep(1200 * time.Millisecond)
+	f.wan["hub1"].SetUp(false)
+	f.at("spoke1", "172.25.2.1")
+	f.want("spoke1", "show events peer 172.25.2.1", "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)\n  Noticed by track 1: 1 icmp-echo 172.25.1.1 Up -> Down", "Up again after 0.",
+		"the address of Tunnel1 from 10.1.1.100 and 2001:db8:101::100 to 10.1.1.200 and 2001:db8:101::200", "2 routes came to Tunnel1; 2 routes left Tunnel1")
+	time.Sleep(1200 * time.Millisecond)
+	f.wan["hub1"].SetUp(true)
+	f.at("spoke1", "172.25.1.1")
+	f.want("spoke1", "show events last 1", "Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)\n  Noticed by a better peer's return", "Moved after 0.", "from 10.1.1.200 and 2001:db8:101::200 to 10.1.1.100")
+	if out := f.exec("spoke1", "show events peer 192.0.2.1"); out != "" {
+		t.Errorf("stories about nobody:\n%s", out)
+	}
+	if out := f.exec("spoke1", "show events | json"); !json.Valid([]byte(out)) || !strings.Contains(out, `"make_before_break": true`) {
+		t.Errorf("as JSON:\n%s", out)
+	}
+	lines := logLines(f.cloud, "spoke1")
+	for _, mnemonic := range []string{"%CRYPTO-5-IKEV2_SESSION_STATUS: Crypto tunnel v2 is DOWN.  Peer 172.25.1.1:500 Id: 172.25.1.1", "%CRYPTO-5-IKEV2_SESSION_STATUS: Crypto tunnel v2 is UP.  Peer 172.25.2.1:500 Id: 172.25.2.1",
+		"%FLEXVPN-6-FLEXVPN_CONNECTION_DOWN: FlexVPN(Flex_Client) Client_public_addr = 172.16.1.2 Server_public_addr = 172.25.1.1 Assigned_Tunnel_v4_addr = 10.1.1.100",
+		"%FLEXVPN-6-FLEXVPN_CONNECTION_UP: FlexVPN(Flex_Client)", "%LINEPROTO-5-UPDOWN: Line protocol on Interface Tunnel1, changed state to down", "%TRACK-6-STATE: 1 "} {
+		if count(lines, mnemonic) == 0 {
+			t.Errorf("no line %s in\n%s", mnemonic, strings.Join(lines, "\n"))
+		}
+	}
+	time.Sleep(1200 * time.Millisecond)
+	f.exec("spoke1", "clear crypto ikev2 client flexvpn Flex_Client")
+	f.want("spoke1", "show events last 1", "Flex_Client with 172.25.1.1 was lost and is back (Tunnel1)\n  Noticed by the operator")
+	f.at("spoke1", "172.25.1.1")
+	for line, word := range map[string]string{"crypto ikev2 client flexvpn connect Flex_Client": "manual", "show crypto ikev2 client flexvpn nobody": "There is no client block nobody", "show track 7": "There is no track 7"} {
+		if out, err := f.routers["spoke1"].Exec(t.Context(), line); err == nil || !strings.Contains(err.Error(), word) {
+			t.Errorf("%s: %v %s", line, err, out)
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ var routine = []string{"ike-rekeyed", "child-rekeyed", "child-kept"}
 
 // down and up are what kinds mean whose names do not tell.
 var (
-	down = []string{"peer-silent", "peer-dead", "auth-failed", "no-proposal", "no-profile", "no-key", "unregistered", "redirected", "redirect-followed", "moving", "shutdown", "too-many-sas"}
+	down = []string{"peer-silent", "peer-dead", "auth-failed", "no-proposal", "no-profile", "no-key", "unregistered", "redirected", "redirect-followed", "moving", "shutdown", "too-many-sas", "initial-contact"}
 	up   = []string{"registered", "peer-moved", "connected"}
 )
 
@@ -147,6 +147,11 @@ func phaseOf(e *Event) phase {
 		return good
 	}
 	return aside
+}
+
+// begins reports whether something new begins with the event, where all was well.
+func (e *Event) begins() bool {
+	return e.phase == notice || e.Kind == "ike-up" || e.Kind == "dialing" || strings.HasPrefix(e.Kind, "track")
 }
 
 // is reports whether the event is of a kind such as "ike" or "bgp" and has come to a phase.
@@ -179,6 +184,8 @@ func (e *Event) by() string {
 			return "track " + e.Track
 		}
 		return e.Reason
+	case e.Kind == "initial-contact":
+		return "the peer, who began anew"
 	case e.Kind == "redirected", has("redirect"):
 		return "a redirect of the hub"
 	case has("operator"):

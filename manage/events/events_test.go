@@ -116,8 +116,9 @@ func TestGoingBackIsAStoryOfItsOwn(t *testing.T) {
 	w.say(5000, "track", "track 1 is up", "track=1", "state=up")
 	w.say(1, "moving", "going back", "client=Flex_Client", "track=1", "peer="+hub1, "reason=a better peer is there again")
 	w.say(100, "ike-up", "Crypto tunnel v2 is UP", "peer="+hub1+":500")
+	w.say(1, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub2, "assigned=10.1.1.177", "state=down", "reason=back to peer "+hub1)
 	w.say(1, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "assigned=10.1.1.100", "state=up")
-	w.say(1, "ike-down", "Crypto tunnel v2 is DOWN", "peer="+hub2+":500", "reason=moved to a better peer")
+	w.say(10000, "ike-down", "Crypto tunnel v2 is DOWN", "peer="+hub2+":500", "reason=back to peer "+hub1) // it was kept for what was under way
 	got := titles(Stories(w.Events()))
 	if !slices.Equal(got, []string{"Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)", "Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)"}) {
 		t.Fatalf("%q", got)

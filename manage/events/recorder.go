@@ -89,8 +89,8 @@ func (r *Recorder) Log(line syslog.Entry) {
 	}
 	e.link = link
 	r.count(e)
-	if e.Assigned != "" && e.Interface != "" && len(r.given) < maxLinks {
-		e.before = r.given[e.Interface]
+	if was := r.given[e.Interface]; e.Assigned != "" && e.Interface != "" && was != e.Assigned && len(r.given) < maxLinks {
+		e.before = was
 		r.given[e.Interface] = e.Assigned
 	}
 	r.ring = append(r.ring, e)

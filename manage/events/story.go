@@ -30,6 +30,8 @@ type Story struct {
 	Gained []string `json:"gained"`
 	// Seconds are from the first notice until the tunnel, or what the story is about, was up again; -1 when it was not.
 	Seconds float64 `json:"seconds"`
+	// Beside says that the new session was up before the old one ended: nothing was down.
+	Beside bool `json:"make_before_break,omitempty"`
 	// Moved is what is elsewhere now.
 	Moved  []string `json:"moved"`
 	Events []Event  `json:"events"`
@@ -65,6 +67,7 @@ func Stories(events []Event) []Story {
 			continue
 		}
 		about := e.about()
+		var resting *Story // one that had come to a good end
 		for _, thing := range slices.Clone(about) {
 			o := open[thing]
 			switch {
@@ -79,8 +82,12 @@ func Stories(events []Event) []Story {
 					}
 				}
 				continue
-			}
-			if s == nil {
+			case o.rests(e):
+				if resting == nil || o.last().After(resting.last()) {
+					resting = o
+				}
+				continue
+			case s == nil:
 				s = o
 				continue
 			}
@@ -95,6 +102,9 @@ func Stories(events []Event) []Story {
 				}
 			}
 			all = slices.DeleteFunc(all, func(x *Story) bool { return x == o })
+		}
+		if s == nil {
+			s = resting
 		}
 		if s == nil {
 			s = &Story{things: map[string]bool{}}
@@ -119,10 +129,17 @@ func Stories(events []Event) []Story {
 
 func (s *Story) last() time.Time { return s.Events[len(s.Events)-1].Time }
 
-// over reports whether an event comes too late for the story.
+// over reports whether an event comes too late for the story, or begins another one.
 func (s *Story) over(e *Event) bool {
-	pause := e.Time.Sub(s.last())
-	return s.closed || pause > quiet || s.well && e.phase == notice && pause > settled
+	return s.closed || e.Time.Sub(s.last()) > quiet || s.rests(e) && e.begins() && !s.said(e.Reason)
+}
+
+// rests reports whether the story had come to a good end some time before an event.
+func (s *Story) rests(e *Event) bool { return s.well && e.Time.Sub(s.last()) > settled }
+
+// said reports whether the story has had a reason already: an old session's end, for instance, is announced by its move.
+func (s *Story) said(reason string) bool {
+	return reason != "" && slices.ContainsFunc(s.Events, func(e Event) bool { return e.Reason == reason })
 }
 
 // mayHold reports whether an event about a thing that the story is about belongs to it: an interface that is made for a peer
@@ -167,12 +184,14 @@ func (s *Story) tell() {
 	slices.SortStableFunc(s.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
 	s.Begin, s.End = s.Events[0].Time, s.last()
 	s.Seconds = -1
-	var lost, gained, clients, links, inside, bgpDown, bgpUp, tracks, lines, shortcuts list
+	var lost, gained, anew, clients, links, inside, bgpDown, bgpUp, tracks, lines, shortcuts list
 	was, is := map[string]string{}, map[string]string{} // addresses assigned
 	moved := map[move]int{}
 	upNow := map[string]bool{} // of peers whose sessions came or went
 	var first *Event
 	var again time.Time
+	// A client block knows which hub it has; its IKE SAs with others may end later.
+	byClient := slices.ContainsFunc(s.Events, func(e Event) bool { return strings.HasPrefix(e.Kind, "flexvpn-") })
 	for i := range s.Events {
 		e := &s.Events[i]
 		clients.add(e.Client)
@@ -194,13 +213,15 @@ func (s *Story) tell() {
 		switch {
 		case e.Routes != nil:
 			moved[move{e.VRF, e.Routes.From, e.Routes.To}] += e.Routes.Count
-		case e.is("ike", notice):
+		case e.is("flexvpn", notice), !byClient && e.is("ike", notice):
 			lost.add(e.Peer)
 			upNow[e.Peer] = false
-		case e.Kind == "ike-up":
+		case e.is("flexvpn", good), !byClient && e.is("ike", good):
 			gained.add(e.Peer)
 			upNow[e.Peer] = true
 			again = e.Time
+		case e.Kind == "initial-contact":
+			anew.add(e.Peer)
 		case e.is("child", good):
 			again = e.Time
 		case e.is("bgp", notice):
@@ -231,7 +252,7 @@ func (s *Story) tell() {
 		first = &s.Events[0]
 		s.By = ""
 	} else {
-		s.By = first.by()
+		s.By, s.Beside = first.by(), first.Kind == "preparing"
 		if again.IsZero() && s.well && len(bgpUp)+len(tracks)+len(lines) > 0 {
 			again = s.End
 		}
@@ -242,6 +263,9 @@ func (s *Story) tell() {
 	s.Noticed = first.Line()
 	s.Lost, s.Gained = append([]string{}, lost...), append([]string{}, gained...)
 	s.Title = title(s, upNow, clients, links, tracks, lines, bgpDown, bgpUp)
+	if len(lost) == 0 && len(anew) > 0 {
+		s.Title = "The session with " + strings.Join(anew, ", ") + " began anew"
+	}
 	s.Moved = append([]string{}, whatMoved(s, was, is, moved, bgpDown, bgpUp)...)
 }
 

@@ -39,7 +39,7 @@ type FlexClient struct {
 	BackupInterface string           `json:"backup_interface,omitempty"`
 	BackupUp        bool             `json:"backup_up"`
 	Standby         bool             `json:"standby"` // is somebody's backup, who has a session
-	Tries           uint64           `json:"tries"`
+	Tries           uint64           `json:"tries"`   // since the last session
 	Ups             uint64           `json:"sessions"`
 	Peers           []FlexClientPeer `json:"peers"`
 	Sources         []FlexClientPath `json:"sources"`
@@ -165,7 +165,11 @@ func (c *FlexClient) print(w *cli.Table) {
 		}
 		w.Linef("  Assigned %s address: %s", word, a)
 	}
-	w.Linef("  Connect : %s, in this state for %s, %d attempts, %d sessions", c.Mode, Clock(time.Duration(c.Since)*time.Second), c.Tries, c.Ups)
+	tries := ""
+	if c.Tries > 0 {
+		tries = fmt.Sprintf(", %d attempts since the last", c.Tries)
+	}
+	w.Linef("  Connect : %s, in this state for %s, sessions so far: %d%s", c.Mode, Clock(time.Duration(c.Since)*time.Second), c.Ups, tries)
 	if c.Preparing != "" {
 		w.Linef("  Going back to : %s", c.Preparing)
 	}

@@ -42,7 +42,10 @@ func (r Events) Text(w *cli.Table) {
 		}
 		if s.By != "" {
 			w.Linef("  Noticed by %s: %s", cli.Plain(s.By, ""), cli.Plain(s.Noticed, ""))
-			if s.Seconds >= 0 {
+			switch {
+			case s.Seconds >= 0 && s.Beside:
+				w.Linef("  Moved after %.3f s, with the old session up", s.Seconds)
+			case s.Seconds >= 0:
 				w.Linef("  Up again after %.3f s", s.Seconds)
 			}
 		}
@@ -62,13 +65,13 @@ func part(kind string) string {
 	switch word {
 	case "child":
 		return "ipsec"
-	case "no", "superseded", "auth", "peer", "moved":
+	case "no", "initial", "superseded", "auth", "peer", "moved":
 		return "ike"
 	case "nhs", "shortcut", "registered", "unregistered", "registration", "resolution", "purged", "redirect":
 		return "nhrp"
 	case "applied", "apply":
 		return "config"
-	case "flexvpn":
+	case "flexvpn", "dialing", "preparing", "moving", "gateway", "gateways", "dial":
 		return "client"
 	}
 	return word

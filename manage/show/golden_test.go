@@ -281,9 +281,9 @@ func flexClients() []client.Status {
 		{Peer: client.Peer{Seq: 2, FQDN: "hub2.example.com"}, Usable: true}}
 	return []client.Status{
 		{Name: "Flex_Client", Tunnel: "Tunnel1", State: client.StateActive, Since: now.Add(-65 * time.Second), Mode: "auto", Call: client.Call{ID: 3, Seq: 1, Peer: addr("172.25.1.1"), Local: addr("172.16.2.2")},
-			Assigned: []netip.Prefix{prefix("10.1.1.100/32"), prefix("2001:db8::100/128")}, Peers: hubs, Reactivate: true, Tries: 2, Ups: 1},
+			Assigned: []netip.Prefix{prefix("10.1.1.100/32"), prefix("2001:db8::100/128")}, Peers: hubs, Reactivate: true, Ups: 1},
 		{Name: "Second", Tunnel: "Tunnel2", State: client.StateWaiting, Reason: "peer does not answer", Since: now.Add(-3 * time.Second), Mode: "track", Wanted: client.Condition{Track: 10, Down: true},
-			BackupGroup: "A", BackupInterface: "Tunnel3", BackupUp: true, NextTry: now.Add(1500 * time.Millisecond), Peers: []client.PeerStatus{{Peer: client.Peer{Seq: 1, Address: addr("172.25.2.1")}}},
+			BackupGroup: "A", BackupInterface: "Tunnel3", BackupUp: true, NextTry: now.Add(1500 * time.Millisecond), Tries: 2, Peers: []client.PeerStatus{{Peer: client.Peer{Seq: 1, Address: addr("172.25.2.1")}}},
 			Sources: []client.SourceStatus{{Source: client.Source{Seq: 1, Interface: "GigabitEthernet1", Track: 3}}, {Source: client.Source{Seq: 2, Interface: "GigabitEthernet2"}, Local: addr("172.16.9.2"), Usable: true, Current: true}}}}
 }
 
