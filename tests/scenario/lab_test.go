@@ -373,9 +373,13 @@ func (x *lab) dump() {
 // inside tells whether a link is within what is protected: its name says so.
 func inside(k *qemu.Link) bool { return strings.HasPrefix(k.Name, "lan") }
 
-// narrow tells whether a prefix is one that can be looked for: not a default route or a summary.
+// narrow tells whether a prefix is one that can be looked for: not a default route or a summary, and none that is in a header
+// by chance, as 192.168.0.0 is where an identification is followed by no fragment.
 func narrow(p netip.Prefix) bool {
-	return p.Bits() >= 24 && p.Addr().Is4() || p.Bits() >= 48 && p.Addr().Is6()
+	if a := p.Addr(); a.Is6() {
+		return p.Bits() >= 48
+	}
+	return p.Bits() == 32 || p.Bits() >= 24 && p.Addr().As4()[2] != 0
 }
 
 // inner are the addresses that must not be seen outside: of tunnels and loopbacks in all configurations beside the lab's, of
