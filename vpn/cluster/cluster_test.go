@@ -180,6 +180,71 @@ func TestWhatWasRecordedNeverCountsAgain(t *testing.T) {
 	}
 }
 
+// What a member said in its life before the last one was said to us as well, so that it names our start.
+func TestWhatAMemberSaidInAnEarlierLifeDoesNotCountAgain(t *testing.T) {
+	forget := func(l *link) {
+		// The configuration drops the member, and has it again.
+		n := l.nodes[1]
+		c := n.cfg
+		c.Members = nil
+		n.do(n.m.SetConfig(l.now, c))
+		n.do(n.m.SetConfig(l.now, n.cfg))
+	}
+	for name, between := range map[string]func(*link){
+		"one life":     func(*link) {},
+		"another life": func(l *link) { l.nodes[0].boot() },
+		"many lives": func(l *link) {
+			for range 3 * maxFormer {
+				l.nodes[0].boot()
+				l.run(5 * time.Second)
+			}
+		},
+		"left and back": forget,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := cluster(t, []uint8{120, 110})
+			l.run(20 * time.Second)
+			old := slices.Clone(l.record)
+			l.nodes[0].die()
+			l.run(5 * time.Second)
+			between(l)
+			l.run(5 * time.Second)
+			if l.nodes[0].die(); name == "another life" || name == "many lives" {
+				l.run(5 * time.Second)
+			}
+			l.want("2")
+			for _, f := range old {
+				if f.from == l.nodes[0].addr {
+					l.deliver(f)
+				}
+			}
+			l.run(time.Second)
+			l.want("2")
+			if i := l.nodes[1].m.Snapshot(l.now); i.Members[1].State != "down" {
+				l.fatalf("a recording brought %v to life", i.Members[1])
+			}
+		})
+	}
+}
+
+func TestAMemberThatWasForgottenIsHeardAtOnceWhenItIsBack(t *testing.T) {
+	l := cluster(t, []uint8{120, 110})
+	l.run(20 * time.Second)
+	n := l.nodes[1]
+	c := n.cfg
+	c.Members = nil
+	n.do(n.m.SetConfig(l.now, c))
+	l.run(100 * time.Millisecond)
+	n.do(n.m.SetConfig(l.now, n.cfg))
+	l.run(100 * time.Millisecond)
+	l.want("1")
+	for _, n := range l.nodes {
+		if i := n.m.Snapshot(l.now); i.Members[1].State == "down" {
+			l.fatalf("%v does not hear %v", n.addr, i.Members[1])
+		}
+	}
+}
+
 func TestOnlyMembersWithTheKeyAreHeard(t *testing.T) {
 	l := cluster(t, []uint8{120, 110, 130}, func(n int, c *Config) {
 		if n == 3 {

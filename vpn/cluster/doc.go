@@ -39,9 +39,10 @@
 //	  | virtual address (1+16) | redirect-to (1+16) | sessions (4) | max (4) | weight (2) | limit (1) | HMAC-SHA-256 (32)
 //
 // The HMAC covers the message and both addresses. Every member begins with a random number, its start; a hello counts only
-// when it names the receiver's start, so it was made since, and has a higher sequence than any other of the sender's start.
-// No clock need be right, and nothing that was recorded counts again, not even after a restart. A hello that does not know our
-// start yet is answered at once by one that tells it. Only configured members are listened to; all else is counted.
+// when it names the receiver's start, so it was made since, is not of a start that the sender had before, and has a higher
+// sequence than any other of its start. A member that comes to the configuration has the receiver choose a new start. No clock
+// need be right, and nothing that was recorded counts again, not even after a restart. A hello that does not know our start
+// yet is answered at once by one that tells it. Only configured members are listened to; all else is counted.
 //
 // RFC 5685 (the redirect itself is package ikev2's), RFC 9568 in spirit (the election). Left out: a virtual hardware address
 // (the owner announces its own), several clusters on one router, HSRP on the wire.

@@ -99,12 +99,16 @@ type member struct {
 	answered time.Time   // last challenge
 	sent     []time.Time // when callers were sent there, the last few seconds
 	total    uint64
-	foreign  bool // it was said that it is of another cluster
+	former   []uint64 // its starts before, to which our start was known as well
 }
+
+// maxFormer is how many former starts of a member are remembered.
+const maxFormer = 32
 
 // Machine is one member. It is not safe for concurrent use.
 type Machine struct {
 	cfg   Config
+	rand  io.Reader
 	start uint64
 	seq   uint64
 	now   time.Time
@@ -129,16 +133,27 @@ type Machine struct {
 
 // New makes a member whose interface is down. rand gives its start.
 func New(cfg Config, rand io.Reader, now time.Time) (*Machine, error) {
-	m := &Machine{now: now, since: now}
-	for m.start == 0 {
-		var b [8]byte
-		if _, err := io.ReadFull(rand, b[:]); err != nil {
-			return nil, err
-		}
-		m.start = binary.BigEndian.Uint64(b[:])
+	m := &Machine{now: now, since: now, rand: rand}
+	if err := m.renew(); err != nil {
+		return nil, err
 	}
 	m.configure(cfg)
 	return m, nil
+}
+
+// renew chooses a start: no hello that was ever made names it.
+func (m *Machine) renew() error {
+	var b [8]byte
+	for binary.BigEndian.Uint64(b[:]) == 0 {
+		if _, err := io.ReadFull(m.rand, b[:]); err != nil {
+			return err
+		}
+	}
+	m.start = binary.BigEndian.Uint64(b[:])
+	for _, x := range m.members {
+		x.former = nil
+	}
+	return nil
 }
 
 func (m *Machine) configure(cfg Config) {
@@ -167,7 +182,11 @@ func (m *Machine) configure(cfg Config) {
 func (m *Machine) SetConfig(now time.Time, cfg Config) []Action {
 	m.begin(now)
 	cfg.Self, cfg.Virtual = m.cfg.Self, m.cfg.Virtual
+	old := m.members
 	m.configure(cfg)
+	if slices.ContainsFunc(m.members, func(x *member) bool { return !slices.Contains(old, x) }) {
+		_ = m.renew() // it may have been a member before, and what it said then is forgotten
+	}
 	m.elect()
 	m.hello()
 	return m.finish()
@@ -328,9 +347,14 @@ func (m *Machine) receive(from netip.Addr, data []byte) {
 		x.answered = m.now
 		m.tell(x, h.start)
 		return
-	case h.start == x.start && h.sequence <= x.sequence:
+	case h.start == x.start && h.sequence <= x.sequence, slices.Contains(x.former, h.start):
 		m.counters.Replayed++
 		return
+	}
+	if h.start != x.start && x.start != 0 {
+		if x.former = append(x.former, x.start); len(x.former) > maxFormer {
+			_ = m.renew()
+		}
 	}
 	anew := h.start != x.start || !x.alive
 	before := x.last
