@@ -59,7 +59,7 @@ const hub1, hub2 = "172.25.1.1", "172.25.2.1"
 
 // failover is what a spoke logs that loses its hub.
 func (w *world) failover(from, to, was, is string) {
-	w.say(0, "bfd-down", "BFD session with 10.1.1.1 is down", "peer=10.1.1.1", "interface=Tunnel1", "state=down", "reason=control detection time expired")
+	w.say(0, "bfd", "BFD-SYSLOG: BFD session ld:1 handle:1 is going Down", "peer=10.1.1.1", "interface=Tunnel1", "state=down", "reason=control detection time expired")
 	w.say(1, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+from, "assigned="+was, "state=down", "reason=BFD session went down")
 	w.say(1, "ike-down", "Crypto tunnel v2 is DOWN.  Peer "+from+":500 Id: "+from, "peer="+from+":500", "reason=BFD session went down")
 	w.say(1, "line-protocol", "Line protocol on Interface Tunnel1, changed state to down", "interface=Tunnel1", "state=down")
@@ -85,7 +85,7 @@ func TestAFailoverIsOneStoryThatTellsWhatNoticedItAndWhatMoved(t *testing.T) {
 		t.Fatalf("%q", got)
 	}
 	s := stories[3]
-	if s.By != "BFD" || !strings.Contains(s.Noticed, "BFD session with 10.1.1.1 is down: control detection time expired") || s.Seconds != 0.158 || len(s.Events) != 13-1 {
+	if s.By != "BFD" || !strings.Contains(s.Noticed, "BFD session with 10.1.1.1 on Tunnel1 is down: control detection time expired") || s.Seconds != 0.158 || len(s.Events) != 13-1 {
 		t.Errorf("noticed %q by %q, %v s, %d events", s.Noticed, s.By, s.Seconds, len(s.Events))
 	}
 	want := []string{"the address of Tunnel1 from 10.1.1.100 to 10.1.1.177", "3 routes came to Tunnel1", "3 routes left Tunnel1", "BGP with 10.1.1.1 is up again"}
