@@ -112,6 +112,10 @@ func (r Routes) Text(w *cli.Table) {
 			w.Linef("%s is directly connected, Null0", head)
 			continue
 		}
+		if len(x.NextHops) == 0 && len(x.Override) == 0 {
+			w.Linef("%s is unreachable", head) // the far end of a tunnel that nothing else leads to
+			continue
+		}
 		head += fmt.Sprintf(" [%d/%d]", x.Distance, x.Metric)
 		for i, h := range x.NextHops {
 			if i > 0 {
