@@ -171,3 +171,35 @@ timeout = "100ms"
 		t.Error("nobody is connected")
 	}
 }
+
+func TestADialBackupOverIPv4StandsInForAClientOverIPv6(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := newFlex(t)
+	f.run("hub1", strings.Replace(flexHub(1, `{ set-interface = ["self"] }`, ""), `protection = "P"`, "mode = \"gre ipv6\"\nprotection = \"P\"", 1))
+	f.run("hub2", flexHub(2, `{ set-interface = ["self"] }`, ""))
+	f.run("spoke1", flexSpoke(1, strings.Replace(clientTunnel, "gre ip", "gre ipv6", 1), flexClient(`peer = [{ address = "2001:db8:25:1::1", track = 1 }]
+peer-reactivate = true
+backup-interface = "Tunnel2"
+[track.1]
+icmp-echo = { address = "2001:db8:25:1::1", interval = "100ms", timeout = "100ms" }
+[interface.Tunnel2]
+address = "negotiated"
+source = "GigabitEthernet1"
+destination = "172.25.2.1"
+protection = "P"
+`)))
+	f.at("spoke1", "2001:db8:25:1::1")
+	f.want("spoke1", "ping 10.1.1.1 source GigabitEthernet2 repeat 3", "(3/3)")
+	f.until(func() string { return unless(!f.routers["spoke1"].lineUp("Tunnel2"), "quiet on the backup") })
+	for range 2 {
+		f.wan["hub1"].SetUp(false)
+		f.until(func() string {
+			return unless(f.routers["spoke1"].lineUp("Tunnel2") && !f.routers["spoke1"].lineUp("Tunnel1"), "the backup")
+		})
+		f.want("spoke1", "ping 10.1.1.1 source GigabitEthernet2 repeat 3", "(3/3)")
+		f.wan["hub1"].SetUp(true)
+		f.at("spoke1", "2001:db8:25:1::1")
+		f.until(func() string { return unless(!f.routers["spoke1"].lineUp("Tunnel2"), "an end of the backup") })
+		f.want("spoke1", "ping 10.1.1.1 source GigabitEthernet2 repeat 3", "(3/3)")
+	}
+}
