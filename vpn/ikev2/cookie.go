@@ -63,21 +63,24 @@ func (e *Engine) admit(d Datagram, h message.Header) bool {
 		e.counters.Malformed++
 		return false
 	}
-	if t := e.cfg.CookieThreshold; t < 0 || e.halfOpen >= t {
-		if !e.cookies.check(e, cookie, nonce, d.Remote, h.SPIi) {
-			if cookie != nil {
-				e.counters.CookiesBad++
-			}
-			e.counters.CookiesSent++
-			e.answerInit(d, h, &message.Notify{Message: message.COOKIE, Data: e.cookies.make(e, nonce, d.Remote, h.SPIi)})
-			return false
-		}
+	if t := e.cfg.CookieThreshold; (t < 0 || e.halfOpen >= t) && !e.cookies.check(e, cookie, nonce, d.Remote, h.SPIi) {
+		e.challenge(d, h, cookie, nonce)
+		return false
 	}
 	if e.halfOpen >= e.cfg.MaxHalfOpen || e.halfOpenFrom[d.Remote.Addr()] >= e.cfg.MaxHalfOpenPeer || len(e.sas) >= e.cfg.MaxSAs {
 		e.counters.HalfOpenRefused++
 		return false
 	}
 	return true
+}
+
+// challenge asks the sender of an IKE_SA_INIT request to show that it is where it says.
+func (e *Engine) challenge(d Datagram, h message.Header, cookie, nonce []byte) {
+	if cookie != nil {
+		e.counters.CookiesBad++
+	}
+	e.counters.CookiesSent++
+	e.answerInit(d, h, &message.Notify{Message: message.COOKIE, Data: e.cookies.make(e, nonce, d.Remote, h.SPIi)})
 }
 
 // count and uncount keep the number of half-open SAs.

@@ -11,12 +11,12 @@ import (
 )
 
 // firstMessages are IKE_SA_INIT requests of n strangers.
-func firstMessages(t *testing.T, n int, to netip.Addr) []Datagram {
+func firstMessages(t *testing.T, n int, to netip.Addr, change ...func(*Config)) []Datagram {
 	var out []Datagram
 	for i := range n {
 		from := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
 		w := newWorld(t, byte(i))
-		s := w.add("S", from, config())
+		s := w.add("S", from, config(change...))
 		s.boot()
 		s.initiate(to)
 		d := find[Send](s)[0].Datagram

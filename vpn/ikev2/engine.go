@@ -71,6 +71,7 @@ type Engine struct {
 	dirty        map[*ikeSA]struct{}
 	quiet        bucket // log lines that anybody can cause
 	hints        bucket // unprotected answers that anybody can cause
+	free         bucket // redirects of peers that need not show where they are
 	counters     Counters
 
 	tracing func() bool
@@ -97,6 +98,7 @@ func NewEngine(cfg Config, rand io.Reader) *Engine {
 		trails:       map[trailKey]*trail{},
 		quiet:        bucket{rate: 5, size: 20},
 		hints:        bucket{rate: 10, size: 20},
+		free:         bucket{rate: 10, size: freeRedirects},
 	}
 	e.SetConfig(cfg)
 	return e
@@ -482,15 +484,19 @@ type bucket struct {
 }
 
 func (b *bucket) take(now time.Time) bool {
+	if b.empty(now) {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+func (b *bucket) empty(now time.Time) bool {
 	if b.last.IsZero() {
 		b.tokens = b.size
 	} else {
 		b.tokens = min(b.size, b.tokens+b.rate*now.Sub(b.last).Seconds())
 	}
 	b.last = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
+	return b.tokens < 1
 }

@@ -77,6 +77,8 @@ const (
 	RedirectLoopPeriod = 300 * time.Second
 	// graceRedirected is how long a peer that was redirected may use its SA while it makes another.
 	graceRedirected = 30 * time.Second
+	// freeRedirects is how many peers are sent away at once before they must show by a cookie that they are where they say.
+	freeRedirects = 64
 )
 
 // trailKey finds what we have been through with a gateway.
@@ -151,6 +153,16 @@ func (e *Engine) elsewhere(r RedirectRequest) Verdict {
 
 // redirectInit answers an IKE_SA_INIT by the address of another gateway (§3), or refuses it, and keeps nothing.
 func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
+	if e.cfg.Redirect == nil {
+		return false
+	}
+	// Nothing is kept here, but the Redirector counts whom it has sent to another gateway.
+	cookie, nonce := message.Peek(d.Data)
+	proven := e.cookies.check(e, cookie, nonce, d.Remote, h.SPIi)
+	if !proven && e.free.empty(e.now) {
+		e.challenge(d, h, cookie, nonce)
+		return true
+	}
 	supported, from := p.redirects()
 	v := e.elsewhere(RedirectRequest{VRF: d.VRF, Local: d.Local, Remote: d.Remote, Follows: supported, From: from})
 	to := v.Gateway
@@ -163,16 +175,24 @@ func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 	case !to.IsValid():
 		return false
 	}
+	if !proven {
+		e.free.take(e.now)
+	}
 	e.counters.RedirectsSent++
 	e.logPlain(zerolog.InfoLevel, d, "peer is redirected", Field{"event", "redirect"}, Field{"state", "sent"}, Field{"exchange", RedirectInit.String()}, Field{"to", to.String()})
 	e.answerInit(d, h, &message.Notify{Message: message.REDIRECT, Data: message.Redirect{Gateway: to, Nonce: p.nonce.Data}.Data()})
 	// Who begins anew may have lost what it had here.
+	asked := 0
 	for _, s := range e.withPeer(d.VRF, d.Remote.Addr()) {
-		if !s.established.IsZero() && e.now.Sub(s.hinted) >= 10*time.Second && s.cur.pending == nil && len(s.cur.tasks) == 0 {
-			s.hinted = e.now
-			e.touch(s.cur)
-			e.guard(s.cur, func() { s.cur.askQuickly(true) })
+		if s.established.IsZero() || e.now.Sub(s.hinted) < 10*time.Second || s.cur.pending != nil || len(s.cur.tasks) > 0 {
+			continue
 		}
+		if asked++; asked > maxAsked || !e.hints.take(e.now) {
+			break
+		}
+		s.hinted = e.now
+		e.touch(s.cur)
+		e.guard(s.cur, func() { s.cur.askQuickly(true) })
 	}
 	return true
 }

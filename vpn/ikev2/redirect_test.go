@@ -147,6 +147,60 @@ func TestWhoDoesNotFollowIsServed(t *testing.T) {
 	}
 }
 
+// Whom a gateway sends away counts as the other's caller for a while. That must not be had for a forged source address.
+func TestAddressesMustBeProvenBeforeManyAreSentAway(t *testing.T) {
+	x := &elsewhere{to: map[bool]netip.Addr{false: addrC}}
+	w, a, b, c := hubs(t, x, nil)
+	flood := firstMessages(t, 200, addrB, following)
+	for _, d := range flood {
+		b.do(b.e.Receive(w.now, d))
+	}
+	k := b.e.Counters()
+	if k.RedirectsSent > freeRedirects || len(x.asked) != int(k.RedirectsSent) || int(k.CookiesSent) != len(flood)-len(x.asked) {
+		t.Errorf("asked %d times for %d strangers, redirected %d, %d cookies", len(x.asked), len(flood), k.RedirectsSent, k.CookiesSent)
+	}
+	if len(b.e.sas)+len(b.e.sessions)+len(b.e.inits) != 0 {
+		t.Error("something is kept")
+	}
+	// A true client has one round more.
+	a.initiate(addrB)
+	w.run(time.Second)
+	w.oneSession(a, c)
+	if n := b.e.Counters(); n.CookiesSent != k.CookiesSent+1 || n.RedirectsSent != k.RedirectsSent+1 {
+		t.Errorf("%+v", n)
+	}
+	// Later nobody is asked any more.
+	w.run(time.Minute)
+	a.do(a.e.DeleteAll(w.now, "again"))
+	w.run(time.Second)
+	a.initiate(addrB)
+	w.run(time.Second)
+	w.oneSession(a, c)
+	if n := b.e.Counters(); n.CookiesSent != k.CookiesSent+1 {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestAnUnprovenCallAsksFewOfItsAddressesSessionsWhetherTheyLive(t *testing.T) {
+	x := &elsewhere{}
+	w, a, b, _ := hubs(t, x, nil)
+	for range 3 * maxAsked {
+		a.initiateAs(InitiateRequest{Local: addrA, Remote: addrB, Profile: "prof", Child: "Tunnel0", NoRedirect: true})
+		w.run(time.Second)
+	}
+	if len(b.ikes) < 2*maxAsked {
+		t.Fatalf("%d sessions", len(b.ikes))
+	}
+	x.to = map[bool]netip.Addr{false: addrC}
+	d := firstMessages(t, 1, addrB, following)[0]
+	d.Remote = netip.AddrPortFrom(addrA, 500)
+	before := len(find[Send](b))
+	b.do(b.e.Receive(w.now, d))
+	if n := len(find[Send](b)) - before; n < 2 || n > 1+maxAsked {
+		t.Errorf("one datagram caused %d", n)
+	}
+}
+
 func TestAClientIsRefusedWhenNobodyHasRoom(t *testing.T) {
 	x := &elsewhere{refuse: true}
 	w, a, b, _ := hubs(t, x, nil)
