@@ -110,6 +110,11 @@ func TestARouterAndBIRDTellEachOtherOfTheirNetworks(t *testing.T) {
 	inNamespaces(t, load(t, filepath.Join(labs, "bird-peer", "lab.toml")))
 }
 
+func TestStrongSwanClientsAndSpokesShareAHubAndItsPool(t *testing.T) {
+	t.Parallel()
+	inNamespaces(t, load(t, filepath.Join(labs, "flexvpn-mixed", "lab.toml")))
+}
+
 // TestTheSecureOverlayHoldsWithStrongSwanAndBIRD runs the variant that this Debian's packages can; tests/interop/overlay
 // runs all.
 func TestTheSecureOverlayHoldsWithStrongSwanAndBIRD(t *testing.T) {

@@ -4,7 +4,7 @@
 set -e
 dir=$FELLOE_LAB_DIR
 number=${FELLOE_NODE#Client}
-control() { STRONGSWAN_CONF=$dir/swanctl.conf swanctl "$@" --uri "unix://$dir/vici"; }
+control() { STRONGSWAN_CONF=$dir/swanctl.conf SWANCTL_DIR=$dir/swanctl swanctl "$@" --uri "unix://$dir/vici"; }
 
 strongswan() {
   mkdir -p "$dir/swanctl"
