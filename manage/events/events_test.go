@@ -245,3 +245,26 @@ func FuzzStories(f *testing.F) {
 		}
 	})
 }
+
+func TestTheEndOfTheOldSessionAfterAMoveDoesNotHoldTheStoryOpen(t *testing.T) {
+	w := newWorld()
+	w.say(0, "preparing", "a better gateway is called, beside the one in use", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1)
+	w.say(50, "ike-up", "Crypto tunnel v2 is UP.  Peer "+hub1+":500 Id: "+hub1, "peer="+hub1+":500")
+	w.say(270, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub2, "state=down", "reason=back to peer "+hub1)
+	w.say(0, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "state=up")
+	w.say(10000, "child-down", "IPsec SAs are deleted", "tunnel=Tunnel1", "peer="+hub2+":500", "reason=back to peer "+hub1)
+	w.say(0, "ike-down", "Crypto tunnel v2 is DOWN.  Peer "+hub2+":500 Id: "+hub2, "peer="+hub2+":500", "reason=back to peer "+hub1)
+	w.say(20000, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "state=down", "reason=cleared by the operator")
+	w.say(1, "ike-down", "Crypto tunnel v2 is DOWN.  Peer "+hub1+":500 Id: "+hub1, "peer="+hub1+":500", "reason=cleared by the operator")
+	w.say(60, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "state=up")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)", "Flex_Client with 172.25.1.1 was lost and is back (Tunnel1)"}) {
+		t.Fatalf("%q", got)
+	}
+	if s := stories[0]; s.Seconds != 0.32 || !s.Beside || len(s.Events) != 6 {
+		t.Errorf("moved after %v s, beside %v, %d events", s.Seconds, s.Beside, len(s.Events))
+	}
+	if s := stories[1]; s.By != "the operator" || s.Seconds != 0.061 {
+		t.Errorf("by %q, after %v s", s.By, s.Seconds)
+	}
+}

@@ -110,10 +110,10 @@ func Stories(events []Event) []Story {
 			s = &Story{things: map[string]bool{}}
 			all = append(all, s)
 		}
-		s.Events = append(s.Events, *e)
-		if e.phase != aside {
+		if e.phase != aside && !s.outlived(e) {
 			s.well = e.phase == good
 		}
+		s.Events = append(s.Events, *e)
 		for _, thing := range about {
 			s.things[thing], open[thing] = true, s
 		}
@@ -140,6 +140,20 @@ func (s *Story) rests(e *Event) bool { return s.well && e.Time.Sub(s.last()) > s
 // said reports whether the story has had a reason already: an old session's end, for instance, is announced by its move.
 func (s *Story) said(reason string) bool {
 	return reason != "" && slices.ContainsFunc(s.Events, func(e Event) bool { return e.Reason == reason })
+}
+
+// outlived reports whether an event is the end of a session that the client block has left for another hub's: all is as well as
+// before.
+func (s *Story) outlived(e *Event) bool {
+	if e.phase != notice || !e.is("ike", notice) && !e.is("child", notice) {
+		return false
+	}
+	for _, x := range slices.Backward(s.Events) {
+		if strings.HasPrefix(x.Kind, "flexvpn-") {
+			return x.phase == good && x.Peer != e.Peer
+		}
+	}
+	return false
 }
 
 // mayHold reports whether an event about a thing that the story is about belongs to it: an interface that is made for a peer
