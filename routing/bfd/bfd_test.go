@@ -608,3 +608,34 @@ func TestTheFilterLetsThroughWhatASessionMayBeFor(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestAStrangerWhoKnowsNoNumberCannotSilenceASessionThatComesUp(t *testing.T) {
+	for name, c := range map[string]Control{
+		"nothing may be sent":       {State: Down, Multiplier: 255, Mine: 77, DesiredMinTx: 4294 * time.Second},
+		"hardly anything":           {State: Down, Multiplier: 255, Mine: 77, DesiredMinTx: 4294 * time.Second, RequiredMinRx: 4294 * time.Second},
+		"hardly anything, on leave": {State: AdminDown, Multiplier: 255, Mine: 77, DesiredMinTx: 4294 * time.Second, RequiredMinRx: 4294 * time.Second},
+	} {
+		e, r := alone()
+		e.Open(start, multi, fast, "", func(Change) {})
+		e.Tick(start)
+		if err := e.Receive(start, from(multi, 60), c.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		now := start
+		for now.Before(start.Add(time.Minute)) {
+			now, _ = e.Deadline()
+			e.Tick(now)
+		}
+		if now.After(start.Add(90 * time.Second)) {
+			t.Errorf("%s: nothing is due for %v", name, now.Sub(start))
+		}
+		r.sent = nil
+		for end := now.Add(10 * time.Second); now.Before(end); {
+			now, _ = e.Deadline()
+			e.Tick(now)
+		}
+		if n := len(r.sent); n < 8 || n > 16 || r.sent[0].Yours != 0 {
+			t.Errorf("%s: %d packets in ten seconds, a minute later", name, n)
+		}
+	}
+}

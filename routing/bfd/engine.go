@@ -41,6 +41,10 @@ type Options struct {
 // expiry is how long a session that a neighbour began may take to come up.
 const expiry = 5 * time.Second
 
+// doubt is how long what a neighbour says holds at most while the session is not up: three of the longest intervals that a
+// neighbour of ours may have.
+const doubt = 30 * time.Second
+
 // Counters count packets that were refused, by what is wrong with them, and what was received and sent.
 type Counters struct {
 	Received      uint64 `json:"received"`
@@ -379,7 +383,12 @@ func (e *Engine) process(now time.Time, s *session, p *Control) {
 	case s.state == Up && p.State == Down:
 		e.become(now, s, Down, NeighborDown)
 	}
-	s.detect = e.awake.Time(now).Add(s.detection())
+	silence := s.detection()
+	if s.state != Up {
+		// Until it is up anybody may have said so in the neighbour's name.
+		silence = min(silence, doubt)
+	}
+	s.detect = e.awake.Time(now).Add(silence)
 	if p.Poll {
 		e.send(now, s, true)
 	}
@@ -473,6 +482,9 @@ func (e *Engine) expired(now time.Time, s *session) bool {
 	if s.gone(e, now) {
 		// RFC 5880 §6.8.4, and §6.8.1: what we knew of the peer is void.
 		s.detect, s.yours, s.peerRx, s.peerDemand = time.Time{}, 0, time.Microsecond, false
+		if soon := now.Add(s.interval()); soon.Before(s.nextTx) {
+			s.nextTx = soon
+		}
 		if s.state == Init || s.state == Up {
 			e.become(now, s, Down, DetectionTimeExpired)
 			if s.answering {
