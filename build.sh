@@ -5,6 +5,7 @@
 #   ./build.sh demo     build, and run the demonstration network (qemu/labs/dmvpn-phase3)
 #   ./build.sh test     all tests, with the race detector, and boots of the images
 #   ./build.sh interop  everything against strongSwan, BIRD, FRR, libreswan and the Linux kernel; writes docs/interop.md
+#   ./build.sh soak     50 FlexVPN spokes on three hubs that are killed in random order, for ten minutes
 #   ./build.sh bench    what a packet costs
 #   ./build.sh fuzz     every fuzz target for a while (./build.sh fuzz 5m)
 #   ./build.sh clean    remove what was built, but not what was downloaded
@@ -145,6 +146,12 @@ interop() {
   say "done after $((SECONDS - start)) s; docs/interop.md holds the matrix"
 }
 
+# soak [ARGUMENT...]: -spokes, -hubs, -for, -seed.
+soak() {
+  find_go
+  "$GO" run ./tests/soak "$@"
+}
+
 bench() {
   find_go
   "$GO" run ./tests/bench "$@"
@@ -175,8 +182,9 @@ case ${1:-build} in
   demo) demo ;;
   test) run_tests ;;
   interop) shift; interop "$@" ;;
+  soak) shift; soak "$@" ;;
   bench) shift; bench "$@" ;;
   fuzz) shift; fuzz "$@" ;;
   clean) find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || true ;;
-  *) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
