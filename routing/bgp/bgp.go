@@ -270,7 +270,7 @@ func (b *BGP) Apply(cfg Config) error {
 			b.mark(d)
 		}
 	}
-	b.pruneStale()
+	b.pruneStale(old.AS != cfg.AS)
 	for _, p := range b.sortedPeers() {
 		b.applyPeer(p)
 	}
@@ -355,10 +355,16 @@ func (b *BGP) close(restart bool) {
 // Clear is `clear ip bgp`: peer not valid means all. A peer whose paths are kept as they came need not be asked for them
 // again.
 func (b *BGP) Clear(peer netip.Addr, how Clear) error {
-	if peer.IsValid() && !slices.ContainsFunc(b.speaker.Peers(), func(p Peer) bool { return p.Address == peer }) {
+	if peer.IsValid() && b.stale[peer] == nil && !slices.ContainsFunc(b.speaker.Peers(), func(p Peer) bool { return p.Address == peer }) {
 		return fmt.Errorf("bgp: there is no neighbor %v", peer)
 	}
 	if how == ClearHard {
+		for a := range b.stale {
+			if !peer.IsValid() || a == peer {
+				b.dropStale(a)
+			}
+		}
+		b.flush()
 		if !peer.IsValid() && b.o.RouterID != nil {
 			if id := b.o.RouterID(); id.IsValid() && id != b.cfg.RouterID {
 				cfg := b.cfg
@@ -522,6 +528,7 @@ func (b *BGP) state(e *StateEvent) {
 		}
 		kept := b.retire(p, e.Lost)
 		b.unfollow(e.Peer)
+		b.checkWaiting()
 		if !b.cfg.Quiet {
 			b.o.Log.WithLevel(zerolog.InfoLevel).Str("event", "bgp-down").Str("peer", e.Peer.String()).Uint32("as", e.RemoteAS).
 				Str("state", "down").Str("reason", e.Reason).Int("stale", kept).

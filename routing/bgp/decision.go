@@ -184,6 +184,10 @@ func (b *BGP) compare(x, y *path, med bool) int {
 	if x.peer == nil || y.peer == nil {
 		return 0
 	}
+	// Who is still there is more likely to forward than who may come back.
+	if c := first(!x.stale, !y.stale); c != 0 {
+		return c
+	}
 	// An external path that has been there longer is more stable (RFC 5004).
 	if !b.cfg.BestPath.CompareRouterID && x.peer.external && y.peer.external {
 		if c := x.received.Compare(y.received); c != 0 {

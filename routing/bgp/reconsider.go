@@ -29,5 +29,12 @@ func (b *BGP) ObjectsChanged() {
 			b.sweep(p, false, 0)
 		}
 	}
+	for a, s := range b.stale {
+		if tracks(s.of.n.In.RouteMap) {
+			if b.staleAgain(s); len(s.paths) == 0 {
+				b.dropStale(a)
+			}
+		}
+	}
 	b.flush()
 }

@@ -11,10 +11,12 @@ import (
 type stale struct {
 	of    *peer
 	paths map[netip.Prefix]*path
+	until time.Time // whatever the peer says
 	stop  func()
 }
 
-// retire drops a session. When it was lost, its paths are kept for as long as the peer said it may take to come back.
+// retire drops a session. When it was lost, its paths are kept for as long as the peer said it may take to come back, and
+// never for longer than we keep any.
 func (b *BGP) retire(p *peer, lost bool) (kept int) {
 	b.dropStale(p.address) // what is still there from before the session: of two restarts, only the last one's are kept
 	g := p.graceful
@@ -22,7 +24,8 @@ func (b *BGP) retire(p *peer, lost bool) (kept int) {
 		b.forget(p)
 		return 0
 	}
-	s := &stale{of: p, paths: p.paths}
+	most := b.cfg.GracefulRestart.WithDefaults().StalePathTime
+	s := &stale{of: p, paths: p.paths, until: b.o.Now().Add(most)}
 	p.paths = nil
 	b.forget(p)
 	for prefix, x := range s.paths {
@@ -32,12 +35,13 @@ func (b *BGP) retire(p *peer, lost bool) (kept int) {
 			continue
 		}
 		x.stale = true
+		b.mark(b.table[prefix])
 	}
 	if len(s.paths) == 0 {
 		return 0
 	}
 	b.stale[p.address] = s
-	s.stop = b.o.After(g.Time, func() { b.expire(s, "it did not come back in time") })
+	s.stop = b.o.After(min(g.Time, most), func() { b.expire(s, "it did not come back in time") })
 	if !p.failed {
 		b.leadBack(s, b.way(p.address))
 	}
@@ -69,7 +73,7 @@ func (b *BGP) takeBack(p *peer) {
 		delete(b.stale, p.address)
 		return
 	}
-	s.stop = b.o.After(b.cfg.GracefulRestart.WithDefaults().StalePathTime, func() { b.expire(s, "it did not say all that it has in time") })
+	s.stop = b.o.After(max(s.until.Sub(b.o.Now()), 0), func() { b.expire(s, "it did not say all that it has in time") })
 }
 
 // freshen drops what is stale of a prefix about which the peer says something.
@@ -90,7 +94,7 @@ func (b *BGP) freshen(p *peer, prefix netip.Prefix) {
 // endOfRIB drops what a peer that has said everything did not say again.
 func (b *BGP) endOfRIB(e *EndOfRIBEvent) {
 	p := b.peers[e.Peer]
-	if p == nil || p.session != e.Session {
+	if p == nil || p.session != e.Session || p.ended[atFamily(e.Family)] {
 		return
 	}
 	p.ended[atFamily(e.Family)] = true
@@ -137,13 +141,52 @@ func (b *BGP) dropStale(a netip.Addr) {
 	b.unfollow(a)
 }
 
-// pruneStale drops what is stale of peers that are no longer configured, and of all when there is no graceful restart any
-// more.
-func (b *BGP) pruneStale() {
-	for a := range b.stale {
-		if _, ok := b.cfg.Settings(a); !ok || !b.cfg.GracefulRestart.Enabled {
+// pruneStale drops what is stale and no session of the configuration would bring back, or all when there is no graceful
+// restart any more. What stays goes through policies that have changed.
+func (b *BGP) pruneStale(all bool) {
+	for a, s := range b.stale {
+		n, ok := b.cfg.Settings(a)
+		if all || !ok || !b.cfg.GracefulRestart.Enabled || n.Shutdown || n.RemoteAS != s.of.n.RemoteAS {
+			b.dropStale(a)
+			continue
+		}
+		old := s.of.n
+		s.of.n = n
+		families := n.FamiliesOf(a)
+		for prefix, x := range s.paths {
+			if !slices.Contains(families, FamilyOf(prefix.Addr())) {
+				delete(s.paths, prefix)
+				b.remove(x)
+			}
+		}
+		if old.In != n.In || old.Weight != n.Weight {
+			b.staleAgain(s)
+		}
+		if len(s.paths) == 0 {
 			b.dropStale(a)
 		}
+	}
+}
+
+// staleAgain puts what is stale of a peer through its policies once more.
+func (b *BGP) staleAgain(s *stale) {
+	s.of.memoIn = nil
+	for prefix, x := range s.paths {
+		attrs, ok := b.accept(s.of, prefix, x.raw)
+		if ok && attrs.Equal(x.attrs) {
+			continue
+		}
+		if !ok {
+			delete(s.paths, prefix)
+			b.remove(x)
+			continue
+		}
+		now := *x
+		now.attrs = attrs
+		now.nh = b.track(attrs.NextHop, b.table[prefix])
+		s.paths[prefix] = &now
+		b.add(b.table[prefix], &now)
+		b.remove(x)
 	}
 }
 

@@ -1,0 +1,144 @@
+package bgp
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"felloe/routing/policy"
+)
+
+// lostHub is a bench whose session with the hub was lost, of which two paths are kept.
+func lostHub(t *testing.T, change func(*Config)) *gracefulBench {
+	g := newGraceful(t, change)
+	g.hub(1, "1.1.1.1", &Graceful{Time: 4095 * time.Second, Families: both, Kept: both})
+	g.says(1, "192.168.0.0/16", "2001:db8:1::/48")
+	g.lost()
+	g.has("192.168.0.0/16 Tunnel1 S", "2001:db8:1::/48 Tunnel1 S")
+	return g
+}
+
+func TestClearingANeighborDropsWhatIsStale(t *testing.T) {
+	for _, a := range []netip.Addr{{}, ip("10.1.1.1")} {
+		g := lostHub(t, nil) // the speaker does not know it, as one that is dynamic
+		if err := g.Clear(a, ClearSoft); err != nil {
+			t.Error(err)
+		}
+		g.has("192.168.0.0/16 Tunnel1 S", "2001:db8:1::/48 Tunnel1 S")
+		if err := g.Clear(a, ClearHard); err != nil {
+			t.Error(err)
+		}
+		g.has()
+	}
+	if err := lostHub(t, nil).Clear(ip("10.1.1.9"), ClearHard); err == nil {
+		t.Error("a neighbor that is not there was cleared")
+	}
+}
+
+func TestWhatIsStaleGoesAfterTheStalePathTimeWhateverThePeerSays(t *testing.T) {
+	g := lostHub(t, func(c *Config) { c.GracefulRestart.StalePathTime = 3 * time.Minute })
+	g.pass(2 * time.Minute)
+	g.hub(2, "1.1.1.1", &Graceful{Time: 4095 * time.Second, Families: both, Kept: both})
+	g.pass(59 * time.Second)
+	g.has("192.168.0.0/16 Tunnel1 S", "2001:db8:1::/48 Tunnel1 S")
+	g.pass(time.Second)
+	g.has()
+	g = lostHub(t, func(c *Config) { c.GracefulRestart.StalePathTime = 3 * time.Minute })
+	g.pass(179 * time.Second)
+	g.has("192.168.0.0/16 Tunnel1 S", "2001:db8:1::/48 Tunnel1 S")
+	g.pass(time.Second)
+	g.has()
+}
+
+func TestAChangedConfigurationDropsWhatIsStale(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*Config)
+		left   []string
+	}{
+		"the neighbour is shut down":      {func(c *Config) { c.Neighbors[0].Shutdown = true }, nil},
+		"the neighbour is in another AS":  {func(c *Config) { c.Neighbors[0].RemoteAS = 65002 }, nil},
+		"we are in another AS":            {func(c *Config) { c.AS, c.Neighbors[0].RemoteAS = 65002, 65001 }, nil},
+		"the session carries IPv4 only":   {func(c *Config) { c.Neighbors[0].Families = []Family{IPv4} }, []string{"192.168.0.0/16 Tunnel1 S"}},
+		"its description is another one":  {func(c *Config) { c.Neighbors[0].Description = "x" }, []string{"192.168.0.0/16 Tunnel1 S", "2001:db8:1::/48 Tunnel1 S"}},
+		"a policy does not let pass IPv6": {func(c *Config) { c.Neighbors[0].In.PrefixList = prefixList(t, "192.168.0.0/16") }, []string{"192.168.0.0/16 Tunnel1 S"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := lostHub(t, nil)
+			g.t = t
+			cfg := g.Config()
+			cfg.Neighbors = slices.Clone(cfg.Neighbors)
+			c.change(&cfg)
+			if err := g.Apply(cfg); err != nil {
+				t.Fatal(err)
+			}
+			g.has(c.left...)
+			g.counted()
+			g.pass(time.Hour)
+			g.has()
+		})
+	}
+}
+
+func TestPoliciesCountForWhatIsStale(t *testing.T) {
+	up := true
+	when := routeMap(t, policy.Entry{Permit: true, Match: policy.Match{Tracks: []int{5}, Track: func(int) bool { return up }}, Set: policy.Set{LocalPreference: u32(200)}},
+		policy.Entry{Permit: true, Match: policy.Match{PrefixLists: []*policy.PrefixList{prefixList(t, "192.168.0.0/16")}}, Set: policy.Set{LocalPreference: u32(50)}})
+	g := lostHub(t, func(c *Config) { c.Neighbors[0].In.RouteMap = when })
+	up = false
+	g.ObjectsChanged()
+	g.has("192.168.0.0/16 Tunnel1 S")
+	if e, _ := g.Prefix(pfx("192.168.0.0/16")); e.Paths[0].LocalPref != 50 {
+		t.Errorf("the path is %+v", e.Paths[0].Attributes)
+	}
+	g.counted()
+	// It is said again by the policies that hold now.
+	g.hub(2, "1.1.1.1", &Graceful{Families: both, Kept: both})
+	g.says(2, "192.168.0.0/16")
+	g.end(2, IPv4)
+	g.end(2, IPv6)
+	g.has("192.168.0.0/16 Tunnel1")
+}
+
+func TestAPeerThatGoesIsNotWaitedFor(t *testing.T) {
+	g := newGraceful(t, func(c *Config) {
+		c.Networks = []netip.Prefix{pfx("172.16.1.0/24")}
+		c.Neighbors = append(c.Neighbors, Neighbor{Address: ip("172.16.1.9"), RemoteAS: 65001})
+	})
+	g.hub(1, "1.1.1.1", &Graceful{Time: time.Minute, Families: both, Kept: both})
+	g.sp.o.Events([]Event{&StateEvent{Peer: ip("172.16.1.9"), Up: true, RemoteAS: 65001, RouterID: ip("9.9.9.9"), Local: ip("172.16.1.2"), Session: 2}})
+	if len(g.sp.eor) != 0 {
+		t.Fatal("nobody was waited for")
+	}
+	g.lost()
+	if !slices.Equal(g.sp.eor, []string{"172.16.1.9"}) {
+		t.Errorf("End-of-RIB went to %q", g.sp.eor)
+	}
+}
+
+func TestEndOfRIBCountsOnce(t *testing.T) {
+	g := newGraceful(t, nil)
+	g.hub(1, "1.1.1.1", &Graceful{Time: time.Minute, Families: both, Kept: both})
+	for range 1000 {
+		g.end(1, IPv4)
+	}
+	if n := strings.Count(g.log.String(), "bgp-eor"); n != 1 {
+		t.Errorf("%d End-of-RIBs of one family were looked at", n)
+	}
+}
+
+func TestAPathThatIsNotStaleIsPreferredWhereNothingElseDecides(t *testing.T) {
+	b := newBench(t, func(c *Config) { c.GracefulRestart.Enabled = true })
+	for _, n := range []int{2, 3} {
+		a := netip.AddrFrom4([4]byte{10, 10, 10, byte(n)})
+		b.sp.o.Events([]Event{&StateEvent{Peer: a, Up: true, RemoteAS: 65010, RouterID: a, Local: ip("10.10.10.1"), Session: uint64(n),
+			Graceful: &Graceful{Time: time.Minute, Families: both, Kept: both}}})
+		b.path(n, "192.0.2.0/24", nil)
+		b.path(n, "198.51.100.0/24", nil, func(x *Attributes) { x.HasLocalPref, x.LocalPref = true, uint32(200-n) })
+	}
+	b.want("192.0.2.0/24", "200 10.10.10.2")
+	b.sp.o.Events([]Event{&StateEvent{Peer: ip("10.10.10.2"), Reason: "x", Lost: true}})
+	b.want("192.0.2.0/24", "200 10.10.10.3")
+	b.want("198.51.100.0/24", "200 10.10.10.2") // what the operator prefers stays so
+}
