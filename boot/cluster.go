@@ -206,7 +206,7 @@ func (d *clusterDriver) Redirect(now time.Time, q ikev2.RedirectRequest) ikev2.V
 		return ikev2.Verdict{}
 	}
 	d.m.SetSessions(len(d.peers))
-	c := d.m.Choose(now, q.Local.Addr(), q.Follows, q.From.IsValid())
+	c := d.m.Choose(now, cluster.Caller{Local: q.Local.Addr(), Remote: q.Remote, Follows: q.Follows, SentHere: q.From.IsValid()})
 	return ikev2.Verdict{Gateway: c.Gateway, Refuse: c.Refuse}
 }
 

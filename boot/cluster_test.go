@@ -133,8 +133,8 @@ func TestTheMasterSpreadsCallersByTheSessionsThatHubsHave(t *testing.T) {
 		for n := range 10 {
 			r.cluster.exchanged(ikev2.IKEUp{SA: ikev2.SAID(1000 + n)})
 		}
-		for range 20 {
-			q := ikev2.RedirectRequest{VRF: "default", Local: netip.MustParseAddrPort("172.25.1.100:500"), Follows: true}
+		for n := range 20 {
+			q := ikev2.RedirectRequest{VRF: "default", Local: netip.MustParseAddrPort("172.25.1.100:500"), Remote: netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(n)}), 500), Follows: true}
 			got[r.cluster.Redirect(r.clock.Now(), q).Gateway]++
 		}
 		q := ikev2.RedirectRequest{VRF: "default", Local: netip.MustParseAddrPort("172.25.1.1:500"), Follows: true}

@@ -2,11 +2,32 @@ package cluster
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
 // settling is how long a caller that was sent to a member counts as its session, besides those that it tells of.
 const settling = 4 * time.Second
+
+// Limits of what callers can make us remember. More of one address, or more in all, are sent on, but do not count.
+const (
+	maxSentAddress = 16
+	maxSent        = 1024 // to one member
+)
+
+// sent is a caller that was sent to a member.
+type sent struct {
+	at     time.Time
+	caller netip.AddrPort // invalid: a session of ours, which counts in any case
+}
+
+// Caller is who calls.
+type Caller struct {
+	Local    netip.Addr     // which of our addresses
+	Remote   netip.AddrPort // from where
+	Follows  bool           // it goes where it is sent
+	SentHere bool           // a gateway has sent it
+}
 
 // Choice is what becomes of a caller.
 type Choice struct {
@@ -14,15 +35,15 @@ type Choice struct {
 	Refuse  bool       // every hub is full
 }
 
-// Choose decides for a caller of one of our addresses, local; sentHere says that a gateway has sent it. follows says that it
-// goes where it is sent.
-func (m *Machine) Choose(now time.Time, local netip.Addr, follows, sentHere bool) Choice {
+// Choose decides.
+func (m *Machine) Choose(now time.Time, c Caller) Choice {
 	m.begin(now)
-	local = local.Unmap()
+	local := c.Local.Unmap()
 	virtual := local == m.cfg.Virtual
-	if !virtual && (sentHere || !follows || !m.full(&m.own, m.load())) {
+	if !virtual && (c.SentHere || !c.Follows || !m.full(&m.own, m.load())) {
 		return Choice{}
 	}
+	m.forget(c.Remote)
 	best := m.least(virtual, local)
 	switch {
 	case best == nil:
@@ -30,15 +51,48 @@ func (m *Machine) Choose(now time.Time, local netip.Addr, follows, sentHere bool
 			m.refused++
 		}
 		return Choice{Refuse: virtual}
-	case !follows, best == &m.own && m.cfg.RedirectTo == local:
+	case !c.Follows, best == &m.own && m.cfg.RedirectTo == local:
 		return Choice{}
 	}
-	best.sent = append(best.sent, m.now)
 	best.total++
+	if m.countsOf(c.Remote.Addr()) < maxSentAddress && len(best.sent) < maxSent {
+		best.sent = append(best.sent, sent{m.now, c.Remote})
+	}
 	if best == &m.own {
 		return Choice{Gateway: m.cfg.RedirectTo}
 	}
 	return Choice{Gateway: best.last.redirectTo}
+}
+
+// forget takes back where a caller was sent, since it calls again: it did not hear of it, or found nobody there.
+func (m *Machine) forget(caller netip.AddrPort) {
+	for x := range m.all {
+		x.sent = slices.DeleteFunc(x.sent, func(s sent) bool { return s.caller == caller })
+	}
+}
+
+// countsOf is how many callers of one address count as sessions.
+func (m *Machine) countsOf(a netip.Addr) (n int) {
+	for x := range m.all {
+		for _, s := range x.sent {
+			if s.caller.Addr() == a {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// all are this router and the other members.
+func (m *Machine) all(yield func(*member) bool) {
+	if !yield(&m.own) {
+		return
+	}
+	for _, x := range m.members {
+		if !yield(x) {
+			return
+		}
+	}
 }
 
 // Another is the member that a session of ours goes to when this hub leaves: the one with the least load.
@@ -48,7 +102,7 @@ func (m *Machine) Another(now time.Time) (netip.Addr, bool) {
 	if best == nil {
 		return netip.Addr{}, false
 	}
-	best.sent = append(best.sent, m.now)
+	best.sent = append(best.sent, sent{at: m.now})
 	best.total++
 	return best.last.redirectTo, true
 }
@@ -81,7 +135,7 @@ func (m *Machine) least(self bool, family netip.Addr) *member {
 // expected is how many sessions a member has, and is about to have.
 func (m *Machine) expected(x *member, l Load) int {
 	i := 0
-	for i < len(x.sent) && m.now.Sub(x.sent[i]) >= settling {
+	for i < len(x.sent) && m.now.Sub(x.sent[i].at) >= settling {
 		i++
 	}
 	x.sent = x.sent[i:]

@@ -294,11 +294,60 @@ func (l *link) sent(n int) map[netip.Addr]int {
 	for _, x := range l.nodes {
 		if x.owns {
 			for range n {
-				out[x.m.Choose(l.now, virtual, true, false).Gateway]++
+				out[x.m.Choose(l.now, l.caller(virtual, true, false)).Gateway]++
 			}
 		}
 	}
 	return out
+}
+
+// caller is another one each time.
+func (l *link) caller(local netip.Addr, follows, sentHere bool) Caller {
+	l.order++
+	return Caller{local, netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, byte(l.order >> 16), byte(l.order >> 8), byte(l.order)}), 500), follows, sentHere}
+}
+
+func TestACallerThatCallsAgainCountsOnce(t *testing.T) {
+	l := cluster(t, []uint8{120, 110}, func(_ int, c *Config) { c.MaxSessions = 2 })
+	l.run(2 * time.Second)
+	m := l.nodes[0].m
+	c := l.caller(virtual, true, false)
+	for range 10 { // it does not hear the answers
+		if got := m.Choose(l.now, c); !got.Gateway.IsValid() {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if i := m.Snapshot(l.now); i.Members[0].Expected+i.Members[1].Expected != 1 {
+		t.Errorf("%+v", i.Members)
+	}
+}
+
+func TestOneAddressDoesNotFillACluster(t *testing.T) {
+	l := cluster(t, []uint8{120, 110})
+	l.run(2 * time.Second)
+	m := l.nodes[0].m
+	for n := range 60000 {
+		c := l.caller(virtual, true, false)
+		c.Remote = netip.AddrPortFrom(hub(99), uint16(n))
+		if got := m.Choose(l.now, c); !got.Gateway.IsValid() {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if i := m.Snapshot(l.now); i.Members[0].Expected+i.Members[1].Expected > maxSentAddress {
+		t.Errorf("%+v", i.Members)
+	}
+	// Nor do many cost more than so much.
+	c := l.nodes[0].cfg
+	c.MaxSessions = 0
+	l.nodes[0].do(m.SetConfig(l.now, c))
+	for range 5 * maxSent {
+		m.Choose(l.now, l.caller(virtual, true, false))
+	}
+	for x := range m.all {
+		if len(x.sent) > maxSent {
+			t.Errorf("%d are remembered", len(x.sent))
+		}
+	}
 }
 
 func TestCallersSpreadByLoadAndWeight(t *testing.T) {
@@ -337,10 +386,10 @@ func TestWhenAllAreFullTheVirtualAddressRefusesAndAHubOfItsOwnServes(t *testing.
 	l.nodes[1].m.SetSessions(89)
 	l.run(2 * time.Second)
 	m := l.nodes[0].m
-	if c := m.Choose(l.now, virtual, true, false); c.Gateway != hub(2) || c.Refuse {
+	if c := m.Choose(l.now, l.caller(virtual, true, false)); c.Gateway != hub(2) || c.Refuse {
 		t.Errorf("%+v", c)
 	}
-	if c := m.Choose(l.now, virtual, true, false); c.Gateway.IsValid() || !c.Refuse {
+	if c := m.Choose(l.now, l.caller(virtual, true, false)); c.Gateway.IsValid() || !c.Refuse {
 		t.Errorf("%+v", c)
 	}
 	l.run(10 * time.Second)
@@ -349,16 +398,16 @@ func TestWhenAllAreFullTheVirtualAddressRefusesAndAHubOfItsOwnServes(t *testing.
 		follows, sent bool
 		want          netip.Addr
 	}{{true, true, netip.Addr{}}, {false, false, netip.Addr{}}, {true, false, hub(2)}} {
-		if got := m.Choose(l.now, hub(1), c.follows, c.sent); got.Gateway != c.want || got.Refuse {
+		if got := m.Choose(l.now, l.caller(hub(1), c.follows, c.sent)); got.Gateway != c.want || got.Refuse {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}
-	if c := m.Choose(l.now, hub(1), true, false); c.Gateway.IsValid() || c.Refuse {
+	if c := m.Choose(l.now, l.caller(hub(1), true, false)); c.Gateway.IsValid() || c.Refuse {
 		t.Errorf("%+v", c)
 	}
 	// Who does not follow is served where it calls.
 	l.nodes[0].m.SetSessions(10)
-	if c := m.Choose(l.now, virtual, false, false); c.Gateway.IsValid() || c.Refuse {
+	if c := m.Choose(l.now, l.caller(virtual, false, false)); c.Gateway.IsValid() || c.Refuse {
 		t.Errorf("%+v", c)
 	}
 	// Without a limit nobody is ever full.
@@ -366,7 +415,7 @@ func TestWhenAllAreFullTheVirtualAddressRefusesAndAHubOfItsOwnServes(t *testing.
 	c.MaxSessions = 0
 	m.SetConfig(l.now, c)
 	m.SetSessions(100000)
-	if c := m.Choose(l.now, virtual, true, false); c.Gateway != hub(1) || c.Refuse {
+	if c := m.Choose(l.now, l.caller(virtual, true, false)); c.Gateway != hub(1) || c.Refuse {
 		t.Errorf("%+v", c)
 	}
 }
@@ -469,7 +518,7 @@ func machine(t *testing.T, data []byte) {
 		case 7:
 			if !n.dead {
 				n.m.SetSessions(next())
-				c := n.m.Choose(l.now, []netip.Addr{virtual, n.addr}[next()%2], next()%2 == 0, next()%2 == 0)
+				c := n.m.Choose(l.now, l.caller([]netip.Addr{virtual, n.addr}[next()%2], next()%2 == 0, next()%2 == 0))
 				if c.Refuse && c.Gateway.IsValid() || c.Gateway == virtual {
 					t.Fatalf("%+v", c)
 				}

@@ -96,8 +96,8 @@ type member struct {
 	heard    time.Time // zero: never
 	since    time.Time // alive, or gone, since
 	alive    bool
-	answered time.Time   // last challenge
-	sent     []time.Time // when callers were sent there, the last few seconds
+	answered time.Time // last challenge
+	sent     []sent    // callers that were sent there, the last few seconds
 	total    uint64
 	former   []uint64 // its starts before, to which our start was known as well
 }
