@@ -176,7 +176,8 @@ func (s *session) configured(p *parts, asked bool, wanted []netip.Addr) {
 	s.e.emit(s.configReceived(message.CFG_REPLY, s.received))
 }
 
-// lacking says which of the addresses that we asked for we did not get.
+// lacking says which of the addresses that we asked for we did not get. Who gives one family only means it so: that is said
+// once of each peer.
 func (s *session) lacking(wanted []netip.Addr) {
 	for _, v4 := range []bool{true, false} {
 		family := func(a netip.Addr) bool { return a.Is4() == v4 }
@@ -184,10 +185,30 @@ func (s *session) lacking(wanted []netip.Addr) {
 			continue
 		}
 		name := map[bool]string{true: "IPv4", false: "IPv6"}[v4]
-		s.log(zerolog.WarnLevel, "peer gives us no "+name+" address; its authorization policy needs a pool of that family", Field{"event", "no-address"},
+		level := zerolog.WarnLevel
+		if len(s.received.Addresses) > 0 {
+			key := lackKey{s.profile.Name, s.remoteID.String(), v4}
+			if s.e.lacked[key] {
+				continue
+			}
+			if s.e.lacked == nil || len(s.e.lacked) >= maxLacked {
+				s.e.lacked = map[lackKey]bool{}
+			}
+			s.e.lacked[key] = true
+			level = zerolog.InfoLevel
+		}
+		s.log(level, "peer gives us no "+name+" address; its authorization policy needs a pool of that family", Field{"event", "no-address"},
 			Field{"identity", s.remoteID.String()}, Field{"family", name})
 	}
 }
+
+// lackKey is a peer that gives no address of a family; maxLacked bounds how many are remembered.
+type lackKey struct {
+	profile, identity string
+	v4                bool
+}
+
+const maxLacked = 1024
 
 func (s *session) configReceived(kind CFGType, c Configuration) ConfigReceived {
 	return ConfigReceived{SA: s.id, Kind: kind, VRF: s.vrf, Local: s.local, Remote: s.remote, Profile: s.profile.Name, Peer: s.remoteID, Tag: s.tag,

@@ -483,3 +483,28 @@ func TestTheFamilyThatAPeerDoesNotGiveIsSaid(t *testing.T) {
 		w.fatalf("not said")
 	}
 }
+
+func TestThatAPeerGivesOneFamilyOnlyIsSaidOnceAndNoAddressAtAllIsAWarning(t *testing.T) {
+	for _, x := range []struct {
+		addresses []netip.Prefix
+		levels    string
+	}{{[]netip.Prefix{prefix("10.1.1.100/32")}, "[info]"}, {nil, "[warn warn warn warn]"}} {
+		w, a, b := apart(t, none, authorized(&granter{t: t, grant: Configuration{Addresses: x.addresses, Subnets: []netip.Prefix{prefix("10.9.0.0/16")}}}))
+		var levels []string
+		for range 2 {
+			a.initiateAs(InitiateRequest{Local: addrA, Remote: addrB, Profile: "prof", Child: "Tunnel0", Addresses: []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}})
+			w.run(time.Second)
+			w.oneSession(a, b)
+			a.do(a.e.DeleteIKE(w.now, a.sa(), "test"))
+			w.run(time.Second)
+		}
+		for _, l := range find[Log](a) {
+			if strings.Contains(l.Msg, "peer gives us no ") {
+				levels = append(levels, l.Level.String())
+			}
+		}
+		if got := fmt.Sprint(levels); got != x.levels {
+			t.Errorf("%v: %s", x.addresses, got)
+		}
+	}
+}

@@ -77,6 +77,7 @@ type Engine struct {
 	tracing func() bool
 
 	warned map[string]bool // about certificates of ours
+	lacked map[lackKey]bool
 	trails map[trailKey]*trail
 
 	panics bool // tests: do not contain
