@@ -85,6 +85,9 @@ func fieldsOf(t reflect.Type) []*field {
 
 // allows reports whether interfaces of a kind may have the key.
 func (f *field) allows(kind Kind) bool {
+	if kind == VirtualAccess { // a template's and its peer's
+		return f.allows(VirtualTemplate) || f.allows(Tunnel)
+	}
 	only := f.tag.Get("only")
 	return only == "" || containsWord(only, kind.String())
 }

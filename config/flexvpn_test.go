@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -196,5 +197,30 @@ func TestALimitOfZeroIsWrittenWhereItMustBeSaid(t *testing.T) {
 	text := Marshal(c)
 	if again, diags := decode(text); len(diags) > 0 || !Equal(c, again) {
 		t.Errorf("%s\n%s", diags, text)
+	}
+}
+
+func TestAClustersAddressesAreWhereCallersCanGo(t *testing.T) {
+	for _, x := range []struct{ keys, want string }{
+		{`address = "172.25.1.100"`, ""},
+		{`address = "172.25.1.255"`, `address: 172.25.1.255 is no router's address in 172.25.1.1/24`},
+		{`address = "172.25.1.0"`, `address: 172.25.1.0 is no router's address in 172.25.1.1/24`},
+		{"address = \"172.25.1.100\"\nredirect-to = \"2001:db8::1\"", "redirect-to: 2001:db8::1 is of another family than the cluster's address 172.25.1.100"},
+		{"address = \"172.25.1.100\"\nredirect-to = \"127.0.0.1\"", "redirect-to: 127.0.0.1 is not where this hub alone is reached"},
+		{"address = \"172.25.1.100\"\nredirect-to = \"172.25.1.2\"", "redirect-to: 172.25.1.2 is another member's address"},
+		{"address = \"172.25.1.100\"\nredirect-to = \"198.51.100.1\"", ""}, // a NAT's
+		{"address = \"172.25.1.100\"\nport = 4500", "port: 4500 is IKE's"},
+		{"address = \"172.25.1.100\"\nport = 3784", "port: 3784 is BFD's"},
+		{"address = \"172.25.1.100\"\nport = 4784", "port: 4784 is BFD's"},
+	} {
+		_, diags := LoadFS(fstest.MapFS{"r.toml": {Data: []byte("[interface.GigabitEthernet1]\naddress = [\"10.0.0.1/24\", \"172.25.1.1/24\"]\n[ikev2.cluster]\n" +
+			"interface = \"GigabitEthernet1\"\nkey = \"k\"\nmember = [\"172.25.1.2\"]\n" + x.keys + "\n")}}, "r.toml")
+		text := ""
+		for _, d := range diags {
+			text += d.String() + "\n"
+		}
+		if x.want == "" && text != "" || !strings.Contains(text, x.want) || len(diags) > 1 {
+			t.Errorf("%s: got %s", x.keys, text)
+		}
 	}
 }

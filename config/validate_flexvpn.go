@@ -403,6 +403,18 @@ func (v *validator) cluster() {
 		v.errorf(path+".address", "%s is %s's own address: the cluster needs another of the same subnet, which belongs to the master", k.Address, v.ownerIn(i.VRF, k.Address).Name)
 	case !slices.ContainsFunc(i.Address, func(p netip.Prefix) bool { return p.Contains(k.Address) }) && !v.badBelow(at("interface", i.Name)):
 		v.errorf(path+".address", "%s is in no subnet of %s", k.Address, i.Name)
+	default:
+		for _, p := range i.Address {
+			if a := k.Address; p.Contains(a) && a.Is4() && p.Bits() < 31 && (a == p.Masked().Addr() || a == broadcast(p)) {
+				v.errorf(path+".address", "%s is no router's address in %s", a, p)
+				break
+			}
+		}
+	}
+	for port, whose := range map[uint16]string{4500: "IKE", 3784: "BFD", 4784: "BFD"} {
+		if k.Port == port {
+			v.errorf(path+".port", "%d is %s's: the members' messages need another, such as 2012", port, whose)
+		}
 	}
 	seen := map[netip.Addr]bool{}
 	for n, m := range k.Member {
@@ -420,8 +432,14 @@ func (v *validator) cluster() {
 		}
 		seen[m] = true
 	}
-	if r := k.RedirectTo; r.IsValid() && (r.IsUnspecified() || r.IsMulticast() || r == k.Address) {
+	switch r := k.RedirectTo; {
+	case !r.IsValid():
+	case r.IsUnspecified() || r.IsMulticast() || r.IsLoopback() || r == k.Address:
 		v.errorf(path+".redirect-to", "%s is not where this hub alone is reached", r)
+	case k.Address.IsValid() && r.Is4() != k.Address.Is4():
+		v.errorf(path+".redirect-to", "%s is of another family than the cluster's address %s: who calls there cannot be sent here", r, k.Address)
+	case seen[r]:
+		v.errorf(path+".redirect-to", "%s is another member's address", r)
 	}
 	if k.Hold <= k.Hello {
 		v.errorf(path+".hold", "%s is not above hello (%s): every member would be gone before it is heard", formatDuration(k.Hold), formatDuration(k.Hello))
