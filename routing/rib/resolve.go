@@ -56,22 +56,28 @@ func (r *RIB) usable(e *entry, p *Path, hops *[]*nexthop, ifs *[]*iface) (resolu
 		if !slices.Contains(*hops, h) {
 			*hops = append(*hops, h)
 		}
-		if !h.ok || h.throughItself(e) || p.DefaultBy != "" && h.byDefault(p.DefaultBy) {
+		if !h.ok || h.throughItself(e) {
 			continue
+		}
+		found := h.hops
+		if p.DefaultBy != "" && h.via.prefix.Bits() == 0 {
+			if found = leaving(h.hops, p.DefaultBy); len(found) == 0 {
+				continue
+			}
 		}
 		u.through = append(u.through, h.via)
 		if h.discard {
 			u.discard = true // a next hop in Null0: what is sent there is dropped (remotely triggered)
 			return u, true
 		}
-		u.hops = append(u.hops, h.hops...)
+		u.hops = append(u.hops, found...)
 	}
 	return u, len(u.hops) > 0
 }
 
-// byDefault says that a default route resolves the next hop, and leaves by another interface.
-func (n *nexthop) byDefault(ifname string) bool {
-	return n.via.prefix.Bits() == 0 && (n.discard || slices.ContainsFunc(n.hops, func(h Hop) bool { return h.Interface != ifname }))
+// leaving are the hops that leave by an interface.
+func leaving(hops []Hop, ifname string) []Hop {
+	return slices.DeleteFunc(slices.Clone(hops), func(h Hop) bool { return h.Interface != ifname })
 }
 
 // throughItself says that the next hop would resolve through the route that needs it. A route that covers its own next

@@ -95,7 +95,7 @@ type Path struct {
 	// Discard drops what matches (Null0); NextHops is empty.
 	Discard bool
 	Tag     uint32
-	// DefaultBy, when set, is the interface by which a default route must leave to resolve a next hop of the path: what
+	// DefaultBy, when set, is the interface by which a default route leads to a next hop of the path, or does not: what
 	// was learned through a tunnel must not go to whoever else has a default route when the tunnel is gone.
 	DefaultBy string
 	// Origin is the source's own view of the path, for show commands: a pointer, or nil.
