@@ -28,6 +28,7 @@ type Table interface {
 	Get(p netip.Prefix) (rib.Route, bool)
 	Routes() []rib.Route
 	Companions() map[netip.Addr]netip.Addr
+	Ways(dst netip.Addr) []string
 	Lookup(vrf string, dst netip.Addr) (prefix netip.Prefix, via netip.Addr, ifname string, local, discard, ok bool)
 }
 

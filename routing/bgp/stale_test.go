@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"felloe/routing/policy"
+	"felloe/routing/rib"
 )
 
 // lostHub is a bench whose session with the hub was lost, of which two paths are kept.
@@ -141,4 +142,32 @@ func TestAPathThatIsNotStaleIsPreferredWhereNothingElseDecides(t *testing.T) {
 	b.sp.o.Events([]Event{&StateEvent{Peer: ip("10.10.10.2"), Reason: "x", Lost: true}})
 	b.want("192.0.2.0/24", "200 10.10.10.3")
 	b.want("198.51.100.0/24", "200 10.10.10.2") // what the operator prefers stays so
+}
+
+func TestASessionStaysWhileOneOfItsWaysDoes(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		hub, local, via := "10.1.1.1", "172.16.1.2", "10.1.1.1/32"
+		if six {
+			hub, local, via = "fd00::1", "2001:db8::2", "fd00::1/128"
+		}
+		g := newGraceful(t, func(c *Config) { c.Neighbors = []Neighbor{{Address: ip(hub), RemoteAS: 65001, Families: both}} })
+		g.rib.SetInterface("Tunnel2", 3, true, nil)
+		g.rib.SetInterface("Tunnel0", 4, true, nil)
+		g.rib.DeleteIKE(pfx(via), "Tunnel1")
+		over := func(names ...string) {
+			p := rib.Path{Source: rib.Static}
+			for _, n := range names {
+				p.NextHops = append(p.NextHops, rib.NextHop{Interface: n})
+			}
+			g.rib.Update(rib.Static, "config", pfx(via), []rib.Path{p})
+		}
+		over("Tunnel1", "Tunnel2")
+		g.sp.o.Events([]Event{&StateEvent{Peer: ip(hub), Up: true, RemoteAS: 65001, RouterID: ip("1.1.1.1"), Local: ip(local), Session: 1, Families: both}})
+		g.sp.told = nil
+		over("Tunnel0", "Tunnel1", "Tunnel2") // another one in front
+		over("Tunnel2", "Tunnel1")
+		g.heard()
+		over("Tunnel2")
+		g.heard("lost " + hub + ": the route to it changed")
+	}
 }

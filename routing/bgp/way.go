@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"net/netip"
+	"slices"
 
 	"felloe/routing/rib"
 )
@@ -65,15 +66,18 @@ func (b *BGP) unfollow(a netip.Addr) {
 	b.ways.Delete(host(a))
 }
 
-// find looks a way up.
+// find looks a way up. Of several that share the traffic it is the one that it was.
 func (b *BGP) find(w *way) {
 	prefix, _, ifname, local, discard, ok := b.o.RIB.Lookup("", w.addr)
 	if !ok || local || discard || ifname == "" {
 		w.ifname, w.ok, w.follows = "", false, false
 		return
 	}
-	w.ifname, w.ok = ifname, true
-	if w.follows = b.o.Follows != nil && b.o.Follows(ifname); !w.follows {
+	if !slices.Contains(b.o.RIB.Ways(w.addr), w.ifname) {
+		w.ifname = ifname
+	}
+	w.ok = true
+	if w.follows = b.o.Follows != nil && b.o.Follows(w.ifname); !w.follows {
 		r, found := b.o.RIB.Get(prefix)
 		w.follows = found && r.Source == rib.IKE
 	}
