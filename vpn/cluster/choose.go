@@ -40,11 +40,11 @@ func (m *Machine) Choose(now time.Time, c Caller) Choice {
 	m.begin(now)
 	local := c.Local.Unmap()
 	virtual := local == m.cfg.Virtual
-	if !virtual && (c.SentHere || !c.Follows || !m.full(&m.own, m.load())) {
+	if !virtual && !m.leaving && (c.SentHere || !c.Follows || !m.full(&m.own, m.load())) {
 		return Choice{}
 	}
 	m.forget(c.Remote)
-	best := m.least(virtual, local)
+	best := m.least(virtual && !m.leaving, local)
 	switch {
 	case best == nil:
 		if virtual {

@@ -420,6 +420,26 @@ func TestWhenAllAreFullTheVirtualAddressRefusesAndAHubOfItsOwnServes(t *testing.
 	}
 }
 
+func TestAHubThatLeavesServesNobodyAnewWhoMayGoToAnother(t *testing.T) {
+	l := cluster(t, []uint8{120, 110})
+	l.run(2 * time.Second)
+	n := l.nodes[0]
+	n.do(n.m.Resign(l.now))
+	for _, c := range []struct {
+		follows, sent bool
+		want          netip.Addr
+	}{{true, false, hub(2)}, {true, true, hub(2)}, {false, true, netip.Addr{}}} {
+		if got := n.m.Choose(l.now, l.caller(hub(1), c.follows, c.sent)); got.Gateway != c.want || got.Refuse {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+	l.nodes[1].die()
+	l.run(5 * time.Second)
+	if got := n.m.Choose(l.now, l.caller(hub(1), true, false)); got != (Choice{}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAMemberThatChangesItsMindIsTakenAsItIsNow(t *testing.T) {
 	l := cluster(t, []uint8{120, 110})
 	l.run(2 * time.Second)
