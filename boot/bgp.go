@@ -309,6 +309,12 @@ func (r *Router) oneFarEnd(ifname string) bool {
 	return strings.HasPrefix(ifname, "Virtual-Access")
 }
 
+// isTunnel says whether an interface is a tunnel of any kind.
+func (r *Router) isTunnel(ifname string) bool {
+	i := r.ifs[ifname]
+	return i != nil && i.tunnel != nil || r.oneFarEnd(ifname)
+}
+
 func (r *Router) applyBGP(desired *config.Config) {
 	if desired.BGP == nil {
 		r.judgeObjects(nil)
@@ -356,7 +362,7 @@ func (r *Router) applySpeaker(desired *config.Config, name string, cfg bgp.Confi
 				t := r.loop.After("bgp", d, f)
 				return func() { t.Stop() }
 			},
-			BFD: bgpBFD{r}, Follows: r.oneFarEnd,
+			BFD: bgpBFD{r}, Follows: r.oneFarEnd, Tunnel: r.isTunnel,
 			Post: func(f func()) { r.loop.Post("bgp", f) }, Now: r.clock.Now, Log: r.debugs("bgp events")})
 		if err != nil {
 			return err
@@ -399,7 +405,7 @@ func (r *Router) judgeObjects(objects []int) {
 		if r.judging[id] != nil {
 			continue
 		}
-		r.judging[id] = r.tracks.WatchFor("route maps", id, func(bool) {
+		r.judging[id] = r.tracks.Watch(id, func(bool) {
 			for _, name := range sorted(r.bgps) {
 				r.bgps[name].bgp.ObjectsChanged()
 			}

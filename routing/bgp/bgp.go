@@ -52,7 +52,10 @@ type Options struct {
 	// Follows says of an interface that it is the way to one peer only, and that whoever was reached by it is gone when it
 	// is: a point-to-point tunnel. Nil says so of none; those behind routes of IKE's are always taken for such.
 	Follows func(ifname string) bool
-	Log     zerolog.Logger
+	// Tunnel says of an interface that it is a tunnel: what is learned through it resolves by no default route of another
+	// one. Nil says so of those that lead to one peer only.
+	Tunnel func(ifname string) bool
+	Log    zerolog.Logger
 }
 
 // SpeakerOptions are what a Speaker gets.
@@ -134,6 +137,7 @@ type peer struct {
 	ended    [2]bool // it has said all that it has, by family
 	told     bool    // it has been told all that there is
 	by       string  // the interface that leads to it, if it goes with that
+	through  string  // the tunnel that led to it when it came up
 	failed   bool    // BFD says so
 	lost     bool    // the speaker was told to end it
 	away     bool    // there is no way to it any more: its paths are not used

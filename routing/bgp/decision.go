@@ -88,7 +88,7 @@ func (b *BGP) decide(d *dest) {
 			break
 		}
 		p := rib.Path{Source: rib.IBGP, Metric: x.attrs.MED, NextHops: []rib.NextHop{{Via: x.attrs.NextHop}}, Origin: x.attrs,
-			DefaultBy: x.peer.by}
+			DefaultBy: x.peer.through}
 		if x.peer.external {
 			p.Source = rib.EBGP
 		}

@@ -59,7 +59,7 @@ func (b *BGP) takeBack(p *peer) {
 		return
 	}
 	s.stop()
-	s.of.away, s.of.by = false, p.by
+	s.of.away, s.of.by, s.of.through = false, p.by, p.through
 	for prefix, x := range s.paths {
 		f := FamilyOf(prefix.Addr())
 		if s.of.external != p.external || p.graceful == nil || !slices.Contains(p.graceful.Kept, f) || !p.carries(prefix) {

@@ -68,6 +68,7 @@ func newGraceful(t *testing.T, change func(*Config)) *gracefulBench {
 	var err error
 	g.BGP, err = New(cfg, Options{RIB: g.rib, Now: func() time.Time { return g.now }, Log: zerolog.New(&g.log), BFD: g,
 		Follows: func(ifname string) bool { return strings.HasPrefix(ifname, "Tunnel") },
+		Tunnel:  func(ifname string) bool { return ifname == "Multipoint0" },
 		After: func(d time.Duration, f func()) func() {
 			x := &timer{g.now.Add(d), f}
 			g.timers = append(g.timers, x)

@@ -171,3 +171,41 @@ func TestASessionStaysWhileOneOfItsWaysDoes(t *testing.T) {
 		g.heard("lost " + hub + ": the route to it changed")
 	}
 }
+
+func TestRoutesOfAMultipointTunnelDoNotLeaveInClearWhenItGoes(t *testing.T) {
+	for _, graceful := range []bool{false, true} {
+		g := newGraceful(t, func(c *Config) {
+			c.Neighbors = []Neighbor{{Address: ip("10.10.10.1"), RemoteAS: 65001, Families: both}, {Address: ip("172.16.1.9"), RemoteAS: 65001, Families: both}}
+		})
+		addresses := []netip.Prefix{pfx("10.10.10.3/24"), pfx("fd00:10::3/64")}
+		g.rib.SetInterface("Multipoint0", 7, true, addresses)
+		for i, a := range []string{"10.10.10.1", "172.16.1.9"} {
+			e := &StateEvent{Peer: ip(a), Up: true, RemoteAS: 65001, RouterID: ip(a), Local: addresses[0].Addr(), Session: uint64(i + 1), Families: both}
+			if graceful {
+				e.Graceful = &Graceful{Time: time.Minute, Families: both, Kept: both}
+			}
+			g.sp.o.Events([]Event{e})
+		}
+		say := func(peer string, session uint64, prefix, hop string) {
+			g.sp.o.Events([]Event{&PathEvent{Peer: ip(peer), Session: session, Prefixes: []netip.Prefix{pfx(prefix)}, Attributes: &Attributes{NextHop: ip(hop)}}})
+		}
+		say("10.10.10.1", 1, "192.168.0.0/16", "10.10.10.1")
+		say("10.10.10.1", 1, "2001:db8:1::/48", "fd00:10::1")
+		say("172.16.1.9", 2, "192.0.2.0/24", "198.51.100.9") // by the WAN's default route
+		all := []string{"192.0.2.0/24 Ethernet0", "192.168.0.0/16 Multipoint0", "2001:db8:1::/48 Multipoint0"}
+		g.has(all...)
+		g.sp.told = nil
+		g.rib.SetInterface("Multipoint0", 7, false, addresses)
+		g.has("192.0.2.0/24 Ethernet0")
+		if graceful {
+			g.sp.o.Events([]Event{&StateEvent{Peer: ip("10.10.10.1"), Reason: "x", Lost: true}})
+			g.has("192.0.2.0/24 Ethernet0")
+		}
+		g.heard() // it may be there again before the session is lost
+		g.rib.SetInterface("Multipoint0", 7, true, addresses)
+		if graceful {
+			all[1], all[2] = all[1]+" S", all[2]+" S"
+		}
+		g.has(all...)
+	}
+}

@@ -88,7 +88,9 @@ func (b *BGP) followWay(p *peer) {
 	w := b.way(p.address)
 	b.find(w)
 	if w.follows {
-		p.by = w.ifname
+		p.by, p.through = w.ifname, w.ifname
+	} else if w.ok && b.o.Tunnel != nil && b.o.Tunnel(w.ifname) {
+		p.through = w.ifname
 	}
 }
 
@@ -137,7 +139,7 @@ func (b *BGP) lookAgain(w *way) {
 	switch {
 	case p != nil && !p.away && p.by != "" && p.by != w.ifname:
 		if w.follows { // another tunnel to the same address
-			p.by = w.ifname
+			p.by, p.through = w.ifname, w.ifname
 			b.lose(p, "the route to it changed", false)
 		} else {
 			b.lose(p, "the route to it is gone", true)
@@ -164,7 +166,7 @@ func (b *BGP) leadBack(s *stale, w *way) {
 		return
 	}
 	if s.of.away = !w.follows; w.follows {
-		s.of.by = w.ifname
+		s.of.by, s.of.through = w.ifname, w.ifname
 	}
 	b.markStale(s)
 }
