@@ -3,6 +3,7 @@ package ikev2
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -112,6 +113,14 @@ func (s *session) mayFollow(to netip.Addr) bool {
 	t.times = append(t.times, e.now)
 	e.trails[s.trailKey(s.remote.Addr())], e.trails[s.trailKey(to)] = t, t
 	return true
+}
+
+// arrived ends the trail that led to an SA's gateway, when the SA was up and ends for another reason than a redirect: who calls
+// again then begins anew.
+func (s *session) arrived() {
+	if t := s.e.trails[s.trailKey(s.remote.Addr())]; t != nil && s.initiator && !s.established.IsZero() && !s.sentOn {
+		maps.DeleteFunc(s.e.trails, func(_ trailKey, o *trail) bool { return o == t })
+	}
 }
 
 // takesRedirects says whether we announce that we follow.
@@ -298,7 +307,7 @@ func (s *session) destination(r message.Redirect, stage RedirectStage) (netip.Ad
 	e.emit(Redirected{SA: s.id, Tag: s.tag, Stage: stage, VRF: s.vrf, Local: s.local, From: s.remote, To: to, Profile: s.profile.Name,
 		Policy: s.childName, Peer: s.remoteID, Authenticated: stage != RedirectInit})
 	s.log(zerolog.DebugLevel, "peer redirects us", Field{"event", "redirect"}, Field{"state", "followed"}, Field{"exchange", stage.String()}, Field{"to", to.String()})
-	s.said = stage != RedirectUp
+	s.said, s.sentOn = stage != RedirectUp, true
 	return to, nil
 }
 

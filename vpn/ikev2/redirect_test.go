@@ -247,6 +247,49 @@ func TestGatewaysThatSendAClientRoundAndRoundAreGivenUp(t *testing.T) {
 
 }
 
+// What ends is called again, and sent on again: that is no loop, but a client of a cluster on a bad day.
+func TestSessionsThatEndForOtherReasonsAreNoLoop(t *testing.T) {
+	w, a, b, c := hubs(t, &elsewhere{to: map[bool]netip.Addr{false: addrC}}, nil)
+	for range 3 * MaxRedirects {
+		a.initiate(addrB)
+		w.run(time.Second)
+		w.oneSession(a, c)
+		c.do(c.e.DeleteAll(w.now, "cleared"))
+		w.run(time.Second)
+	}
+	if len(a.e.trails) != 0 {
+		t.Errorf("%d trails are left", len(a.e.trails))
+	}
+	w.clean(b)
+}
+
+// Gateways may let a client in before they send it round.
+func TestGatewaysThatSendAnEstablishedClientRoundAndRoundAreGivenUp(t *testing.T) {
+	w, a, b, c := hubs(t, nil, nil)
+	at, to := b, c
+	a.initiate(addrB)
+	for range 3 * MaxRedirects {
+		w.run(time.Second)
+		if len(at.ikes) == 0 {
+			break
+		}
+		acts, ok := at.e.Redirect(w.now, at.sa(), to.addr)
+		if at.do(acts); !ok {
+			t.Fatal("refused")
+		}
+		w.run(time.Second)
+		for id, up := range a.ikes {
+			if up.Remote.Addr() == at.addr {
+				a.do(a.e.DeleteIKE(w.now, id, "redirected"))
+			}
+		}
+		at, to = to, at
+	}
+	if n := len(find[Redirected](a)); n != MaxRedirects {
+		t.Errorf("%d redirects were followed", n)
+	}
+}
+
 func TestAForgedRedirectIsIgnored(t *testing.T) {
 	for _, forge := range []func(ni []byte) message.Redirect{
 		func([]byte) message.Redirect { return message.Redirect{Gateway: addrC} },

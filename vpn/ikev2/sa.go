@@ -98,6 +98,7 @@ type session struct {
 
 	redirectable   bool       // initiator: we would follow redirects; responder: the peer does
 	redirectedFrom netip.Addr // who sent the initiator to the responder
+	sentOn         bool       // initiator: the gateway has redirected us
 	redirectedTo   netip.Addr // responder: where we have sent the established peer
 	redirectEnd    time.Time  // and when it must have gone
 }
@@ -290,6 +291,7 @@ func (s *session) end(reason string, err error) {
 	}
 	s.unlist()
 	s.release()
+	s.arrived()
 	for _, sa := range s.sas {
 		if sa.until.IsZero() {
 			sa.until = e.now.Add(lingerReplaced)
