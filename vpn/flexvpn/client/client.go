@@ -470,6 +470,9 @@ func (c *client) change(w Config) {
 		c.end("client block is changed", 0)
 	}
 	c.cfg = w
+	if c.active && !c.free(c.cur.call.Peer) {
+		c.end("another client of backup group "+w.BackupGroup+" uses the peer", 0)
+	}
 	c.first, c.tried, c.waits, c.rounds = 0, nil, time.Time{}, 0
 	if c.cur != nil {
 		c.cur.idx = keeps

@@ -85,12 +85,13 @@ func (m *Manager) SetClients(now time.Time, list []Config) {
 				c.remove("client block is removed")
 			}
 		}
-		for _, w := range list {
-			c := m.clients[w.Name]
+		for _, name := range slices.Sorted(maps.Keys(want)) {
+			w := want[name]
+			c := m.clients[name]
 			switch {
 			case c == nil:
 				c = &client{m: m, cfg: w, since: m.now, lostAt: m.now, retryAt: map[uint32]time.Time{}}
-				m.clients[w.Name] = c
+				m.clients[name] = c
 			case !reflect.DeepEqual(c.cfg, w):
 				c.change(w)
 			}
