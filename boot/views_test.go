@@ -115,6 +115,9 @@ func TestAServerOfVRFsShowsItselfInIOSsWords(t *testing.T) {
 			t.Errorf("%s | json: %s", line, out)
 		}
 	}
+	if out := c.exec("Server", "show derived-config interface vi1"); strings.Contains(out, "ttl") || !strings.Contains(out, `tunnel-vrf = "public-vrf"`) {
+		t.Errorf("what is a default is shown, or what is none is not:\n%s", out)
+	}
 	for _, command := range c.routers["Server"].Commands().Commands() {
 		line, _, _ := strings.Cut(strings.NewReplacer("[", "<", "{", "<").Replace(command.Pattern), " <")
 		if strings.HasPrefix(line, "show ") && !strings.Contains(command.Pattern[len(line):], " interface <") {
