@@ -140,7 +140,7 @@ func (c *clients) apply(desired *config.Config) {
 	}
 	for id := range objects {
 		if id != 0 && c.watches[id] == nil {
-			c.watches[id] = r.tracks.WatchFor("client blocks", id, func(up bool) {
+			c.watches[id] = r.tracks.Watch(id, func(up bool) {
 				c.TrackChanged(r.clock.Now(), id, up)
 				c.arm()
 			})

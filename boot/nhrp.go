@@ -59,7 +59,7 @@ func (r *Router) watchServers(objects map[int]bool) {
 	}
 	for id := range objects {
 		if r.servers[id] == nil {
-			r.servers[id] = r.tracks.WatchFor("nhrp", id, func(bool) {
+			r.servers[id] = r.tracks.Watch(id, func(bool) {
 				r.loop.Post("next hop server's track", func() { r.applyNHRP(r.applied) })
 			})
 		}

@@ -94,7 +94,7 @@ func (r *Router) applyStatic(v *vrf, name, key string, spec staticSpec) {
 		}
 		h := &s.held[n]
 		if p.track != 0 {
-			s.stop = append(s.stop, r.tracks.WatchFor("static route "+key, p.track, func(up bool) {
+			s.stop = append(s.stop, r.tracks.Watch(p.track, func(up bool) {
 				h.track = !up
 				update()
 			}))

@@ -328,6 +328,53 @@ func (r *Router) reviewTracks() {
 	r.checkProbes()
 }
 
+// trackUsers is who heeds which object.
+func trackUsers(c *config.Config) map[int][]string {
+	users := map[int][]string{}
+	add := func(id int, format string, args ...any) {
+		if by := fmt.Sprintf(format, args...); id != 0 && !slices.Contains(users[id], by) {
+			users[id] = append(users[id], by)
+		}
+	}
+	for _, n := range c.TrackNumbers() {
+		for _, id := range c.Track[n].Objects() {
+			add(id, "Track %d", n)
+		}
+	}
+	for _, name := range sorted(c.IKEv2.Client) {
+		b := c.IKEv2.Client[name]
+		add(b.Connect.Track, "FlexVPN %s", name)
+		for _, p := range b.Peer {
+			add(p.Track, "FlexVPN %s", name)
+		}
+		for _, s := range b.Source {
+			add(s.Track, "FlexVPN %s", name)
+		}
+	}
+	for _, s := range c.Route {
+		where := ""
+		if s.VRF != config.DefaultVRF {
+			where = " in vrf " + s.VRF
+		}
+		add(s.Track, "Static route %s%s", s.Prefix, where)
+	}
+	for _, name := range c.InterfaceNames() {
+		if h := c.Interface[name].NHRP; h != nil {
+			for _, s := range h.NHS {
+				add(s.Track, "NHRP next hop server %s of %s", s.Address, name)
+			}
+		}
+	}
+	for _, name := range sorted(c.RouteMap) {
+		for _, e := range c.RouteMap[name].Entry {
+			for _, id := range e.Match.Track {
+				add(id, "Route map %s", name)
+			}
+		}
+	}
+	return users
+}
+
 // Tracks is all tracked objects.
 func (r *Router) Tracks() (out []track.Info) {
 	_ = r.call("tracks", func() error { out = r.trackSnapshot(); return nil })
@@ -337,6 +384,10 @@ func (r *Router) Tracks() (out []track.Info) {
 // trackSnapshot is Tracks for who is on the control loop.
 func (r *Router) trackSnapshot() []track.Info {
 	out := r.tracks.Snapshot()
+	users := trackUsers(r.applied)
+	for n := range out {
+		out[n].TrackedBy = users[out[n].ID]
+	}
 	if r.prompt == nil {
 		return out
 	}

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"felloe/config"
 	"felloe/netstack/fib"
 	"felloe/netstack/link/mem"
 	"felloe/routing/track"
@@ -233,5 +235,68 @@ boolean = { operator = "or", object = [1, 2] }
 	f.becomes("it is said", func() bool { return f.logged("spoke1", "[track.2] asks 172.25.1.254 through Tunnel1", "Flex_Client") })
 	if f.logged("spoke1", "[track.1] asks") {
 		t.Fatal("the way to the far end is outside of the tunnel")
+	}
+}
+
+func TestShowTrackNamesWhoHeedsAnObject(t *testing.T) {
+	c, diags := config.Parse("r.toml", []byte(`
+[vrf.blue]
+[interface.GigabitEthernet1]
+address = "192.0.2.1/24"
+[interface.GigabitEthernet2]
+address = "198.51.100.1/24"
+vrf = "blue"
+[interface.Tunnel0]
+address = "10.0.0.2/24"
+mode = "gre multipoint"
+source = "GigabitEthernet1"
+nhrp = { network-id = 1, nhs = [{ address = "10.0.0.1", nbma = "192.0.2.9", track = 3 }] }
+[interface.Tunnel1]
+address = "negotiated"
+source = "dynamic"
+destination = "dynamic"
+protection = "P"
+[ikev2.client.HUBS]
+peer = [{ address = "192.0.2.7", track = 1 }, { address = "192.0.2.8", track = 1, track-state = "down" }]
+source = [{ interface = "GigabitEthernet1", track = 2 }]
+connect = { track = 4 }
+client-connect = "Tunnel1"
+[ikev2.profile.P]
+match = { identity.remote.any = true }
+pre-shared-key = "secret-of-both-ends"
+[ipsec.profile.P]
+ikev2-profile = "P"
+[[route]]
+prefix = "10.9.0.0/16"
+via = "192.0.2.254"
+track = 1
+[[route]]
+prefix = "10.9.0.0/16"
+via = "198.51.100.254"
+vrf = "blue"
+track = 1
+[route-map.M]
+entry = [{ match = { track = [2] } }]
+[track.1]
+interface = { name = "GigabitEthernet1" }
+[track.2]
+interface = { name = "GigabitEthernet1" }
+[track.3]
+interface = { name = "GigabitEthernet1" }
+[track.4]
+boolean = { operator = "or", object = [1, -2] }
+`))
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	users := trackUsers(c)
+	want := map[int][]string{
+		1: {"Track 4", "FlexVPN HUBS", "Static route 10.9.0.0/16", "Static route 10.9.0.0/16 in vrf blue"},
+		2: {"Track 4", "FlexVPN HUBS", "Route map M"},
+		3: {"NHRP next hop server 10.0.0.1 of Tunnel0"},
+		4: {"FlexVPN HUBS"},
+	}
+	if !reflect.DeepEqual(users, want) {
+		t.Errorf("%v\nwanted %v", users, want)
 	}
 }

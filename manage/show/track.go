@@ -95,7 +95,7 @@ func (t *Track) print(w *cli.Table) {
 		reason = " (" + t.Reason + ")"
 	}
 	w.Linef("  %s is %s%s", t.aspect(), t.state(), reason)
-	w.Linef("    %d changes, last change %s", t.Changes, t.change())
+	w.Linef("    %s, last change %s", changes(t.Changes), t.change())
 	if t.Delay.Up > 0 || t.Delay.Down > 0 {
 		w.Linef("  Delay up %s, down %s", t.Delay.Up, t.Delay.Down)
 	}
@@ -134,4 +134,11 @@ func (t *Track) print(w *cli.Table) {
 			w.Linef("    %s", by)
 		}
 	}
+}
+
+func changes(n uint64) string {
+	if n == 1 {
+		return "1 change"
+	}
+	return fmt.Sprintf("%d changes", n)
 }

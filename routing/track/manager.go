@@ -85,7 +85,6 @@ type object struct {
 }
 
 type watcher struct {
-	by       string
 	f        func(up bool)
 	told, up bool
 }
@@ -194,11 +193,8 @@ func (m *Manager) Report(id int, up bool, reason string) {
 
 // Watch calls f with the state of an object: now if it is known, when it becomes known, and at each change. The function
 // returned ends that. An object that is not there yet may come.
-func (m *Manager) Watch(id int, f func(up bool)) (stop func()) { return m.WatchFor("", id, f) }
-
-// WatchFor is Watch with the name of who watches, for shows.
-func (m *Manager) WatchFor(by string, id int, f func(up bool)) (stop func()) {
-	w := &watcher{by: by, f: f}
+func (m *Manager) Watch(id int, f func(up bool)) (stop func()) {
+	w := &watcher{f: f}
 	m.watchers[id] = append(m.watchers[id], w)
 	if x := m.objects[id]; x != nil && x.known {
 		w.tell(x.up)
@@ -379,7 +375,8 @@ type Info struct {
 	Members []Member  `json:"members,omitempty"`
 	// Threshold is what a list of that kind compares with.
 	Threshold *Threshold `json:"threshold,omitempty"`
-	TrackedBy []string   `json:"tracked-by,omitempty"`
+	// TrackedBy is who heeds it, filled by who knows.
+	TrackedBy []string `json:"tracked-by,omitempty"`
 	// Probe is the account of what is asked, for objects that ask.
 	Probe *ProbeInfo `json:"probe,omitempty"`
 }
@@ -434,12 +431,6 @@ func (m *Manager) Snapshot() []Info {
 			}
 			i.Threshold = &Threshold{Up: x.Weight.Up, Down: x.Weight.Down, Is: sum}
 		}
-		for _, w := range m.watchers[id] {
-			if w.by != "" && !slices.Contains(i.TrackedBy, w.by) {
-				i.TrackedBy = append(i.TrackedBy, w.by)
-			}
-		}
-		slices.Sort(i.TrackedBy)
 		out = append(out, i)
 	}
 	return out
