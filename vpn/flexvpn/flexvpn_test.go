@@ -50,6 +50,9 @@ func TestAPeerGetsAnInterfaceOfTheTemplateUntilItsLastChildGoes(t *testing.T) {
 	if _, ok := s.dp.Interface("Virtual-Access1"); ok {
 		t.Error("the data plane still has the interface")
 	}
+	if n := strings.Count(s.log.String(), `"peer":"`+netip.AddrPortFrom(peerAt(1), 4500).String()+`","state"`); n != 2 {
+		t.Errorf("%d lines name the peer:\n%s", n, s.log.String())
+	}
 	if n := strings.Count(s.log.String(), "LINEPROTO"); n != 2 {
 		t.Errorf("%d lines about the line protocol", n)
 	}

@@ -361,7 +361,7 @@ func (m *Manager) told(a *access, up bool) {
 	}
 	a.up = up
 	state := map[bool]string{true: "up", false: "down"}[up]
-	m.o.Log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", a.name).Str("state", state).
+	m.o.Log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", a.name).Stringer("peer", a.req.Remote).Str("state", state).
 		Msgf("Line protocol on Interface %s, changed state to %s", a.name, state)
 }
 
