@@ -121,8 +121,12 @@
 //	later            Engine.Redirect: REDIRECT in INFORMATIONAL              Redirected; the driver deletes when it has another
 //
 // The client's driver calls the other one, and says from where it comes (RedirectedFrom). After five redirects in five minutes
-// no more is followed; a session that ends for another reason than a redirect ends the count. A redirect in IKE_SA_INIT proves nothing but that somebody saw our request, as with any refusal: the
-// gateway that it leads to must prove itself as the first one would have had to.
+// no more is followed; a session that ends for another reason than a redirect ends the count. A redirect in IKE_SA_INIT proves
+// nothing but that somebody saw our request, as with any refusal: the gateway that it leads to must prove itself as the first
+// one would have had to.
+//
+// A gateway keeps nothing of whom it redirects in IKE_SA_INIT. From a number on such peers must show their addresses by a
+// cookie first: Config.Redirect may count them.
 //
 // Dead peer detection is in dpd.go.
 //
