@@ -86,15 +86,19 @@ func (c *clients) gone(tunnel string) {
 	for name, b := range c.blocks {
 		if b.Tunnel == tunnel {
 			delete(c.blocks, name)
-			c.set()
+			c.Remove(c.r.clock.Now(), name, tunnel+" is shut or changed by the configuration")
+			c.arm()
 		}
 	}
 }
 
 // stop ends all blocks: the router shuts down.
 func (c *clients) stop() {
+	for name := range c.blocks {
+		c.Remove(c.r.clock.Now(), name, "the router shuts down")
+	}
 	clear(c.blocks)
-	c.set()
+	c.arm()
 }
 
 func (c *clients) set() {

@@ -311,9 +311,13 @@ func (r *Router) lineProtocol(i *iface) {
 		return
 	}
 	i.up = up
+	r.tellLineProtocol(i.name, up)
+}
+
+func (r *Router) tellLineProtocol(name string, up bool) {
 	state := map[bool]string{true: "up", false: "down"}[up]
-	r.log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", i.name).Str("state", state).
-		Msgf("Line protocol on Interface %s, changed state to %s", i.name, state)
+	r.log.Info().Str("event", "line-protocol").Str("mnemonic", "LINEPROTO-5-UPDOWN").Str("interface", name).Str("state", state).
+		Msgf("Line protocol on Interface %s, changed state to %s", name, state)
 }
 
 // settle ends an Apply: the state that its new interfaces have come to is where their story begins.
@@ -324,6 +328,13 @@ func (r *Router) settle() {
 			i.settled, i.up = true, i.net.Up()
 		}
 	}
+	// One that was taken away, or made anew, and was up.
+	for _, name := range sorted(r.fell) {
+		if i := r.ifs[name]; i == nil || !i.up {
+			r.tellLineProtocol(name, false)
+		}
+	}
+	clear(r.fell)
 }
 
 // announce tells the RIB what an interface is now.
@@ -341,6 +352,9 @@ func (r *Router) removeInterface(name string) {
 	i := r.ifs[name]
 	if i.tunnel != nil && i.spec.Tunnel.Dynamic {
 		r.clients.gone(name)
+	}
+	if i.settled && i.up {
+		r.fell[name] = true
 	}
 	delete(r.ifs, name)
 	i.gone = true

@@ -97,6 +97,7 @@ type Router struct {
 	applied   *config.Config
 	vrfs      map[string]*vrf
 	ifs       map[string]*iface
+	fell      map[string]bool // interfaces that the Apply has taken away and that were up
 	bgps      map[string]*speaker
 	pins      rib.Pins // far ends of tunnels
 	policies  *policy.Policies
@@ -147,7 +148,7 @@ func New(o Options) (*Router, error) {
 	for n := range o.NICs {
 		o.NICs[n].Driver = &socket{Driver: o.NICs[n].Driver}
 	}
-	r := &Router{o: o, clock: o.Clock, start: o.Clock.Now(), vrfs: map[string]*vrf{}, ifs: map[string]*iface{}, bgps: map[string]*speaker{},
+	r := &Router{o: o, clock: o.Clock, start: o.Clock.Now(), vrfs: map[string]*vrf{}, ifs: map[string]*iface{}, fell: map[string]bool{}, bgps: map[string]*speaker{},
 		once: map[string]bool{}, templates: map[string]flexvpn.Template{}, applied: config.New(), keylog: &keyLogSwitch{open: o.OpenKeyLog}}
 	r.logs = syslog.New(config.New().Logging.Buffered, o.Clock.Now, o.LogSink)
 	r.log = r.logs.Logger()

@@ -107,6 +107,21 @@ func TestAChangeOfTheLineProtocolIsOneLine(t *testing.T) {
 	}
 }
 
+func TestATunnelThatIsShutSaysSoAndWhoseDoingItIs(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := failover(t, clientTunnel, flexClient(trackedPeers))
+	f.at("spoke1", "172.25.1.1")
+	time.Sleep(1200 * time.Millisecond)
+	f.exec("spoke1", "shutdown interface Tunnel1")
+	f.want("spoke1", "show events last 2", "Flex_Client with 172.25.1.1 ended (Tunnel1)\n  Noticed by a new configuration: ", "Tunnel1 is shut or changed by the configuration", "Line protocol on Interface Tunnel1, changed state to down")
+	f.exec("spoke1", "no shutdown interface Tunnel1")
+	f.at("spoke1", "172.25.1.1")
+	const line = "Line protocol on Interface Tunnel1, changed state to "
+	if lines := logLines(f.cloud, "spoke1"); count(lines, line+"down") != 1 || count(lines, line+"up") != 2 {
+		t.Errorf("not down once and up twice:\n%s", strings.Join(lines, "\n"))
+	}
+}
+
 func TestDebuggingTellsOfPacketsWithinItsConditions(t *testing.T) {
 	t.Parallel() // it mostly waits
 	c := scenario1(t)

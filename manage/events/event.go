@@ -194,7 +194,7 @@ func (e *Event) by() string {
 		return "the peer's delete"
 	case has("does not answer", "dead", "dpd"):
 		return "dead peer detection"
-	case e.Kind == "applied":
+	case e.Kind == "applied", has("by the configuration"):
 		return "a new configuration"
 	case e.Kind == "preparing", has("reactivate", "better peer", "back to peer"):
 		return "a better peer's return"

@@ -100,6 +100,16 @@ func (m *Manager) SetClients(now time.Time, list []Config) {
 	})
 }
 
+// Remove ends a client block, and says why.
+func (m *Manager) Remove(now time.Time, name, reason string) {
+	m.do(now, func() {
+		if c := m.clients[name]; c != nil {
+			c.remove(reason)
+			m.reviewAll()
+		}
+	})
+}
+
 // TrackChanged says what state a tracked object is in.
 func (m *Manager) TrackChanged(now time.Time, id int, up bool) {
 	m.do(now, func() {
