@@ -140,6 +140,7 @@ type peer struct {
 	through  string  // the tunnel that led to it when it came up
 	failed   bool    // BFD says so
 	lost     bool    // the speaker was told to end it
+	cut      bool    // it was on a subnet that is gone
 	away     bool    // there is no way to it any more: its paths are not used
 	unwatch  func()  // of BFD
 
@@ -428,12 +429,21 @@ func (b *BGP) checkConnected() {
 			b.connected[n.Address] = ok
 			b.speaker.Connected(n.Address, ok)
 		}
+		if p := b.peers[n.Address]; !ok && p != nil && p.by == "" && !p.cut {
+			p.cut, p.away = true, true
+			for prefix := range p.paths {
+				b.mark(b.table[prefix])
+			}
+		}
 	}
 	for a := range b.connected {
 		if !seen[a] {
 			delete(b.connected, a)
 			b.speaker.Connected(a, true)
 		}
+	}
+	if len(b.dirty) > 0 {
+		b.flush()
 	}
 }
 

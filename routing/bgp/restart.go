@@ -20,7 +20,7 @@ type stale struct {
 func (b *BGP) retire(p *peer, lost bool) (kept int) {
 	b.dropStale(p.address) // what is still there from before the session: of two restarts, only the last one's are kept
 	g := p.graceful
-	if !lost || g == nil || !b.cfg.GracefulRestart.Enabled || p.tooMany || p.dynamic && p.away {
+	if !lost || g == nil || !b.cfg.GracefulRestart.Enabled || p.tooMany || p.cut || p.dynamic && p.away {
 		b.forget(p)
 		return 0
 	}
@@ -62,7 +62,7 @@ func (b *BGP) takeBack(p *peer) {
 	s.of.away, s.of.by, s.of.through = false, p.by, p.through
 	for prefix, x := range s.paths {
 		f := FamilyOf(prefix.Addr())
-		if s.of.external != p.external || p.graceful == nil || !slices.Contains(p.graceful.Kept, f) || !p.carries(prefix) {
+		if s.of.as != p.as || p.graceful == nil || !slices.Contains(p.graceful.Kept, f) || !p.carries(prefix) {
 			delete(s.paths, prefix)
 			b.remove(x)
 			continue

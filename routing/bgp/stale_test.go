@@ -209,3 +209,56 @@ func TestRoutesOfAMultipointTunnelDoNotLeaveInClearWhenItGoes(t *testing.T) {
 		g.has(all...)
 	}
 }
+
+func TestWhoWasOnASubnetThatIsGoneKeepsNothing(t *testing.T) {
+	for _, six := range []bool{false, true} {
+		near, subnet, local, prefix, other := "203.0.113.9", "203.0.113.2/24", "203.0.113.2", "192.0.2.0/24", "172.16.1.9"
+		if six {
+			near, subnet, local, prefix, other = "2001:db8:9::9", "2001:db8:9::2/64", "2001:db8:9::2", "2001:db8:1::/48", "2001:db8::9"
+		}
+		g := newGraceful(t, func(c *Config) {
+			c.Neighbors = []Neighbor{{Address: ip(near), RemoteAS: 65002, Weight: 10}, {Address: ip(other), RemoteAS: 65003}}
+		})
+		g.rib.SetInterface("Ethernet1", 7, true, []netip.Prefix{pfx(subnet)})
+		for i, a := range []string{near, other} {
+			g.sp.o.Events([]Event{&StateEvent{Peer: ip(a), Up: true, RemoteAS: uint32(65002 + i), External: true, RouterID: ip("1.1.1.1"), Local: ip(local), Session: uint64(i + 1),
+				Families: both, Graceful: &Graceful{Time: time.Minute, Families: both, Kept: both}}})
+			g.sp.o.Events([]Event{&PathEvent{Peer: ip(a), Session: uint64(i + 1), Prefixes: []netip.Prefix{pfx(prefix)}, Attributes: &Attributes{NextHop: ip(a),
+				ASPath: []Segment{{ASSequence, []uint32{uint32(65002 + i)}}}}}})
+		}
+		want := func(via string) {
+			t.Helper()
+			if r, _ := g.rib.Get(pfx(prefix)); len(r.Paths) != 1 || r.Paths[0].Via != ip(via) {
+				t.Errorf("%s is %+v, want it via %s", prefix, r, via)
+			}
+		}
+		want(near)
+		g.rib.SetInterface("Ethernet1", 7, false, nil) // its next hop is behind the default route now
+		want(other)
+		g.sp.o.Events([]Event{&StateEvent{Peer: ip(near), Reason: "Interface flap", Lost: true}})
+		want(other)
+		if len(g.stale) != 0 {
+			t.Error("its paths are kept")
+		}
+	}
+}
+
+func TestAnotherASAtTheAddressKeepsNothing(t *testing.T) {
+	g := newGraceful(t, func(c *Config) {
+		c.Neighbors, c.Listen = nil, []Listen{{Range: pfx("10.1.1.0/24"), Template: Neighbor{Families: both}}}
+	})
+	come := func(as uint32, session uint64) {
+		g.sp.o.Events([]Event{&StateEvent{Peer: ip("10.1.1.1"), Up: true, RemoteAS: as, External: true, Dynamic: true, RouterID: ip("1.1.1.1"), Local: ip("10.1.1.100"),
+			Session: session, Families: both, Graceful: &Graceful{Time: time.Minute, Families: both, Kept: both}}})
+	}
+	come(65002, 1)
+	g.sp.o.Events([]Event{&PathEvent{Peer: ip("10.1.1.1"), Session: 1, Prefixes: []netip.Prefix{pfx("192.0.2.0/24")}, Attributes: &Attributes{NextHop: ip("10.1.1.1")}}})
+	g.lost()
+	if len(g.stale) != 1 {
+		t.Fatal("nothing is kept")
+	}
+	come(65003, 2)
+	if len(g.stale) != 0 || g.Summary().Paths != 0 {
+		t.Error("the paths of another AS are kept")
+	}
+}
