@@ -120,6 +120,10 @@ func TestAClientMovesByATrackAndBackWithoutALoss(t *testing.T) {
 		if sent, lost := stop(); lost > 0 || sent < 20 {
 			t.Errorf("%d of %d lost on the way back", lost, sent)
 		}
+		// The hub that it has left is not told the address that it has got elsewhere: it would send there what is for it.
+		if out := f.exec("hub2", "show ip route"); strings.Contains(out, "10.1.1.100") || !strings.Contains(out, "10.1.1.200/32") {
+			t.Errorf("the former hub knows\n%s", out)
+		}
 	}
 	// The former session goes after a while; the hub's interface with it.
 	f.until(func() string {

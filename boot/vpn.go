@@ -55,6 +55,9 @@ func (r *Router) sessionEvent(e protect.Event) {
 	if e.Kind == protect.Up {
 		r.milestone("first-session")
 	}
+	if e.Successor != nil {
+		r.authz.Settle(e.IKE) // who is left is not told the address that the other one gives: it would send there
+	}
 	// The address is there before what uses it, and stays until that is gone.
 	if e.Kind != protect.Down {
 		r.given.HandleEvent(e)

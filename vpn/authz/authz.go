@@ -46,6 +46,7 @@ type grant struct {
 	req    ikev2.AuthorizeRequest
 	leases []*lease
 	given  ikev2.Configuration
+	final  bool // nothing of it changes any more
 }
 
 // New makes a manager that grants nothing yet.
@@ -206,11 +207,18 @@ func (m *Manager) Release(sa ikev2.SAID) {
 	}
 }
 
+// Settle has an SA's grant stay as it is until the SA is gone: its peer is left, and shall not hear of what changes.
+func (m *Manager) Settle(sa ikev2.SAID) {
+	if g := m.grants[sa]; g != nil {
+		g.final = true
+	}
+}
+
 // Refresh implements ikev2.Refresher: what an SA is granted by the configuration of now. Its addresses stay. A policy that
 // is gone leaves everything as it is; a profile without authorization leaves nothing but the addresses.
 func (m *Manager) Refresh(sa ikev2.SAID, a ikev2.Authorization) (ikev2.Configuration, bool) {
 	g := m.grants[sa]
-	if g == nil {
+	if g == nil || g.final {
 		return ikev2.Configuration{}, false
 	}
 	if g.req.Authorization = a; a.IsZero() {
