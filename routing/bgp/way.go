@@ -234,12 +234,3 @@ func (b *BGP) stopWatching() {
 		s.stop()
 	}
 }
-
-// Fail ends the session with a peer that is known to lead nowhere any more, as when its tunnel leads to another router. It
-// begins anew at once.
-func (b *BGP) Fail(peer netip.Addr, reason string) {
-	if p := b.peers[peer]; p != nil {
-		b.lose(p, reason, false)
-		b.flush()
-	}
-}

@@ -43,7 +43,7 @@ func TestAnotherHubAtTheSameAddressTakesTheSessionOver(t *testing.T) {
 		return spoke.up("10.10.10.1") && spoke.route("192.168.1.1/32") != "" && other.route("192.168.1.1/32") != ""
 	})
 	move := func(r *router) {
-		r.on(func() { r.bgp.Fail(ip("10.10.10.1"), "the tunnel leads to another hub") })
+		r.on(func() { r.bgp.Moved("Tunnel0", "it leads to another hub") })
 	}
 	if g := spoke.peer("10.10.10.1").Graceful; g == nil || g.Time != 2*time.Minute {
 		t.Errorf("the spoke knows %+v of the hub", g)

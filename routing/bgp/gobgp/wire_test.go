@@ -214,7 +214,8 @@ func (r *router) start(log zerolog.Logger) {
 	r.o.Network = r.net
 	r.on(func() {
 		r.bgp, err = bgp.New(r.cfg, bgp.Options{RIB: r.rib, Speaker: Speaker(r.o),
-			Post: func(f func()) { r.loop.Post("bgp", f) }, Log: log})
+			Follows: func(string) bool { return r.cfg.GracefulRestart.Enabled }, // where a hub may take another's place
+			Post:    func(f func()) { r.loop.Post("bgp", f) }, Log: log})
 	})
 	if err != nil {
 		r.t.Fatal(err)
