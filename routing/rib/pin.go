@@ -17,15 +17,17 @@ import (
 //	T   172.25.1.1/32 [10/0] via 172.16.2.254, …        the hub, along the default route that has lost
 
 // Pins are the far ends of a router's tunnels, of all its VRFs. The zero value is ready.
-type Pins struct{ tunnels map[string]*pinned }
+type Pins struct {
+	tunnels map[string]*pinned
+	asked   map[string]map[*pinned]struct{} // by tunnel, those whose ways its own decided about
+}
 
 // pinned is a tunnel with what it must reach outside.
 type pinned struct {
 	pins   *Pins
 	tunnel string
 	PinOptions
-	// asked are the tunnels whose own ways decided about this one's.
-	asked map[string]struct{}
+	moved bool // the way may be another one
 }
 
 // PinOptions say what is pinned and how.
@@ -55,6 +57,11 @@ func (p *Pins) Set(tunnel string, o PinOptions) {
 	}
 	if old != nil {
 		delete(p.tunnels, tunnel)
+		for by, who := range p.asked {
+			if delete(who, old); len(who) == 0 {
+				delete(p.asked, by)
+			}
+		}
 		old.RIB.unpin(old)
 	}
 	if len(far) > 0 && o.RIB != nil {
@@ -73,11 +80,9 @@ func (p *Pins) Remove(tunnel string) { p.Set(tunnel, PinOptions{}) }
 
 // changed has those looked at again whose ways a tunnel's own way decided about.
 func (p *Pins) changed(tunnel string) {
-	for _, x := range p.tunnels {
-		if _, asked := x.asked[tunnel]; asked && x.tunnel != tunnel {
-			for _, a := range x.Far {
-				x.RIB.mark(x.RIB.entry(host(a)))
-			}
+	for x := range p.asked[tunnel] {
+		for _, a := range x.Far {
+			x.RIB.mark(x.RIB.entry(host(a)))
 		}
 	}
 }
@@ -122,7 +127,8 @@ func (r *RIB) movedPins(p netip.Prefix) {
 	}
 	for _, e := range r.pins.Subnets(p) {
 		for _, x := range e.pins {
-			if !slices.Contains(r.moved, x) {
+			if !x.moved {
+				x.moved = true
 				r.moved = append(r.moved, x)
 			}
 		}
@@ -134,6 +140,7 @@ func (r *RIB) tellPins() {
 	moved := r.moved
 	r.moved = nil
 	for _, x := range moved {
+		x.moved = false
 		x.pins.changed(x.tunnel)
 	}
 }
@@ -157,10 +164,13 @@ func (x *pinned) leads(ifname string, depth int) bool {
 	if other == nil {
 		return false
 	}
-	if x.asked == nil {
-		x.asked = map[string]struct{}{}
+	if x.pins.asked == nil {
+		x.pins.asked = map[string]map[*pinned]struct{}{}
 	}
-	x.asked[ifname] = struct{}{}
+	if x.pins.asked[ifname] == nil {
+		x.pins.asked[ifname] = map[*pinned]struct{}{}
+	}
+	x.pins.asked[ifname][x] = struct{}{}
 	if depth > 8 {
 		return true // deeper than any sane nesting
 	}

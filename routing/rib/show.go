@@ -118,6 +118,35 @@ func (r *RIB) Ways(dst netip.Addr) (names []string) {
 	return names
 }
 
+// Around is the best way to dst by an interface that need not be avoided: by its route, or by a shorter prefix's.
+func (r *RIB) Around(dst netip.Addr, avoid func(ifname string) bool) (Hop, bool) {
+	r.settle()
+	dst = dst.Unmap()
+	if !dst.IsValid() {
+		return Hop{}, false
+	}
+	var asked []*nexthop
+	var ifs []*iface
+	defer func() {
+		for _, n := range asked {
+			r.dropNextHop(n) // those that no route waits for
+		}
+	}()
+	let := func(hops []Hop) []Hop {
+		return slices.DeleteFunc(slices.Clone(hops), func(h Hop) bool { return avoid(h.Interface) })
+	}
+	longest := &entry{prefix: netip.PrefixFrom(dst, dst.BitLen())}
+	if e := r.entries[longest.prefix]; e != nil && e.best != nil {
+		if hops := let(e.best.hops); len(hops) > 0 {
+			return hops[0], true
+		}
+	}
+	if s := r.way(longest, &asked, &ifs, let); s != nil && len(s.hops) > 0 {
+		return s.hops[0], true
+	}
+	return Hop{}, false
+}
+
 // DirectlyConnected says whether dst is on the subnet of one of our interfaces, and which.
 func (r *RIB) DirectlyConnected(dst netip.Addr) (ifname string, ok bool) {
 	r.settle()
