@@ -42,7 +42,7 @@ func newCluster(r *Router) *clusterDriver {
 	return &clusterDriver{r: r, peers: map[ikev2.SAID]struct{}{}}
 }
 
-// clusterConfig translates the configuration; false: there is no cluster, or its interface has no address.
+// clusterConfig translates the configuration; false: there is no cluster, or its interface has no address there.
 func clusterConfig(c *config.Config) (clusterSpec, cluster.Config, bool) {
 	k := c.IKEv2.Cluster
 	if k == nil {
@@ -52,10 +52,12 @@ func clusterConfig(c *config.Config) (clusterSpec, cluster.Config, bool) {
 	if i == nil {
 		return clusterSpec{}, cluster.Config{}, false
 	}
-	self, ok := localAddress(c, config.Local{Interface: k.Interface}, k.Address)
-	if !ok {
+	// An interface has several addresses, but one on the subnet that the members share.
+	n := slices.IndexFunc(i.Address, func(p netip.Prefix) bool { return p.Contains(k.Address) })
+	if n < 0 {
 		return clusterSpec{}, cluster.Config{}, false
 	}
+	self := i.Address[n].Addr()
 	return clusterSpec{vrf: i.VRF, iface: i.Name, self: self, virtual: k.Address, port: k.Port},
 		cluster.Config{Self: self, Virtual: k.Address, Members: k.Member, Key: []byte(k.Key.Reveal()), Priority: k.Priority, Preempt: k.Preempt, Hello: k.Hello,
 			Hold: k.Hold, MaxSessions: k.MaxSessions, Weight: k.Weight, OverloadLimit: k.OverloadLimit, RedirectTo: k.RedirectTo}, true
@@ -73,7 +75,7 @@ func (d *clusterDriver) apply(desired *config.Config) {
 	spec, cfg, ok := clusterConfig(desired)
 	if !ok {
 		if k := desired.IKEv2.Cluster; k != nil {
-			d.r.problem("[ikev2.cluster] interface: %s has no address of the family of %v", k.Interface, k.Address)
+			d.r.problem("[ikev2.cluster] interface: %s has no address on the subnet of %v", k.Interface, k.Address)
 		}
 		return
 	}

@@ -115,6 +115,31 @@ func TestAClustersAddressIsItsMastersAndMovesWhenThatOneGoes(t *testing.T) {
 	})
 }
 
+// Members know each other by their addresses on the link that they share.
+func TestAMemberIsKnownByItsAddressInTheClustersSubnet(t *testing.T) {
+	for _, x := range []struct{ addresses, virtual, member, want string }{
+		{`"10.9.9.9/24", "172.25.1.1/24"`, "172.25.1.100", "172.25.1.2", "172.25.1.1"},
+		{`"fe80::1/64", "2001:db8::1/64"`, "2001:db8::100", "2001:db8::2", "2001:db8::1"},
+		{`"10.9.9.9/24", "2001:db8:9::1/64", "2001:db8::1/64"`, "2001:db8::100", "2001:db8::2", "2001:db8::1"},
+	} {
+		c, diags := config.Parse("hub.toml", fmt.Appendf(nil, `
+[interface.GigabitEthernet1]
+address = [%s]
+[ikev2.cluster]
+address = %q
+interface = "GigabitEthernet1"
+key = "k"
+member = [%q]
+`, x.addresses, x.virtual, x.member))
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		if spec, k, ok := clusterConfig(c); !ok || spec.self.String() != x.want || k.Self != spec.self {
+			t.Errorf("%s: %+v", x.virtual, spec)
+		}
+	}
+}
+
 func TestTheMasterSpreadsCallersByTheSessionsThatHubsHave(t *testing.T) {
 	t.Parallel()
 	c := clusterLab(t)
