@@ -40,12 +40,14 @@ func (r *Router) account(a ikev2.Action) {
 		r.log.Info().Str("event", "accounting").Str("state", "start").Stringer("peer", s.Remote).Str("vrf", s.VRF).Stringer("identity", s.Peer).
 			Str("profile", s.Profile).Str("policy", s.Policy).Strs("addresses", prefixTexts(s.Addresses)).Uint64("session", uint64(s.SA)).
 			Msgf("session %d of %s has begun", s.SA, s.Peer)
+	case ikev2.PeerMoved:
+		b.Moved(a.SA, a.New)
 	case ikev2.IKEDown:
+		b.Moved(a.SA, a.Remote)
 		s, ok := b.Stop(r.clock.Now(), a.SA, a.Reason)
 		if !ok {
 			return
 		}
-		s.Remote = a.Remote
 		t, took := s.Traffic, s.Duration(s.Ended)
 		r.log.Info().Str("event", "accounting").Str("state", "stop").Stringer("peer", s.Remote).Str("vrf", s.VRF).Stringer("identity", s.Peer).
 			Str("profile", s.Profile).Str("policy", s.Policy).Strs("addresses", prefixTexts(s.Addresses)).Uint64("session", uint64(s.SA)).

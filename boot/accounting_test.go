@@ -1,10 +1,13 @@
 package boot
 
 import (
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+
+	"felloe/vpn/ikev2"
 )
 
 func TestASessionsAccountSaysWhatItCarriedAndWhyItEnded(t *testing.T) {
@@ -20,6 +23,18 @@ func TestASessionsAccountSaysWhatItCarriedAndWhyItEnded(t *testing.T) {
 	if live != 1 {
 		t.Errorf("%d accounts are open", live)
 	}
+	// The account goes where the peer goes.
+	moved := netip.MustParseAddrPort("172.25.1.99:4500")
+	_ = f.routers["hub1"].call("move", func() error {
+		b := &f.routers["hub1"].books
+		was := b.Live()[0].Remote
+		f.routers["hub1"].exchanged(ikev2.PeerMoved{SA: 1, Old: was, New: moved})
+		if got := b.Live()[0].Remote; got != moved {
+			t.Errorf("it is at %v", got)
+		}
+		f.routers["hub1"].exchanged(ikev2.PeerMoved{SA: 1, Old: moved, New: was})
+		return nil
+	})
 	f.exec("spoke1", "clear crypto ikev2 sa")
 	out := f.want("hub1", "show logging", "session 1 of spoke1.example.com has ended", "reason=peer deleted it")
 	m := regexp.MustCompile(`bytes_in=(\d+) .*packets_in=(\d+)`).FindStringSubmatch(out)

@@ -36,6 +36,7 @@ func (m *Manager) apply(a ikev2.Action) {
 		m.childFailed(a)
 	case ikev2.PeerMoved:
 		m.moved(a)
+		m.exchanged(a)
 	case ikev2.Redirected:
 		m.redirected(a)
 	case ikev2.ConfigReceived:

@@ -56,11 +56,14 @@ type Options struct {
 	// Events hears of sessions, on the loop, after the actions of the same moment were carried out. It may call the
 	// Manager.
 	Events func(Event)
-	// Exchanged hears of what concerns an IKE SA as a whole: ikev2.IKEUp, IKEDown, ConfigReceived and ConfigAcknowledged,
+	// Exchanged hears of what concerns an IKE SA as a whole: ikev2.IKEUp, PeerMoved, IKEDown, ConfigReceived and ConfigAcknowledged,
 	// on the loop, in their order with the events of sessions: an IKEUp before its sessions' Up, an IKEDown after their Down.
 	Exchanged func(ikev2.Action)
 	// Carried is told once what an IKE SA that was up has carried, when it is gone and before Exchanged hears of it.
 	Carried func(ikev2.SAID, Traffic)
+	// Way is the way that an IKE message takes to its peer when it must not be the FIB's: into a tunnel, for instance, that
+	// the peer is to be called outside of. A nil interface is the FIB's. It may be nil.
+	Way func(vrf string, to netip.Addr) (i *netstack.Interface, via netip.Addr)
 	// KeyLog gets key material when the engine is configured to emit it: only ever in a lab.
 	KeyLog KeyLog
 	// Rand makes back-off jitter and CBC's IVs; nil means crypto/rand.
