@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -101,7 +100,6 @@ type Router struct {
 	bgps      map[string]*speaker
 	pins      rib.Pins // far ends of tunnels
 	policies  *policy.Policies
-	callers   []netip.Addr   // see called
 	servers   map[int]func() // tracked objects of next hop servers: ends the watch
 	judging   map[int]func() // tracked objects that route maps look at: ends the watch
 	tracks    *tracks
@@ -162,7 +160,7 @@ func New(o Options) (*Router, error) {
 	var err error
 	r.engine.Trace(r.logs.Debugging)
 	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: timed{r.engine, r}, Log: r.log, Events: r.sessionEvent, Exchanged: r.exchanged, Carried: r.carried,
-		KeyLog: r.keylog, Rand: o.Rand})
+		Way: r.outsideWay, KeyLog: r.keylog, Rand: o.Rand})
 	if err == nil {
 		r.dmvpn, err = r.newDMVPN()
 	}

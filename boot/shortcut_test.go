@@ -237,29 +237,7 @@ func TestAShortcutGoesOutsideThoughTheHubHasToldToSendItEverything(t *testing.T)
 	t.Parallel()
 	x := flexFamilies["IPv4 over IPv4"]
 	x.outside = "172.16.%[1]d.%[1]d/24"
-	c := newCloud(t)
-	var nics []NIC
-	text := "hostname = \"Internet\"\n"
-	wire := func(name string, n int) NIC {
-		a, b := c.net.Pair(name+":1", fmt.Sprint("internet:", n), mem.Impairment{Delay: time.Millisecond})
-		nics = append(nics, NIC{fmt.Sprint("internet:", n), b})
-		text += fmt.Sprintf("[interface.GigabitEthernet%d]\naddress = \"172.16.%d.254/24\"\n", len(nics), n)
-		return NIC{name + ":1", a}
-	}
-	wan := func(n int) string {
-		return fmt.Sprintf("[[route]]\nprefix = \"0.0.0.0/0\"\nvia = \"172.16.%d.254\"\ndistance = 10\n", n)
-	}
-	hub := wire("hub", 100)
-	ports := map[int]NIC{2: wire("spoke2", 102), 3: wire("spoke3", 103)}
-	c.start("Internet", text, nics...)
-	// Spokes call from outside their own network: what the hub's tunnels carry, it does not.
-	c.start("hub", x.hubText()+wan(100), hub)
-	for n, port := range ports {
-		name, host := fmt.Sprint("spoke", n), fmt.Sprint("host", n)
-		near, far := c.net.Pair(name+":2", host+":1", mem.Impairment{})
-		c.start(name, x.spokeText(n)+wan(100+n), port, NIC{name + ":2", near})
-		c.start(host, x.hostText(n), NIC{host + ":1", far})
-	}
+	c := behindInternet(t, x, 2, 3)
 	c.want("spoke2", "show ip route", "S*       0.0.0.0/0 [1/0] is directly connected", "172.16.100.100/32")
 	c.want("host2", "ping "+x.host(3)+" repeat 3", "(3/3)")
 	c.want("spoke2", "show ip route 172.16.103.103", "172.16.102.254")

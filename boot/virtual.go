@@ -40,33 +40,34 @@ func (r *Router) keepOutside(name, underlay, template string, far netip.Addr) {
 	r.pins.Set(name, o)
 }
 
-const (
-	ikeSAInit = 34
-	// maxCallers is for how many callers at once the way back is kept outside; the oldest gives way.
-	maxCallers = 16
-)
-
-// called answers a spoke that calls for a shortcut from outside, although a hub may have told to send everything to it: the
-// tunnel that keeps the way to its far end outside is not there yet.
-func (r *Router) called(vrf string, from netip.Addr) {
+// outsideWay is the way of an IKE message that the routing table would send into a tunnel with shortcuts: a hub may have told to
+// send everything to it, but whoever calls, or is called, for a shortcut is outside. Only what is said to prove who one is
+// goes this way; everything else to the same address stays in the tunnel.
+func (r *Router) outsideWay(vrf string, to netip.Addr) (*netstack.Interface, netip.Addr) {
 	v := r.vrfs[cmp.Or(vrf, config.DefaultVRF)]
-	if v == nil || slices.Contains(r.callers, from) {
-		return
+	if v == nil || !slices.ContainsFunc(v.rib.Ways(to), r.hasShortcuts) {
+		return nil, netip.Addr{}
 	}
-	var avoid []string
-	for _, way := range v.rib.Ways(from) {
-		if i := r.ifs[way]; i != nil && i.tunnel != nil && i.cfg != nil && i.cfg.NHRP != nil && i.cfg.NHRP.ShortcutTemplate != 0 {
-			avoid = append(avoid, way)
+	for _, i := range r.ifs {
+		if i.tunnel != nil && i.tunnel.Config().Destination == to {
+			return nil, netip.Addr{} // a tunnel inside the tunnel
 		}
 	}
-	if len(avoid) == 0 {
-		return
+	hop, ok := v.rib.Around(to, r.hasShortcuts)
+	if !ok {
+		return nil, netip.Addr{}
 	}
-	if r.callers = append(r.callers, from); len(r.callers) > maxCallers {
-		r.callers = r.callers[1:]
+	i, _ := r.dp.Interface(hop.Interface)
+	return i, hop.Via
+}
+
+// hasShortcuts reports whether an interface is a tunnel beside which shortcuts are made, or one of those.
+func (r *Router) hasShortcuts(name string) bool {
+	if i := r.ifs[name]; i != nil {
+		return i.tunnel != nil && i.cfg != nil && i.cfg.NHRP != nil && i.cfg.NHRP.ShortcutTemplate != 0
 	}
-	r.pins.Set("callers", rib.PinOptions{RIB: v.rib, Far: r.callers, Avoid: avoid})
-	v.rib.Flush()
+	a, ok := r.flexvpn.Find(name)
+	return ok && a.Settings.NHRP != nil && a.Settings.NHRP.ShortcutTemplate != 0
 }
 
 // templateProtection is what decides how the peers of a template are protected: when it changes they must begin anew. What

@@ -33,9 +33,6 @@ func (e timed) Initiate(now time.Time, req ikev2.InitiateRequest) (ikev2.SAID, [
 }
 
 func (e timed) Receive(now time.Time, d ikev2.Datagram) []ikev2.Action {
-	if len(d.Data) >= 28 && d.Data[18] == ikeSAInit && [8]byte(d.Data[8:]) == ([8]byte{}) {
-		e.r.called(d.VRF, d.Remote.Addr())
-	}
 	acts := e.Engine.Receive(now, d)
 	e.sent(acts)
 	return acts

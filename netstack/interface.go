@@ -507,7 +507,10 @@ func (i *Interface) close() {
 
 // SendIP sends a whole IP packet of ours out of this interface, whatever the FIB says: for what is meant for a link
 // (a hello to a group, a probe). It takes the packet.
-func (i *Interface) SendIP(p *packet.Packet) error {
+func (i *Interface) SendIP(p *packet.Packet) error { return i.sendVia(p, netip.Addr{}) }
+
+// sendVia is SendIP to a neighbour; an invalid one is the packet's destination.
+func (i *Interface) sendVia(p *packet.Packet, via netip.Addr) error {
 	var h ip.Header
 	if err := ip.Parse(p.Bytes(), &h); err != nil {
 		i.d.drop(p, dropMalformed)
@@ -522,7 +525,10 @@ func (i *Interface) SendIP(p *packet.Packet) error {
 	w := i.d.worker()
 	defer w.done()
 	one := append(w.local[:0], p)
-	if a := w.adjacency(i, h.Dst, p); a != nil {
+	if !via.IsValid() {
+		via = h.Dst
+	}
+	if a := w.adjacency(i, via, p); a != nil {
 		if p = w.fit(a, p, &h); p != nil {
 			one[0] = p
 			a.run(w, one)

@@ -15,6 +15,10 @@ type SendOptions struct {
 	TTL   uint8 // 64
 	TOS   uint8
 	Flags packet.Flag
+	// Interface and Via are the way that a datagram takes instead of the FIB's; Via is not valid when the destination is on
+	// the interface's link.
+	Interface *Interface
+	Via       netip.Addr
 }
 
 // SendUDP sends a datagram through the VRF's FIB, in fragments when it must. A source without an address gets the one
@@ -35,7 +39,7 @@ func (v *VRF) SendUDP(src, dst netip.AddrPort, payload []byte, o SendOptions) er
 		return fmt.Errorf("send from %v to %v: addresses of different families: %w", src, dst, ErrMalformed)
 	case len(payload) > 65535-ip.SizeV6-ip.SizeUDP:
 		return fmt.Errorf("send %d bytes to %v: %w", len(payload), dst, ErrTooLong)
-	case v.fib.Lookup(to) == nil:
+	case o.Interface == nil && v.fib.Lookup(to) == nil:
 		return fmt.Errorf("send to %v: %w", dst, ErrNoRoute)
 	}
 	if o.TTL == 0 {
@@ -44,6 +48,13 @@ func (v *VRF) SendUDP(src, dst netip.AddrPort, payload []byte, o SendOptions) er
 	p := packet.From(payload)
 	ip.PrependUDP(p, ip.Outer{Src: from, Dst: to, TTL: o.TTL, TOS: o.TOS, ID: uint16(v.d.ipID.Add(1))}, src.Port(), dst.Port())
 	p.Flags = o.Flags
+	if o.Interface != nil {
+		via := o.Via
+		if !via.IsValid() {
+			via = to
+		}
+		return o.Interface.sendVia(p, via)
+	}
 	v.send(p)
 	return nil
 }

@@ -236,13 +236,14 @@ func (m *Manager) configure(a *access, old Settings, fresh bool) {
 	}
 }
 
-// outside keeps the way to the far end of a shortcut out of tunnels: its hub may have told us to send everything to it.
+// outside keeps the way to the far end of a shortcut out of tunnels: its hub may have told us to send everything to it. It
+// must have proven who it is: before, anybody could have what goes to any address sent outside.
 func (m *Manager) outside(a *access) {
 	if m.o.Outside == nil {
 		return
 	}
 	var far netip.Addr
-	if n := a.tmpl.NHRP; n != nil && n.ShortcutTemplate != 0 {
+	if n := a.tmpl.NHRP; n != nil && n.ShortcutTemplate != 0 && !a.req.Peer.IsZero() {
 		far = a.req.Remote.Addr()
 	}
 	m.o.Outside(a.name, a.tmpl.Underlay, a.tmpl.Name, far)
@@ -274,7 +275,6 @@ func (m *Manager) clone(t *template, r protect.CloneRequest) (*netstack.Tunnel, 
 	m.accesses[a.name], m.byTunnel[tun] = a, a
 	t.accesses[a] = struct{}{}
 	m.counters.Cloned++
-	m.outside(a) // before the peer is called
 	m.configure(a, Settings{}, true)
 	tun.Interface().OnState(func(bool) {
 		m.o.Loop.Post("line protocol of "+a.name, func() { m.lineProtocol(a) })

@@ -161,11 +161,14 @@ func (m *Manager) HandleEvent(e protect.Event) {
 		m.belong(l, e.IKE)
 		l.outer = e.Remote.Addr()
 		if a := l.access; a != nil {
-			if e.Remote.IsValid() && a.req.Remote != e.Remote {
+			far, known := a.req.Remote, !a.req.Peer.IsZero()
+			if e.Remote.IsValid() {
 				a.req.Remote = e.Remote
-				m.outside(a)
 			}
 			a.req.IKE, a.req.Peer = e.IKE, e.Peer // when it was we who called, they are known only now
+			if a.req.Remote != far || known == e.Peer.IsZero() {
+				m.outside(a)
+			}
 		}
 		m.install(l)
 	case protect.Down, protect.Lapsed:

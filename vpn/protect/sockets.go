@@ -124,7 +124,11 @@ func (m *Manager) sendUDP(vrf string, local, remote netip.AddrPort, data []byte)
 		m.counters.Unsent++
 		return false
 	}
-	if err := v.SendUDP(local, remote, data, netstack.SendOptions{TOS: tosControl, Flags: packet.FlagControl}); err != nil {
+	o := netstack.SendOptions{TOS: tosControl, Flags: packet.FlagControl}
+	if m.o.Way != nil {
+		o.Interface, o.Via = m.o.Way(vrf, remote.Addr())
+	}
+	if err := v.SendUDP(local, remote, data, o); err != nil {
 		// The engine sends again; until then there is nothing to do but to say so to who debugs.
 		m.counters.Unsent++
 		m.o.Log.Debug().Str("debug", "ikev2 error").Str("event", "unsent").Str("vrf", vrf).
