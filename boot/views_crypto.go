@@ -12,6 +12,7 @@ import (
 	"felloe/manage/show"
 	"felloe/netstack/esp"
 	"felloe/vpn/authz"
+	"felloe/vpn/ikev2"
 	"felloe/vpn/protect"
 )
 
@@ -87,6 +88,18 @@ func (r *Router) ShowSessionSummary() cli.Result {
 		s = show.SessionSummary{Active: n.Up, Negotiating: n.Negotiating, Retrying: n.Retrying, Down: n.Idle, IKE: n.IKE, Idle: n.Childless, IPsec: 2 * n.Pairs}
 	})
 	return s
+}
+
+// ShowAccounting implements commands.View.
+func (r *Router) ShowAccounting() cli.Result {
+	out := show.Accounting{Open: []show.Account{}, Closed: []show.Account{}}
+	r.look(func() {
+		out = show.NewAccounting(&r.books.Accounting, func(sa ikev2.SAID) authz.Traffic {
+			t, _ := r.protect.Traffic(sa)
+			return authz.Traffic(t)
+		}, r.clock.Now())
+	})
+	return out
 }
 
 // ShowIKEv2Stats implements commands.View.

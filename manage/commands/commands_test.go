@@ -37,6 +37,7 @@ func (f *fake) ShowRoutes(vrf string, v6 bool, source string) (cli.Result, error
 func (f *fake) CheckVRF(string) error                      { return nil }
 func (f *fake) InterfaceName(short string) (string, error) { return short, nil }
 func (f *fake) Names(string, string) []string              { return nil }
+func (f *fake) ShowAccounting() cli.Result                 { return f.answer("accounting") }
 func (f *fake) ShowSessionSummary() cli.Result             { return f.answer("summary") }
 func (f *fake) ShowIPsecSAs(o show.Only, d bool) cli.Result {
 	return f.answer(fmt.Sprintf("ipsec %+v %v", o, d))

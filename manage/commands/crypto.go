@@ -78,6 +78,7 @@ func showCrypto(t *cli.Tree, r Router) {
 		}
 		return r.ShowCryptoSessions(o, kind)
 	})
+	plain(t, "show crypto session accounting", "What sessions have carried", r.ShowAccounting)
 	plain(t, "show crypto session summary", "How many there are", r.ShowSessionSummary)
 	add(t, "show crypto ikev2 client flexvpn [<name>]", "Client blocks", func(i *cli.Invocation) (cli.Result, error) { return r.ShowFlexClients(i.Args["name"]) })
 	plain(t, "show crypto ikev2 cluster", "Hubs that share their load", r.ShowCluster)

@@ -71,6 +71,7 @@ type View interface {
 	ShowIPsecSAs(only show.Only, detail bool) cli.Result
 	ShowCryptoSessions(only show.Only, kind show.SessionKind) cli.Result
 	ShowSessionSummary() cli.Result
+	ShowAccounting() cli.Result
 	ShowIKEv2Stats() cli.Result
 	ShowCryptoSockets() cli.Result
 	// ShowConfigured shows what is configured of a kind: "ikev2 proposal", "ipsec profile", "pki trustpoints", …; one by

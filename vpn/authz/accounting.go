@@ -40,7 +40,8 @@ func (s Session) Duration(now time.Time) time.Duration {
 // keepEnded is how many ended sessions are remembered.
 const keepEnded = 256
 
-// Accounting keeps the books of sessions. It runs on the control loop. The zero value is ready.
+// Accounting keeps the books of sessions, for the log and `show crypto session accounting`. It runs on the control loop. The zero
+// value is ready.
 type Accounting struct {
 	live    map[ikev2.SAID]*Session
 	ended   []Session // the oldest first
