@@ -303,18 +303,19 @@ func (c *clients) begun(x client.Call, s *netstack.Session) {
 		})
 		return
 	}
-	for o := range c.calls {
-		if o.Closed() && o.Tunnel() == s.Tunnel() {
-			delete(c.calls, o)
-		}
-	}
 	c.calls[s] = x.ID
+}
+
+// forget drops a tunnel's calls, or one of them: what becomes of their sessions matters to nobody.
+func (c *clients) forget(t *netstack.Tunnel, call uint64) {
+	maps.DeleteFunc(c.calls, func(s *netstack.Session, id uint64) bool { return s.Tunnel() == t && (call == 0 || id == call) })
 }
 
 // Dial implements client.Host.
 func (c *clients) Dial(x client.Call) {
 	var s *netstack.Session
 	if t := c.tunnel(x.Tunnel); t != nil {
+		c.forget(t, 0)
 		s = c.r.protect.Reconnect(t, c.call(x), "another gateway is called")
 	}
 	c.begun(x, s)
@@ -323,6 +324,7 @@ func (c *clients) Dial(x client.Call) {
 // Hangup implements client.Host.
 func (c *clients) Hangup(_, tunnel, reason string) {
 	if t := c.tunnel(tunnel); t != nil {
+		c.forget(t, 0)
 		c.r.protect.Reconnect(t, protect.Call{}, reason)
 	}
 }
@@ -351,6 +353,7 @@ func (c *clients) Commit(x client.Call, reason string) error {
 // Abandon implements client.Host.
 func (c *clients) Abandon(x client.Call, reason string) {
 	if t := c.tunnel(x.Tunnel); t != nil {
+		c.forget(t, x.ID)
 		c.r.protect.Abandon(t, reason)
 	}
 }
