@@ -100,3 +100,54 @@ client-connect = "Tunnel1"
 		return unless(n == 1, "one session in all")
 	})
 }
+
+// sixOutside has a configuration of the cluster's lab have IPv6 outside.
+var sixOutside = strings.NewReplacer("172.25.1.", "2001:db8:1::", "/24", "/64", "protection = \"P\"\n", "mode = \"gre ipv6\"\nprotection = \"P\"\n")
+
+func TestAClusterServesCallersOverIPv6(t *testing.T) {
+	t.Parallel() // it mostly waits
+	c := newCloud(t)
+	wan := c.net.Switch("wan", mem.Impairment{})
+	for n := 1; n <= 3; n++ {
+		name := fmt.Sprintf("hub%d", n)
+		c.start(name, sixOutside.Replace(clusterHub(n, "")), NIC{name, wan.Port(name)})
+	}
+	c.want("hub1", "show crypto ikev2 cluster", "Master", "2001:db8:1::2", "2001:db8:1::3", "backup")
+	c.start("spoke", sixOutside.Replace(`
+hostname = "spoke"
+[interface.GigabitEthernet1]
+address = ["172.25.1.50/24"]
+[interface.Tunnel1]
+address = "negotiated"
+source = "GigabitEthernet1"
+destination = "dynamic"
+protection = "P"
+[ikev2.profile.F]
+match = { identity.remote.any = true }
+keyring = "K"
+identity.local.fqdn = "spoke.example.com"
+authorization.policy = "default"
+[ikev2.authorization-policy.default]
+route = { set-interface = ["self"] }
+[ikev2.client.C]
+peer = [{ address = "172.25.1.100" }]
+client-connect = "Tunnel1"
+`+flexCrypto), NIC{"spoke", wan.Port("spoke")})
+	at := func(hub int) {
+		t.Helper()
+		name := fmt.Sprintf("hub%d", hub)
+		c.want("spoke", "show crypto ikev2 sa", fmt.Sprintf("2001:db8:1::%d/", hub))
+		c.want(name, "show crypto ikev2 sa", "2001:db8:1::50")
+		c.want("spoke", "ping 10.1.1.1 repeat 3", "(3/3)")
+	}
+	at(1)
+	// The master goes: another one has the address, and the spoke is there.
+	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
+	left := c.routers["hub1"]
+	delete(c.routers, "hub1")
+	_ = left.Shutdown(ctx)
+	c.want("hub2", "show crypto ikev2 cluster", "Role            : CLB Master")
+	c.want("spoke", "ping 2001:db8:1::100 repeat 1", "(1/1)")
+	at(2)
+}
