@@ -90,6 +90,9 @@ func (t *tunnel) originFits(p *message.Packet, s Session) bool {
 	if !origin.IsValid() {
 		return true
 	}
+	if t.cfg.Clone && t.cfg.ShortcutTemplate == 0 && !t.sourceFits(p, s) {
+		return false
+	}
 	en := t.cache[hostPrefix(origin)]
 	if en == nil || en.session == 0 || en.session == s.ID {
 		return true
@@ -98,6 +101,28 @@ func (t *tunnel) originFits(p *message.Packet, s Session) bool {
 		return true
 	}
 	return !t.e.up(en.session)
+}
+
+// sourceFits is originFits for a hub's tunnel to a spoke, where nobody registers: routing tells whose an address is. What a
+// spoke says for itself must be its own; what it hands on must name the outside address that its source is known by here.
+func (t *tunnel) sourceFits(p *message.Packet, s Session) bool {
+	r, ok := t.e.host.Lookup(t.cfg.VRF, p.SrcProto)
+	o := t.network(r.Interface)
+	if !ok || o == nil {
+		return true
+	}
+	if !t.transit(p) {
+		return t.leads(r)
+	}
+	if !o.cfg.Clone {
+		return true // another hub's spoke
+	}
+	if !t.leads(r) {
+		if s, ok = t.e.host.Peer(o.cfg.Tunnel); !ok {
+			return true
+		}
+	}
+	return s.NBMA == p.SrcNBMA || s.NBMA == natOf(p, p.SrcProto)
 }
 
 // answer answers for the routed prefix, over a session of its own to the requester.
@@ -173,7 +198,14 @@ func (t *tunnel) requesterOver(now time.Time, p *message.Packet, nat netip.Addr)
 		hold = time.Duration(p.CIEs[0].HoldTime) * time.Second
 	}
 	natted := nat.IsValid() && nat != nbma && nat != t.natted()
-	if en := t.known(p.SrcProto); en != nil && t.e.up(en.session) {
+	if slices.Contains(t.keepers(netip.Addr{}), p.SrcProto) {
+		return nil, 0, false // that is a server's, or a configured tunnel's far end's
+	}
+	en := t.known(p.SrcProto)
+	if en != nil && !t.e.up(en.session) && en.nbma != nbma && !(natted && en.nbma == nat) {
+		return nil, 0, false // he is being called elsewhere
+	}
+	if en != nil && t.e.up(en.session) {
 		switch {
 		case en.nbma == nbma, en.claimed == nbma, natted && en.nbma == nat:
 			if en.kind == KindImplicit && en.expires.Before(now.Add(hold)) {

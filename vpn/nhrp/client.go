@@ -316,12 +316,30 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 			q.t.negative(now, q.target, why)
 		}
 	}
+	if slices.Contains(t.keepers(netip.Addr{}), hop) {
+		refused(c.NBMA, "the answer names a server's tunnel address, or that of a configured tunnel's far end")
+		return
+	}
+	// Somebody else than we know at that tunnel address, or the same one moved: until what we have is found dead it stands.
+	taken := func(identity string, nbma ...netip.Addr) bool {
+		en := t.known(hop)
+		if en == nil || !t.e.up(en.session) || slices.Contains(nbma, en.nbma) || identity != "" && identity == en.identity {
+			return false
+		}
+		t.e.host.Probe(en.session)
+		refused(nbma[0], "another session has that tunnel address")
+		return true
+	}
 	home := t
 	switch direct := transitEmpty(p, message.ExtReverseTransit); {
 	case direct && !t.cfg.Clone:
 		refused(s.NBMA, "the tunnel's far end has it: there is no shorter way")
 		return
-	case !direct:
+	case direct:
+		if taken(s.Identity, s.NBMA) {
+			return
+		}
+	default:
 		nbma := c.NBMA
 		if nat := natOf(p, hop); nat.IsValid() && nat != c.NBMA && nat != t.natted() {
 			nbma = nat // else behind the same NAT as we: its own address is the one that may work
@@ -330,6 +348,9 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 			s, _ = t.e.host.Session(en.session)
 			home = en.t
 			break
+		}
+		if taken("", nbma) {
+			return
 		}
 		var err error
 		if home, s, err = t.open(now, nbma); err != nil {

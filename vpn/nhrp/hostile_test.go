@@ -1,0 +1,140 @@
+package nhrp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"felloe/vpn/nhrp/message"
+)
+
+var otherLAN = net("192.168.99.0/24")
+
+// asked has s3 ask for a network of s2's that it has no shortcut to yet, with a shortcut to another one there, and returns
+// an answer to that as s2 may give it.
+func asked(t *testing.T, c *cloud, hub, s2, s3 *router, hop netip.Addr) *message.Packet {
+	t.Helper()
+	c.ping(s3, hostOf(3), hostOf(2))
+	c.run(time.Second)
+	for _, r := range hub.routes {
+		if r.prefix == lan(2) {
+			hub.routes = append(hub.routes, route{prefix: otherLAN, ifname: r.ifname})
+			break
+		}
+	}
+	target := otherLAN.Addr().Next()
+	tun := s3.engine.tunnels["Tunnel0"]
+	tun.resolve(c.now, target, "test", nil)
+	q := tun.pending[target]
+	if q == nil || s3.sessionTo(s2) == nil {
+		t.Fatal("nothing is asked")
+	}
+	return &message.Packet{HopCount: 64, Type: message.ResolutionReply, RequestID: q.id, SrcNBMA: tun.cfg.NBMA, SrcProto: flexAddr(3), DstProto: target,
+		CIEs: []message.CIE{{PrefixLen: 24, HoldTime: 60, NBMA: ip("10.0.0.2"), Proto: hop}}, Extensions: standardExtensions()}
+}
+
+// leadsTo is who is at the end of a router's shortcut to an address.
+func (r *router) leadsTo(a netip.Addr) string {
+	for k := range r.shortcuts {
+		if k.Prefix == hostPrefix(a) {
+			if s := r.sessions[r.far[k.tunnel]]; s != nil && s.peer != nil {
+				return s.peer.r.name
+			}
+		}
+	}
+	return ""
+}
+
+func TestAnAnswerDoesNotTakeAnotherSpokesTunnelAddressNorTheHubs(t *testing.T) {
+	t.Run("hub", func(t *testing.T) {
+		c, hub, s2, s3 := flexScenario(t)
+		p := asked(t, c, hub, s2, s3, ip("172.20.1.1"))
+		c.inject(s3, s3.sessionTo(s2).ID, p)
+		c.run(time.Second)
+		want(t, "way to the hub's tunnel address", s3.leadsTo(ip("172.20.1.1")), "")
+	})
+	t.Run("spoke", func(t *testing.T) {
+		c, hub, s2, s3 := flexScenario(t)
+		s4 := c.flexSpoke(4, hub)
+		c.ping(s3, hostOf(3), hostOf(4))
+		c.run(time.Second)
+		want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), s4.name)
+		p := asked(t, c, hub, s2, s3, flexAddr(4))
+		c.inject(s3, s3.sessionTo(s2).ID, p)
+		c.run(time.Second)
+		want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), s4.name)
+		wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+	})
+}
+
+// request is one of spoke 2's for a network of spoke 3's, in somebody's name.
+func request(src netip.Addr, nbma netip.Addr) *message.Packet {
+	return &message.Packet{HopCount: 64, Type: message.ResolutionRequest, Flags: message.FlagRouter, RequestID: 7, SrcNBMA: nbma, SrcProto: src,
+		DstProto: ip(hostOf(3)), CIEs: []message.CIE{{PrefixLen: 32, HoldTime: 60}}, Extensions: standardExtensions()}
+}
+
+func TestAHubForwardsNoRequestInAnotherSpokesName(t *testing.T) {
+	c, hub, s2, s3 := flexScenario(t)
+	c.flexSpoke(4, hub)
+	c.inject(hub, hub.sessionTo(s2).ID, request(flexAddr(4), ip("10.0.0.2")))
+	c.run(time.Second)
+	want(t, "tunnels of who was asked", len(s3.clones), 0)
+	want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), "")
+	// Nor does a purge take what another spoke has told.
+	c.ping(s3, hostOf(3), hostOf(4))
+	c.run(time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+	c.inject(hub, hub.sessionTo(s2).ID, &message.Packet{HopCount: 64, Type: message.PurgeRequest, RequestID: 8, SrcNBMA: ip("10.0.0.4"), SrcProto: flexAddr(4),
+		DstProto: flexAddr(3), CIEs: []message.CIE{{PrefixLen: 24, Proto: lan(4).Addr()}}, Extensions: standardExtensions()})
+	c.run(time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+}
+
+// handedOn is a request with the record of who handed it on.
+func handedOn(p *message.Packet, proto string) *message.Packet {
+	x := p.Extension(message.ExtForwardTransit)
+	x.CIEs = append(slices.Clone(x.CIEs), message.CIE{HoldTime: 60, NBMA: ip("10.0.0.2"), Proto: ip(proto)})
+	return p
+}
+
+func TestAHubKnowsWhereItsSpokesAre(t *testing.T) {
+	for name, src := range map[string]netip.Addr{"itself": flexAddr(2), "another": flexAddr(4)} {
+		t.Run(name, func(t *testing.T) {
+			c, hub, s2, s3 := flexScenario(t)
+			s4 := c.flexSpoke(4, hub)
+			for n := range 20 {
+				c.inject(hub, hub.sessionTo(s2).ID, handedOn(request(src, ip(fmt.Sprintf("203.0.113.%d", n+1))), "172.20.0.2"))
+				c.run(20 * time.Millisecond)
+			}
+			want(t, "tunnels of who was asked", len(s3.clones), 0)
+			// With the true address it is believed.
+			c.inject(hub, hub.sessionTo(s2).ID, handedOn(request(flexAddr(4), ip("10.0.0.4")), "172.20.0.2"))
+			c.run(time.Second)
+			want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), s4.name)
+		})
+	}
+}
+
+func TestARequesterHasOneCallUnderWay(t *testing.T) {
+	c, _, _, s3 := flexScenario(t)
+	for n := range 100 {
+		c.inject(s3, s3.far["Tunnel0"], handedOn(request(flexAddr(2), ip(fmt.Sprintf("203.0.113.%d", n+1))), "172.20.1.1"))
+		c.run(20 * time.Millisecond)
+	}
+	want(t, "tunnels of who was asked", len(s3.clones), 1)
+}
+
+func TestARequesterIsNotTakenForAHub(t *testing.T) {
+	c, _, s2, s3 := flexScenario(t)
+	// Spoke 3 has learned what its hub's tunnel address is.
+	c.ping(s3, hostOf(3), hostOf(2))
+	c.run(time.Second)
+	for _, s := range []SessionID{s3.far["Tunnel0"], s3.sessionTo(s2).ID} {
+		c.inject(s3, s, handedOn(request(ip("172.20.1.1"), ip("10.0.0.9")), "172.20.2.1"))
+		c.run(3 * time.Second)
+	}
+	want(t, "way to the hub's tunnel address", s3.leadsTo(ip("172.20.1.1")), "")
+	want(t, "tunnels", len(s3.clones), 1)
+}
