@@ -35,14 +35,19 @@
 // leads to another router (Moved) begins anew.
 //
 // With graceful restart the paths of a session that was lost stay, marked stale, for as long as its peer said that it may
-// take to come back; those for which there is no way are not used meanwhile. When it is back, or another router at its
-// address, what it cannot have kept goes at once and the rest when it has said everything (End-of-RIB). A router that has
-// just begun hears first what its peers have, for half a minute at most, and tells them then. What was learned
-// through a tunnel resolves by no other default route than the tunnel's: it never leaves in clear when the tunnel is gone.
+// take to come back, and never longer than the stale path time; those for which there is no way are not used meanwhile, and
+// of paths between which nothing else decides one that is not stale is best. When the peer is back, or another router at its
+// address, what it cannot have kept goes at once and the rest when it has said everything (End-of-RIB). Policies, tracked
+// objects and clear ip bgp count for what is stale as for what is not. A router that has just begun hears first what its
+// peers have, for half a minute at most, and tells them then. An external neighbour at one hop whose subnet is gone, and a
+// peer whose hold time ran out, keep nothing: the first cannot forward, and the other hears a NOTIFICATION, as on IOS.
+//
+// What was learned through a tunnel of any kind resolves by no other default route than the tunnel's: it never leaves in
+// clear when the tunnel is gone.
 //
 //	session up ── paths ──► lost ── stale ──► back ── said again ──► End-of-RIB: the rest goes
 //	                          │       └─ restart time over: all go      └─ stale path time over: the rest goes
-//	                          └─ NOTIFICATION, or no graceful restart: all go
+//	                          └─ NOTIFICATION (the hold time, too), or no graceful restart: all go
 //
 // BGP runs on the control loop: its methods are called there, and the events of the Speaker, which has goroutines of its
 // own, are posted to it.

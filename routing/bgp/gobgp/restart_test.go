@@ -174,3 +174,20 @@ func TestAnAddressThatChangesKeepsThePaths(t *testing.T) {
 		return hub.up("10.10.10.77") && spoke.peer("10.10.10.1").Stale == 0 && hub.route("192.168.2.2/32") != ""
 	})
 }
+
+func TestAHoldTimeThatRanOutKeepsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	quick := func(n *bgp.Neighbor) { n.Timers = bgp.Timers{Keepalive: time.Second, Hold: 3 * time.Second} }
+	hub := newRouter(t, b, 1, 65010, withGraceful(neighbor("10.10.10.2", 65010, quick)))
+	spoke := newRouter(t, b, 2, 65010, withGraceful(neighbor("10.10.10.1", 65010, quick)))
+	eventually(t, "the session is up", func() bool {
+		return hub.route("192.168.2.2/32") != "" && spoke.up("10.10.10.1") && hub.peer("10.10.10.2").Graceful != nil
+	})
+	b.setCut("10.10.10.2", true)
+	eventually(t, "the hub gives up", func() bool { return hub.peer("10.10.10.2").State != bgp.Established })
+	eventually(t, "nothing is kept", func() bool { return hub.peer("10.10.10.2").Stale == 0 && hub.route("192.168.2.2/32") == "" })
+	if hub.log.lines("4/0") == 0 {
+		t.Error("it was not the hold time")
+	}
+}
