@@ -399,6 +399,8 @@ func (v *validator) cluster() {
 	case i == nil || !k.Address.IsValid():
 	case i.Kind() != Ethernet:
 		v.errorf(path+".interface", "%s is not an Ethernet interface: the address must be on a subnet with the other members", i.Name)
+	case k.Address.IsLinkLocalUnicast():
+		v.errorf(path+".address", "%s is of this link only: callers need one that is routed", k.Address)
 	case v.ownerIn(i.VRF, k.Address) != nil:
 		v.errorf(path+".address", "%s is %s's own address: the cluster needs another of the same subnet, which belongs to the master", k.Address, v.ownerIn(i.VRF, k.Address).Name)
 	case !slices.ContainsFunc(i.Address, func(p netip.Prefix) bool { return p.Contains(k.Address) }) && !v.badBelow(at("interface", i.Name)):
@@ -434,7 +436,7 @@ func (v *validator) cluster() {
 	}
 	switch r := k.RedirectTo; {
 	case !r.IsValid():
-	case r.IsUnspecified() || r.IsMulticast() || r.IsLoopback() || r == k.Address:
+	case r.IsUnspecified() || r.IsMulticast() || r.IsLoopback() || r.IsLinkLocalUnicast() || r == k.Address:
 		v.errorf(path+".redirect-to", "%s is not where this hub alone is reached", r)
 	case k.Address.IsValid() && r.Is4() != k.Address.Is4():
 		v.errorf(path+".redirect-to", "%s is of another family than the cluster's address %s: who calls there cannot be sent here", r, k.Address)

@@ -41,7 +41,7 @@ func ParseRedirect(data []byte) (Redirect, error) {
 	switch t := GatewayType(data[0]); {
 	case t == GatewayIPv4 && len(id) == 4, t == GatewayIPv6 && len(id) == 16:
 		r.Gateway, _ = netip.AddrFromSlice(id)
-		if a := r.Gateway; a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Is4In6() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
+		if a := r.Gateway; a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is4In6() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 			return Redirect{}, fmt.Errorf("%w: %v is no gateway's address", ErrRedirect, a)
 		}
 	case t == GatewayFQDN && isName(id):
