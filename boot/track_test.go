@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"felloe/config"
 	"felloe/netstack/fib"
@@ -299,4 +300,79 @@ boolean = { operator = "or", object = [1, -2] }
 	if !reflect.DeepEqual(users, want) {
 		t.Errorf("%v\nwanted %v", users, want)
 	}
+}
+
+func TestAHostileWebServerFailsAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	const probe = `interval = "50ms", timeout = "500ms", failures = 2`
+	tracks := ""
+	for n, path := range []string{"endless-body", "redirect", "silent", "endless-headers", "endless-line", "early"} {
+		tracks += strings.ReplaceAll(fmt.Sprintf("[track.%d]\nhttp = { url = \"http://172.16.2.1:8080/%s\", PROBE }\n", n+1, path), "PROBE", probe)
+	}
+	c, _, _ := chain(t, tracks, "")
+	v, _ := c.routers["R2"].Dataplane().VRF("default")
+	l, err := gonet.ListenTCP(v.Stack(), tcpip.FullAddress{Port: 8080}, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				b := make([]byte, 4096)
+				n, _ := conn.Read(b)
+				endless := func(first, s string) {
+					_, err := conn.Write([]byte(first))
+					for err == nil {
+						_, err = conn.Write([]byte(strings.Repeat(s, 100)))
+					}
+				}
+				switch path := strings.Fields(string(b[:n]) + " - -")[1]; path {
+				case "/endless-body":
+					endless("HTTP/1.1 200 OK\r\n\r\n", "body")
+				case "/endless-headers":
+					endless("HTTP/1.1 200 OK\r\n", "X: y\r\n")
+				case "/endless-line":
+					endless("HTTP/1.1 200 OK\r\nX: ", "y")
+				case "/early":
+					endless("", "HTTP/1.1 103 Early Hints\r\n\r\n")
+				case "/redirect":
+					_, _ = conn.Write([]byte("HTTP/1.1 302 Found\r\nLocation: http://172.16.2.1:8080/endless-body\r\n\r\n"))
+				default:
+					_, _ = conn.Read(b)
+				}
+			}()
+		}
+	}()
+	c.becomes("all but the first are down", func() bool {
+		all := c.routers["R1"].Tracks()
+		for _, i := range all {
+			if !i.Known || i.Up != (i.ID == 1) {
+				return false
+			}
+		}
+		return len(all) == 6
+	})
+	if i := c.track("R1", 2); i.Reason != "status 302" {
+		t.Errorf("%+v", i)
+	}
+	c.becomes("the questions that are open are bounded by their time", func() bool {
+		i := c.track("R1", 3)
+		return i.Probe.Sent > 20 && i.Probe.Sent-i.Probe.Failed <= 12
+	})
+	c.apply("R1", chained(1, ""))
+	p := c.routers["R1"].prompt
+	c.becomes("nothing is open", func() bool {
+		n := 0
+		p.call("look", func(time.Time) { n = len(p.asks.open) })
+		return n == 0
+	})
+	// The same again, under a number that meant another thing meanwhile.
+	c.apply("R1", chained(1, strings.Replace(tracks, "/endless-body", "/silent", 1)))
+	c.becomes("the first is down", func() bool { i := c.track("R1", 1); return i.Known && !i.Up })
 }
