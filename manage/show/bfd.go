@@ -48,7 +48,11 @@ func (r BFDNeighbors) Text(w *cli.Table) {
 			if s.VRF != "default" {
 				name += "[" + s.VRF + "]"
 			}
-			row := []string{name, fmt.Sprintf("%d/%d", s.Mine, s.Yours), title(s.PeerState), title(s.StateName)}
+			peer := title(s.PeerState)
+			if s.Yours == 0 {
+				peer = "Down" // it is not heard, whatever it said last
+			}
+			row := []string{name, fmt.Sprintf("%d/%d", s.Mine, s.Yours), peer, title(s.StateName)}
 			if !kind.multihop {
 				row = append(row, Short(s.Interface))
 			}
@@ -97,6 +101,6 @@ func (s *BFDNeighbor) print(w *cli.Table) {
 	} else {
 		w.Linef("Downtime: %s", Clock(time.Duration(s.Uptime)*time.Second))
 	}
-	w.Linef("Went up %d times, went down %d times%s", s.Ups, s.Downs, map[bool]string{true: ", last because of: " + s.LastDown, false: ""}[s.LastDown != ""])
+	w.Linef("Ups: %d, downs: %d%s", s.Ups, s.Downs, map[bool]string{true: ", last because of: " + s.LastDown, false: ""}[s.LastDown != ""])
 	w.Linef("Last packet: State: %s, Diagnostic: %s", title(s.PeerState), s.PeerDiagnostic)
 }

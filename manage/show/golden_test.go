@@ -253,7 +253,7 @@ func bfdSessions() []bfd.Info {
 		LastDown: "control detection time expired", Mine: 1, Yours: 7, Interval: 100 * time.Millisecond, Detection: 300 * time.Millisecond, DesiredMinTx: 100 * time.Millisecond, RequiredMinRx: 100 * time.Millisecond,
 		Multiplier: 3, PeerMinTx: 100 * time.Millisecond, PeerMinRx: 50 * time.Millisecond, PeerMultiplier: 3, Clients: []string{"BGP", "Static"}, Since: now.Add(-65 * time.Second), Received: 700, Sent: 701,
 		Ups: 2, Downs: 1, Remaining: 250 * time.Millisecond}
-	down := bfd.Info{VRF: "red", Local: addr("172.16.1.2"), Remote: addr("172.25.2.1"), Multihop: true, State: bfd.Down, StateName: "down", PeerState: "down", Diagnostic: "none", PeerDiagnostic: "none", Mine: 2,
+	down := bfd.Info{VRF: "red", Local: addr("172.16.1.2"), Remote: addr("172.25.2.1"), Multihop: true, State: bfd.Down, StateName: "down", PeerState: "up", Diagnostic: "none", PeerDiagnostic: "none", Mine: 2,
 		Interval: time.Second, DesiredMinTx: time.Second, RequiredMinRx: 100 * time.Millisecond, Multiplier: 3, Clients: []string{"Track"}, Since: now.Add(-5 * time.Second), Sent: 5}
 	six := up
 	six.Local, six.Remote, six.Mine, six.Yours, six.Clients = addr("2001:db8::100"), addr("2001:db8::1"), 3, 9, []string{}
