@@ -297,10 +297,12 @@ func (m *Manager) childFailed(a ikev2.ChildFailed) {
 }
 
 // beginAnew deletes an IKE SA under which a session that was up gets no child any more: the two sides' groups differ, which
-// shows only in CREATE_CHILD_SA. The next attempt is an IKE_AUTH, where no group is negotiated.
+// shows only in CREATE_CHILD_SA. The next attempt is an IKE_AUTH, where no group is negotiated. And it deletes the IKE SA of
+// a tunnel that shares none: every attempt has its own, so nobody would ever use this one.
 func (m *Manager) beginAnew(s *session, a ikev2.ChildFailed) {
 	ike := m.ikes[a.SA]
-	if ike == nil || len(ike.pairs) > 0 || s.total.Ups == 0 || !errors.Is(a.Err, ikev2.ErrNoProposal) || m.needed(a.SA, s) {
+	differ := s.total.Ups > 0 && errors.Is(a.Err, ikev2.ErrNoProposal)
+	if ike == nil || len(ike.pairs) > 0 || !differ && !s.t.alone() || m.needed(a.SA, s) {
 		return
 	}
 	ike.going = true
