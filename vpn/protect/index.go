@@ -21,6 +21,14 @@ func (t *tunnel) addSession(s *session) {
 func (t *tunnel) dropSession(s *session) {
 	delete(t.sessions, s)
 	t.unindex(s)
+	s.answered()
+}
+
+// answered takes a session off those of its template that are being called.
+func (s *session) answered() {
+	if s.t.template != nil {
+		delete(s.t.template.calling, s)
+	}
 }
 
 func (t *tunnel) index(s *session) {
@@ -28,14 +36,24 @@ func (t *tunnel) index(s *session) {
 		t.byNBMA = map[netip.Addr][]*session{}
 	}
 	t.byNBMA[s.nbma] = append(t.byNBMA[s.nbma], s)
+	if t.template != nil {
+		t.template.byNBMA[s.nbma] = append(t.template.byNBMA[s.nbma], s)
+	}
 }
 
 func (t *tunnel) unindex(s *session) {
-	list := slices.DeleteFunc(t.byNBMA[s.nbma], func(x *session) bool { return x == s })
+	without(t.byNBMA, s)
+	if t.template != nil {
+		without(t.template.byNBMA, s)
+	}
+}
+
+func without(index map[netip.Addr][]*session, s *session) {
+	list := slices.DeleteFunc(index[s.nbma], func(x *session) bool { return x == s })
 	if len(list) == 0 {
-		delete(t.byNBMA, s.nbma)
+		delete(index, s.nbma)
 	} else {
-		t.byNBMA[s.nbma] = list
+		index[s.nbma] = list
 	}
 }
 

@@ -345,6 +345,7 @@ func (m *Manager) settle(s *session) {
 		s.answers = false
 		s.told, s.toldIKE, s.toldSel = true, s.ike, s.selectors()
 		s.total.Ups++
+		s.answered()
 		s.since, s.upSince, s.lastData = m.now(), m.now(), m.now()
 		s.lastErr, s.lastWhy = nil, ""
 		s.stopRetry()

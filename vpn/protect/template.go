@@ -45,7 +45,10 @@ type CloneRequest struct {
 type template struct {
 	Template
 	accesses map[*tunnel]struct{}
-	removed  bool
+	// byNBMA are its tunnels' sessions by their far end, calling those that we have begun and that nobody has answered.
+	byNBMA  map[netip.Addr][]*session
+	calling map[*session]struct{}
+	removed bool
 }
 
 var errTemplate = errors.New("protect: template")
@@ -65,10 +68,10 @@ func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tu
 		return nil, fmt.Errorf("%w %s: the router is shutting down", errTemplate, name)
 	}
 	nbma = nbma.Unmap()
-	s, calling := tmpl.sessionAt(nbma)
+	s := tmpl.sessionAt(nbma)
 	if s == nil {
-		if calling >= maxCalling {
-			return nil, fmt.Errorf("%w %s: %d peers are being called already", errTemplate, name, calling)
+		if n := len(tmpl.calling); n >= maxCalling {
+			return nil, fmt.Errorf("%w %s: %d peers are being called already", errTemplate, name, n)
 		}
 		policy := ""
 		for _, p := range slices.Sorted(maps.Keys(tmpl.ChildPolicies)) {
@@ -93,6 +96,7 @@ func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tu
 		s = m.newSession(t, nbma)
 		t.net.SetDefault(s.net)
 		s.opened, s.wanted = true, true
+		tmpl.calling[s] = struct{}{}
 	}
 	s.lastData = m.now()
 	m.connect(s)
@@ -100,38 +104,29 @@ func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tu
 	return s.net, nil
 }
 
-// sessionAt is a template's session with a far end, one that is up first, and counts those that nobody has answered.
-func (t *template) sessionAt(nbma netip.Addr) (best *session, calling int) {
-	for x := range t.accesses {
-		for s := range x.sessions {
-			if s.opened && s.total.Ups == 0 {
-				calling++
-			}
+// sessionAt is a template's session with a far end, one that is up first.
+func (t *template) sessionAt(nbma netip.Addr) (best *session) {
+	for _, s := range t.byNBMA[nbma] {
+		if s.closed || len(s.pairs) == 0 && !s.wanted || s.t.net.Config().Mode != netstack.GREPointToPoint {
+			continue
 		}
-		for _, s := range x.byNBMA[nbma] {
-			if s.closed || len(s.pairs) == 0 && !s.wanted || x.net.Config().Mode != netstack.GREPointToPoint {
-				continue
-			}
-			if best == nil || best.tx == nil && s.tx != nil || (best.tx == nil) == (s.tx == nil) && s.seq < best.seq {
-				best = s
-			}
+		if best == nil || best.tx == nil && s.tx != nil || (best.tx == nil) == (s.tx == nil) && s.seq < best.seq {
+			best = s
 		}
 	}
-	return best, calling
+	return best
 }
 
 // called is the session of a template's tunnel on which we are calling, or have called, the peer of a child.
 func (t *template) called(up ikev2.ChildUp, mode netstack.TunnelMode) (best *session) {
-	for x := range t.accesses {
-		if x.net.Config().Mode != mode || x.cfg.Local != up.Local.Addr() {
+	for _, s := range t.byNBMA[up.Remote.Addr()] {
+		if !s.opened || s.closed || s.t.net.Config().Mode != mode || s.t.cfg.Local != up.Local.Addr() {
 			continue
 		}
-		for _, s := range x.byNBMA[up.Remote.Addr()] {
-			known := s.peer == up.Peer && s.remote.Port() == up.Remote.Port()
-			unknown := s.peer.IsZero() && (up.Remote.Port() == portIKE || up.Remote.Port() == portNATT)
-			if s.opened && !s.closed && (known || unknown) && (best == nil || s.seq < best.seq) {
-				best = s
-			}
+		known := s.peer == up.Peer && s.remote.Port() == up.Remote.Port()
+		unknown := s.peer.IsZero() && (up.Remote.Port() == portIKE || up.Remote.Port() == portNATT)
+		if (known || unknown) && (best == nil || s.seq < best.seq) {
+			best = s
 		}
 	}
 	return best
@@ -174,7 +169,7 @@ func (m *Manager) AddTemplate(t Template) error {
 	if err := m.listen(t.VRF); err != nil {
 		return fmt.Errorf("%w %s: %w", errTemplate, t.Name, err)
 	}
-	rec := &template{Template: t, accesses: map[*tunnel]struct{}{}}
+	rec := &template{Template: t, accesses: map[*tunnel]struct{}{}, byNBMA: map[netip.Addr][]*session{}, calling: map[*session]struct{}{}}
 	m.templates[t.Name] = rec
 	for p := range t.ChildPolicies {
 		m.templateOf[p] = rec
