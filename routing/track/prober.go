@@ -34,6 +34,9 @@ type Prober struct {
 	probes map[int]*probe
 	heap   probeHeap
 	awake  awake.Clock
+	// asked are the last numbers of questions of probes that have ended: an answer to one of theirs is none to one that has
+	// the place now.
+	asked map[int]uint32
 }
 
 type probe struct {
@@ -74,13 +77,13 @@ type ProbeInfo struct {
 }
 
 // NewProber makes one without probes.
-func NewProber(h Host) *Prober { return &Prober{host: h, probes: map[int]*probe{}} }
+func NewProber(h Host) *Prober { return &Prober{host: h, probes: map[int]*probe{}, asked: map[int]uint32{}} }
 
 // Set begins to ask, or changes how. What was found before stays until it is found to be otherwise.
 func (p *Prober) Set(now time.Time, id int, c Probe) {
 	x := p.probes[id]
 	if x == nil {
-		x = &probe{id: id, next: now}
+		x = &probe{id: id, next: now, seq: p.asked[id]}
 		p.probes[id] = x
 		x.Probe = c.sane()
 		x.at = x.due(p)
@@ -107,6 +110,7 @@ func (p *Prober) Remove(id int) {
 		return
 	}
 	delete(p.probes, id)
+	p.asked[id] = x.seq
 	heap.Remove(&p.heap, x.index)
 	for _, q := range x.open {
 		p.host.Forget(id, q.seq)

@@ -186,3 +186,20 @@ func FuzzProber(f *testing.F) {
 		}
 	})
 }
+
+func TestAnAnswerToAProbeThatHasEndedIsNoneToItsSuccessor(t *testing.T) {
+	x := newTarget(t, Probe{Interval: time.Second, Timeout: time.Second, Failures: 1, Successes: 1})
+	x.run(1500 * time.Millisecond)
+	x.p.Remove(1)
+	x.p.Set(x.now, 1, Probe{Interval: time.Second, Timeout: time.Second, Failures: 1, Successes: 1})
+	x.p.Tick(x.now)
+	if len(x.open) != 1 {
+		t.Fatalf("%v", x.open)
+	}
+	for seq := uint32(1); seq <= 2; seq++ { // what became of the questions of the one before
+		x.p.Answer(x.now, 1, seq, "context canceled")
+	}
+	if i, _ := x.p.Info(1); i.Failed != 0 {
+		t.Errorf("%+v", i)
+	}
+}
