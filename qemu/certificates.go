@@ -62,6 +62,12 @@ func (l *Lab) Prepare(dir string) error {
 		if n.Config, err = moved(n.Config); err != nil {
 			return err
 		}
+		if n.ConfigEmulated == "" {
+			continue
+		}
+		if n.ConfigEmulated, err = moved(n.ConfigEmulated); err != nil {
+			return err
+		}
 	}
 	for _, s := range l.Steps {
 		if s.Config == "" {

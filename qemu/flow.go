@@ -1,9 +1,11 @@
 package qemu
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,10 +15,15 @@ type Flow struct {
 	To     string // may hold ${name}
 	Source string // interface or address; "" for the way out's
 	VRF    string
-	Rate   int    // packets a second
+	Rate   int    // packets a second; 0 while only Pace says it
+	Pace   string // ${name} of the rate; "" when Rate says it
 	For    string // how long, or ${name}
 	Size   int    // bytes of an IP packet
+	Late   int    // seconds after which an answer is lost; 0 is lateAfter
 }
+
+// lateAfter are seconds: what comes late is not lost.
+const lateAfter = 2
 
 // length is how long it goes on.
 func (f *Flow) length(saved map[string]string) (time.Duration, error) {
@@ -37,7 +44,32 @@ func (f *Flow) length(saved map[string]string) (time.Duration, error) {
 	return time.Duration(d), nil
 }
 
-// command is what the router is asked for. The timeout is long: what comes late is not lost.
+// filled is the flow with the rate that its ${name} stands for, and how long it goes on.
+func (f *Flow) filled(saved map[string]string) (*Flow, time.Duration, error) {
+	length, err := f.length(saved)
+	if err != nil || f.Pace == "" {
+		return f, length, err
+	}
+	text, err := expand(f.Pace, saved, func(v string) string { return v })
+	if err != nil {
+		return nil, 0, err
+	}
+	out := *f
+	out.Pace = ""
+	out.Rate, err = packetRate(text)
+	return &out, length, err
+}
+
+// packetRate reads packets a second.
+func packetRate(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 1000 {
+		return 1, fmt.Errorf("flow: rate: %s packets a second is out of range (1 to 1000)", text)
+	}
+	return n, nil
+}
+
+// command is what the router is asked for.
 func (f *Flow) command(length time.Duration) string {
 	var b strings.Builder
 	b.WriteString("ping ")
@@ -48,7 +80,7 @@ func (f *Flow) command(length time.Duration) string {
 	if f.Source != "" {
 		b.WriteString(" source " + f.Source)
 	}
-	fmt.Fprintf(&b, " repeat %d interval %d timeout 2 size %d | json", max(int(length/f.interval()), 1), f.interval().Milliseconds(), f.Size)
+	fmt.Fprintf(&b, " repeat %d interval %d timeout %d size %d | json", max(int(length/f.interval()), 1), f.interval().Milliseconds(), cmp.Or(f.Late, lateAfter), f.Size)
 	return b.String()
 }
 
@@ -110,21 +142,25 @@ func (f *Flow) account(out string) (string, error) {
 
 // flow reads a step's flow.
 func (p *parser) flow(f *flowFile, fail func(string, ...any)) *Flow {
-	out := &Flow{To: f.To, Source: f.Source, VRF: f.VRF, Rate: f.Rate, For: f.For, Size: f.Size}
+	out := &Flow{To: f.To, Source: f.Source, VRF: f.VRF, For: f.For, Size: f.Size}
 	if f.To == "" {
 		fail("flow: to: which address do the packets go to?")
 	} else if _, err := netip.ParseAddr(f.To); err != nil && !variable.MatchString(f.To) {
 		fail("flow: to: %q is not an address", f.To)
 	}
-	if out.Rate == 0 {
+	switch rate := string(f.Rate); {
+	case rate == "":
 		out.Rate = 100
+	case variable.MatchString(rate):
+		out.Pace = rate
+	default:
+		var err error
+		if out.Rate, err = packetRate(rate); err != nil {
+			fail("%v", err)
+		}
 	}
 	if out.Size == 0 {
 		out.Size = 100
-	}
-	if out.Rate < 1 || out.Rate > 1000 {
-		fail("flow: rate: %d packets a second is out of range (1 to 1000)", f.Rate)
-		out.Rate = 1
 	}
 	if out.Size < 36 || out.Size > 9000 {
 		fail("flow: size: %d bytes is out of range (36 to 9000)", f.Size)

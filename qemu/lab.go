@@ -1,7 +1,9 @@
 package qemu
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"sort"
@@ -21,9 +23,12 @@ type Lab struct {
 	Links []*Link
 	Steps []*Step           // checks too, in the file's order
 	Set   map[string]string // values for ${name}, and LAB_NAME for external nodes
+	// SetEmulated are those that are others where a CPU is emulated.
+	SetEmulated map[string]string
 
 	Certificates []Certificate // issued by Prepare
 	prepared     bool
+	emulated     bool
 }
 
 // Node is a router, or what else takes part.
@@ -34,6 +39,8 @@ type Node struct {
 	NICs     []NIC     // in the order of the interfaces' names
 	External *External // other software than ours; nil for a router
 	Backends []string  // that it can run on; empty for all
+	// ConfigEmulated is the file instead of Config where a CPU is emulated; "" for the same.
+	ConfigEmulated string
 }
 
 // External is software of others, which shell commands start and end in a network namespace.
@@ -67,6 +74,35 @@ func (e End) String() string { return e.Node + ":" + e.Interface }
 
 // defaultMemory is enough for a router with a few thousand routes.
 const defaultMemory = 160
+
+// patience is how many times longer than a real CPU an emulated one may take for what a step waits for.
+const patience = 4
+
+// emulatedLate are the seconds that an answer may take through some emulated routers, each of which may be busy with a
+// handshake.
+const emulatedLate = 15
+
+// emulate makes the lab one for emulated CPUs: its values and configurations are those for such, and every step has patience.
+func (l *Lab) emulate() {
+	if l.emulated {
+		return
+	}
+	l.emulated = true
+	maps.Copy(l.Set, l.SetEmulated)
+	for _, n := range l.Nodes {
+		n.Config = cmp.Or(n.ConfigEmulated, n.Config)
+	}
+	for _, s := range l.Steps {
+		if s.Flow != nil {
+			s.Flow.Late = emulatedLate
+		}
+		s.Within *= patience
+		if s.Timeout == 0 && s.Flow == nil && s.Wait == "" {
+			s.Timeout = tryTimeout
+		}
+		s.Timeout *= patience
+	}
+}
 
 // Step is one thing to do or to check.
 type Step struct {

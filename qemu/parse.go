@@ -25,6 +25,7 @@ type labFile struct {
 	Title  string            `toml:"title"`
 	Base   string            `toml:"base"`
 	Set    map[string]string `toml:"set"`
+	Slow   map[string]string `toml:"set-emulated"`
 	Nodes  []nodeFile        `toml:"node"`
 	Links  []linkFile        `toml:"link"`
 	Checks []stepFile        `toml:"check"`
@@ -45,7 +46,7 @@ type flowFile struct {
 	To     string `toml:"to"`
 	Source string `toml:"source"`
 	VRF    string `toml:"vrf"`
-	Rate   int    `toml:"rate"`
+	Rate   word   `toml:"rate"`
 	For    string `toml:"for"`
 	Size   int    `toml:"size"`
 }
@@ -53,6 +54,7 @@ type flowFile struct {
 type nodeFile struct {
 	Name   string `toml:"name"`
 	Config string `toml:"config"`
+	Slow   string `toml:"config-emulated"`
 	Memory int    `toml:"mem"`
 
 	Kind     string   `toml:"kind"`
@@ -120,6 +122,11 @@ type numberFile struct {
 	Min     string `toml:"min"`
 	Max     string `toml:"max"`
 }
+
+// word is a number or a text, as it stands in the file.
+type word string
+
+func (w *word) UnmarshalText(b []byte) error { *w = word(b); return nil }
 
 // duration is "5ms" or "1m30s".
 type duration time.Duration
@@ -204,7 +211,7 @@ func parseLab(name, dir string, data []byte, depth int) (*Lab, error) {
 		p.lab = base
 	}
 	p.lab.Name, p.lab.Title, p.lab.File, p.lab.Dir = f.Name, f.Title, name, dir
-	p.set(f.Set)
+	p.set(f.Set, f.Slow)
 	p.nodes(f.Nodes)
 	p.links(f.Links)
 	p.certificates(f.Certificates)
@@ -230,16 +237,24 @@ func parseLab(name, dir string, data []byte, depth int) (*Lab, error) {
 	return p.lab, nil
 }
 
-// set takes the values that the file gives beforehand.
-func (p *parser) set(values map[string]string) {
+// set takes the values that the file gives beforehand, and those that stand for them on an emulated CPU. A file that stands
+// on another and gives a value without the emulated one means it for both.
+func (p *parser) set(values, emulated map[string]string) {
 	if p.lab.Set == nil {
-		p.lab.Set = map[string]string{}
+		p.lab.Set, p.lab.SetEmulated = map[string]string{}, map[string]string{}
 	}
 	for name, value := range values {
 		if !setName.MatchString(name) {
 			p.errorf(1, "[set]", "%q is not a name of lower-case letters, digits and dashes", name)
 		}
 		p.lab.Set[name] = value
+		delete(p.lab.SetEmulated, name)
+	}
+	for name, value := range emulated {
+		if _, known := p.lab.Set[name]; !known {
+			p.errorf(1, "[set-emulated]", "%q is not a value of [set]: give the one for other CPUs, too", name)
+		}
+		p.lab.SetEmulated[name] = value
 	}
 }
 
@@ -322,7 +337,7 @@ func (p *parser) path(name string) string {
 func (p *parser) nodes(files []nodeFile) {
 	for i, f := range files {
 		line := p.line("node", i)
-		n := &Node{Name: f.Name, Config: p.path(f.Config), Memory: f.Memory}
+		n := &Node{Name: f.Name, Config: p.path(f.Config), ConfigEmulated: p.path(f.Slow), Memory: f.Memory}
 		if n.Memory == 0 {
 			n.Memory = defaultMemory
 		}
@@ -378,7 +393,7 @@ func (p *parser) kind(line int, f nodeFile, n *Node) {
 		if f.Start == "" {
 			fail("start: which command starts it?")
 		}
-		if f.Config != "" || f.Memory != 0 {
+		if f.Config+f.Slow != "" || f.Memory != 0 {
 			fail("config and mem are for routers; an external node is what its start command makes of it")
 		}
 		switch {
@@ -501,6 +516,7 @@ func (p *parser) step(line int, check bool, f stepFile, background, saved map[st
 		verbs = append(verbs, "flow")
 		known("flow.to", f.Flow.To)
 		known("flow.for", f.Flow.For)
+		known("flow.rate", string(f.Flow.Rate))
 		if f.Node == "" {
 			fail("node: which node do the flow's packets come from?")
 		}

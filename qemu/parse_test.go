@@ -123,8 +123,13 @@ func TestTheReadyLabsAreWhole(t *testing.T) {
 			if n.External != nil {
 				continue
 			}
-			if _, err := os.Stat(n.Config); err != nil {
-				t.Error(err)
+			for _, c := range []string{n.Config, n.ConfigEmulated} {
+				if c == "" {
+					continue
+				}
+				if _, err := os.Stat(c); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 	}
@@ -272,6 +277,59 @@ expect = ["${mtu}"]
 	}
 	if _, err := Load(filepath.Join(dir, "loop.toml")); err == nil || !strings.Contains(err.Error(), "stand on each other") {
 		t.Errorf("a lab on itself: %v", err)
+	}
+}
+
+func TestAnEmulatedCPUHasValuesAndAConfigurationOfItsOwnAndMoreTime(t *testing.T) {
+	l, err := Parse("lab.toml", "/labs", []byte(strings.Replace(twoNodes, `config = "left.toml"`, "config = \"left.toml\"\nconfig-emulated = \"slow.toml\"", 1)+`
+[set]
+rate = "100"
+most = "1"
+[set-emulated]
+rate = "20"
+[[check]]
+node = "left"
+command = "show x"
+expect = ["x"]
+within = "5s"
+timeout = "2s"
+[[step]]
+node = "left"
+flow = { to = "192.0.2.1", rate = "${rate}", for = "2s" }
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flow := func() string {
+		f, length, err := l.Steps[1].Flow.filled(l.Set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.command(length)
+	}
+	if l.Nodes[0].Config != "/labs/left.toml" || !strings.Contains(flow(), "repeat 200 interval 10 ") {
+		t.Errorf("before: %s, %s", l.Nodes[0].Config, flow())
+	}
+	l.emulate()
+	l.emulate() // once is enough
+	if l.Nodes[0].Config != "/labs/slow.toml" || l.Nodes[1].Config != "/labs/right.toml" || l.Set["most"] != "1" ||
+		!strings.Contains(flow(), "repeat 40 interval 50 timeout 15 ") {
+		t.Errorf("after: %s, %s, %v", l.Nodes[0].Config, flow(), l.Set)
+	}
+	if s := l.Steps[0]; s.Within != 20*time.Second || s.Timeout != 8*time.Second {
+		t.Errorf("%v, %v", s.Within, s.Timeout)
+	}
+	if s := l.Steps[1]; s.Within != 0 || s.Timeout != 0 {
+		t.Errorf("a flow takes what it takes: %v, %v", s.Within, s.Timeout)
+	}
+	if _, err := Parse("lab.toml", "/labs", []byte(twoNodes+"[set-emulated]\nrate = \"20\"\n")); err == nil || !strings.Contains(err.Error(), "not a value of [set]") {
+		t.Error(err)
+	}
+	if _, err := Parse("lab.toml", "/labs", []byte(twoNodes+"[set]\nr = \"0\"\n[[step]]\nnode = \"left\"\nflow = { to = \"192.0.2.1\", rate = \"${q}\", for = \"2s\" }\n")); err == nil {
+		t.Error("a rate that nothing sets")
+	}
+	if _, _, err := (&Flow{For: "2s", Pace: "${r}"}).filled(map[string]string{"r": "0"}); err == nil || !strings.Contains(err.Error(), "out of range") {
+		t.Error(err)
 	}
 }
 

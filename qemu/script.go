@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,7 +114,7 @@ func (st *Step) Title() string {
 	case st.Command != "":
 		return st.Node + ": " + st.Command
 	case st.Flow != nil:
-		return fmt.Sprintf("%s: %s of %d packets a second to %s", st.Node, st.Flow.For, st.Flow.Rate, st.Flow.To)
+		return fmt.Sprintf("%s: %s of %s packets a second to %s", st.Node, st.Flow.For, cmp.Or(st.Flow.Pace, strconv.Itoa(st.Flow.Rate)), st.Flow.To)
 	case st.Wait != "":
 		return "wait for " + st.Wait
 	case st.Kill != "":
@@ -296,13 +297,14 @@ func (s *Script) execute(ctx context.Context, st *Step) (string, error) {
 
 // prepare fills saved values in and returns what runs the command.
 func (s *Script) prepare(st *Step) (func(context.Context) (string, error), error) {
-	text := st.Command
-	if st.Flow != nil {
-		length, err := st.Flow.length(s.saved)
-		if err != nil {
+	text, flow := st.Command, st.Flow
+	if flow != nil {
+		var length time.Duration
+		var err error
+		if flow, length, err = flow.filled(s.saved); err != nil {
 			return nil, err
 		}
-		text = st.Flow.command(length)
+		text = flow.command(length)
 	}
 	line, err := expand(text, s.saved, func(v string) string { return v })
 	return func(ctx context.Context) (string, error) {
@@ -310,10 +312,10 @@ func (s *Script) prepare(st *Step) (func(context.Context) (string, error), error
 			ctx = agent.WithJSON(ctx)
 		}
 		out, err := s.Backend.Exec(ctx, st.Node, line)
-		if st.Flow == nil || err != nil {
+		if flow == nil || err != nil {
 			return out, err
 		}
-		return st.Flow.account(out)
+		return flow.account(out)
 	}, err
 }
 

@@ -64,6 +64,9 @@ func (v *Virtual) Start(ctx context.Context, l *Lab, say Say) error {
 		v.Accel = chooseAccel(v.Kernel, v.Initrd, v.Dir)
 	}
 	say("%d virtual machines, accelerator %s", len(l.Nodes), v.Accel)
+	if v.Accel == "tcg" {
+		l.emulate()
+	}
 	v.lab, v.fabric, v.nodes = l, newFabric(l, clock.Real), map[string]*virtualNode{}
 	if v.early != nil {
 		if err := v.early(); err != nil {
