@@ -274,7 +274,7 @@ func (r *Router) removeSpeaker(vrf string) {
 // stopBGP ends BGP with the router. Peers that do graceful restart wait for it to come back.
 func (r *Router) stopBGP() {
 	for _, name := range sorted(r.bgps) {
-		r.bgps[name].bgp.CloseForRestart()
+		r.bgps[name].bgp.Close()
 		delete(r.bgps, name)
 	}
 }

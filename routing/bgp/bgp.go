@@ -236,7 +236,7 @@ func New(cfg Config, o Options) (*BGP, error) {
 	}
 	b.speaker = s
 	if err := b.Apply(cfg); err != nil {
-		s.Close(false)
+		s.Close()
 		return nil, err
 	}
 	b.unhear = o.RIB.Heed(b.checkConnected)
@@ -329,13 +329,9 @@ func (b *BGP) applyPeer(p *peer) {
 	}
 }
 
-// Close ends the sessions and takes everything back from the RIB.
-func (b *BGP) Close() { b.close(false) }
-
-// CloseForRestart is Close for a router that will be back soon: peers that know graceful restart keep what they were told.
-func (b *BGP) CloseForRestart() { b.close(true) }
-
-func (b *BGP) close(restart bool) {
+// Close ends the sessions and takes everything back from the RIB. Peers are told, also those with graceful restart: a
+// router that stops does not forward.
+func (b *BGP) Close() {
 	if b.closed {
 		return
 	}
@@ -344,7 +340,7 @@ func (b *BGP) close(restart bool) {
 	b.ended = true
 	b.room.Broadcast()
 	b.inMu.Unlock()
-	b.speaker.Close(restart && b.cfg.GracefulRestart.Enabled)
+	b.speaker.Close()
 	b.stopWatching()
 	if b.unwatch != nil {
 		b.unwatch()

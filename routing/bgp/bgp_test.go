@@ -71,7 +71,7 @@ func (p *puppet) Connected(a netip.Addr, ok bool) {
 	p.say("connected %v %v", a, ok)
 }
 func (p *puppet) Peers() []Peer                         { return p.peers }
-func (p *puppet) Close(restart bool)                    { p.say("close") }
+func (p *puppet) Close()                                { p.say("close") }
 func (p *puppet) EndOfRIB(a netip.Addr, session uint64) { p.eor = append(p.eor, last(a)) }
 func (p *puppet) Lost(a netip.Addr, session uint64, reason string) {
 	p.say("lost %s: %s", last(a), reason)

@@ -37,9 +37,8 @@ type Speaker interface {
 	Connected(peer netip.Addr, ok bool)
 	// Peers is the state of all peers, dynamic ones included, by address.
 	Peers() []Peer
-	// Close ends all sessions with a CEASE, or, when the router starts again, those with graceful restart without one. No
-	// event comes after it.
-	Close(restart bool)
+	// Close ends all sessions with a CEASE. No event comes after it.
+	Close()
 }
 
 // Advertisement is a route for a peer; no attributes withdraw it. Its next hop is what the peer is to get.

@@ -564,7 +564,7 @@ func (s *speaker) bar(p *peer, text string, again time.Duration) {
 }
 
 // Close implements bgp.Speaker.
-func (s *speaker) Close(restart bool) {
+func (s *speaker) Close() {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -580,13 +580,7 @@ func (s *speaker) Close(restart bool) {
 		peers := slices.Collect(maps.Values(s.peers))
 		s.mu.Unlock()
 		for _, p := range peers {
-			n := &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}
-			s.mu.Lock()
-			if restart && p.graceful != nil {
-				n = nil // a NOTIFICATION would end what the peer keeps (RFC 4724 §4)
-			}
-			s.mu.Unlock()
-			s.removePeer(p, n, "Admin. shutdown")
+			s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
 		}
 		s.setNetwork(bgp.Config{})
 		s.stopEngine()
