@@ -629,8 +629,8 @@ func (p *peer) snapshot() bgp.Peer {
 		b.Why = p.blocked()
 	case p.dialing:
 		b.State = bgp.Connect
-	case p.side == engineActive:
-		b.State, b.Why = bgp.Active, p.why
+	case p.side == engineActive && p.why == "":
+		b.State = bgp.Active
 	default:
 		b.Why = p.why
 	}

@@ -111,6 +111,9 @@ func TestAWrongASIsSaidOnceAndHealsWithTheConfiguration(t *testing.T) {
 	hub := newRouter(t, b, 1, 65010, with(neighbor("10.10.10.2", 65099)))
 	spoke := newRouter(t, b, 2, 65011, with(neighbor("10.10.10.1", 65010)))
 	eventually(t, "the hub shows what is wrong", func() bool { return hub.peer("10.10.10.2").Why == "wrong AS" })
+	for name, p := range map[string]func() bgp.NeighborInfo{"hub": func() bgp.NeighborInfo { return hub.peer("10.10.10.2") }, "spoke": func() bgp.NeighborInfo { return spoke.peer("10.10.10.1") }} {
+		eventually(t, "the "+name+" is idle between two tries", func() bool { b := p(); return b.State == bgp.Idle && b.Why == "wrong AS" })
+	}
 	eventually(t, "it was tried again", func() bool { return hub.peer("10.10.10.2").Received.Opens >= 2 })
 	line := "%BGP-3-NOTIFICATION: sent to neighbor 10.10.10.2 2/2 (peer in wrong AS): it is in AS 65011, configured is AS 65099"
 	if n := hub.log.lines(line); n != 1 {
