@@ -56,8 +56,14 @@ func (a *asks) remove(id int)          { a.targets.Delete(id) }
 // Report implements track.Host.
 func (a *asks) Report(id int, up bool, reason string) {
 	r := a.p.r
+	x, ok := a.targets.Load(id)
+	if !ok {
+		return
+	}
+	about := x.(*target).leafSpec
 	r.loop.Post("track", func() {
-		if l := r.tracks.leaves[id]; l != nil && l.probe.Interval > 0 {
+		// The object may be another one by now.
+		if l := r.tracks.leaves[id]; l != nil && l.spec == about {
 			r.tracks.Report(id, up, reason)
 		}
 	})
