@@ -152,7 +152,7 @@ func (c *clients) apply(desired *config.Config) {
 	}
 	for _, b := range c.blocks {
 		if _, known := c.status(b.Name); !known {
-			c.pin(b.Name, b.Tunnel, peersOf(b), "")
+			c.pin(b.Tunnel, peersOf(b), "")
 		}
 	}
 	c.set()
@@ -187,6 +187,16 @@ func (c *clients) interested(ifname string) bool {
 		}
 	}
 	return false
+}
+
+// lineUp has blocks call at once whose tunnels send from an interface that is back.
+func (c *clients) lineUp(ifname string) {
+	for name, b := range c.blocks {
+		if i := c.r.ifs[b.Tunnel]; i != nil && i.cfg != nil && i.cfg.Source.Interface == ifname {
+			c.Hurry(c.r.clock.Now(), name)
+		}
+	}
+	c.arm()
 }
 
 // source tells what state an interface is in that sessions may come from.
@@ -267,7 +277,7 @@ func (c *clients) tunnel(name string) *netstack.Tunnel {
 
 // call translates a call. The addresses that it goes to stay outside the tunnel.
 func (c *clients) call(x client.Call) protect.Call {
-	c.pin(x.Client, x.Tunnel, append([]netip.Addr{x.Peer}, c.Far(x.Client)...), x.Source)
+	c.pin(x.Tunnel, append([]netip.Addr{x.Peer}, c.Far(x.Client)...), x.Source)
 	out := protect.Call{Source: x.Local, Destination: x.Peer, RedirectedFrom: x.RedirectedFrom}
 	if i := c.r.ifs[x.Tunnel]; i != nil && !out.Source.IsValid() {
 		out.Source = i.spec.Tunnel.Source
@@ -276,7 +286,7 @@ func (c *clients) call(x client.Call) protect.Call {
 }
 
 // pin keeps addresses outside of a tunnel from now on.
-func (c *clients) pin(_, tunnel string, far []netip.Addr, prefer string) {
+func (c *clients) pin(tunnel string, far []netip.Addr, prefer string) {
 	i := c.r.ifs[tunnel]
 	if i == nil || i.tunnel == nil {
 		return
@@ -290,7 +300,7 @@ func (c *clients) pin(_, tunnel string, far []netip.Addr, prefer string) {
 // repin follows what a client has come to.
 func (c *clients) repin(name string) {
 	if s, ok := c.status(name); ok {
-		c.pin(name, s.Tunnel, c.Far(name), s.Call.Source)
+		c.pin(s.Tunnel, c.Far(name), s.Call.Source)
 	}
 }
 

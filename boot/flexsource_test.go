@@ -205,3 +205,24 @@ func TestOnDemandProbesMoveAClientWhenThereIsTrafficAndOnlyThen(t *testing.T) {
 	f.want("spoke1", "ping 192.168.0.2 source GigabitEthernet2 repeat 3", "(3/3)")
 	stop()
 }
+
+func TestAClientCallsAtOnceWhenTheLineIsBackThatItsTunnelSendsFrom(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := newFlex(t)
+	f.run("hub1", flexHub(1, pushAll, ""))
+	plug := f.nics["spoke1"][0].Driver.(*mem.Port)
+	plug.SetCarrier(false)
+	f.run("spoke1", flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1" }]`)))
+	var next time.Time
+	f.until(func() string {
+		s := f.client("spoke1")
+		next = s.NextTry
+		return unless(s.State == client.StateWaiting && next.Sub(f.routers["spoke1"].clock.Now()) > 1500*time.Millisecond, fmt.Sprintf("a long pause: %+v", s))
+	})
+	plug.SetCarrier(true)
+	f.at("spoke1", "172.25.1.1")
+	if s := f.client("spoke1"); !s.Since.Before(next) {
+		t.Errorf("it has waited for the end of its pause")
+	}
+	f.want("spoke1", "ping 192.168.0.1 source GigabitEthernet2 repeat 1 timeout 1", "(1/1)")
+}

@@ -312,6 +312,9 @@ func (r *Router) lineProtocol(i *iface) {
 	}
 	i.up = up
 	r.tellLineProtocol(i.name, up)
+	if up {
+		r.clients.lineUp(i.name)
+	}
 }
 
 func (r *Router) tellLineProtocol(name string, up bool) {

@@ -206,6 +206,23 @@ func TestADeadHubIsFollowedByTheNextAtOnceAndTheSpokeStaysThere(t *testing.T) {
 	w.want("dial A 172.25.1.1")
 }
 
+func TestAPauseEndsWhenThereIsAReasonToTryAtOnce(t *testing.T) {
+	w := newWorld(t, block("A", 1))
+	w.m.Hurry(w.now, "A") // not while it calls
+	w.want("dial A 172.25.1.1")
+	for range 6 {
+		w.fail("A")
+		w.want()
+		w.m.Hurry(w.now, "A")
+		w.want("dial A 172.25.1.1")
+	}
+	w.up("A")
+	w.m.Hurry(w.now, "A")
+	w.m.Hurry(w.now, "nobody")
+	w.want()
+	w.state("A", StateActive)
+}
+
 func TestASessionThatDoesNotLastIsNotTriedWithoutAPause(t *testing.T) {
 	w := newWorld(t, block("A", 1))
 	for range 2 {

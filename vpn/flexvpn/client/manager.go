@@ -244,6 +244,16 @@ func (m *Manager) Clear(now time.Time, name string) error {
 // Names are the blocks' names.
 func (m *Manager) Names() []string { return slices.Sorted(maps.Keys(m.clients)) }
 
+// Hurry ends a client's pause: something has changed that lets its next round be worth while.
+func (m *Manager) Hurry(now time.Time, name string) {
+	m.do(now, func() {
+		if c := m.clients[name]; c != nil && c.cur == nil && !c.waits.IsZero() {
+			c.waits, c.tried, c.first, c.rounds = time.Time{}, nil, 0, 0
+			m.reviewAll()
+		}
+	})
+}
+
 // Tick does what is due.
 func (m *Manager) Tick(now time.Time) {
 	m.do(now, func() {
