@@ -17,6 +17,7 @@ func main() {
 	flag.IntVar(&o.Hubs, "hubs", 3, "how many hubs")
 	flag.DurationVar(&o.For, "for", 10*time.Minute, "how long hubs are killed")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "what decides which, when and how")
+	flag.StringVar(&o.Keep, "keep", "", "a folder for what the routers show if something is wrong at the end")
 	flag.Parse()
 	start := time.Now()
 	o.Say = func(format string, a ...any) {

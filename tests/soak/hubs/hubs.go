@@ -27,12 +27,15 @@ type Options struct {
 	Seed         uint64
 	// Goroutines counts them before and after; only who is alone in the process can.
 	Goroutines bool
-	Say        func(format string, a ...any)
+	// Keep is a folder for what all routers show when something is wrong in the end; empty keeps nothing.
+	Keep string
+	Say  func(format string, a ...any)
 }
 
 const (
-	// heal is how long it may take until all is well after the last hub is back: dead peers' time, and a busy machine's.
-	heal = 4 * time.Minute
+	// heal is how long each thing may take until it is so after the last hub is back. The time in which the machine did not
+	// let us run does not count, nor does that of a look in which something became better.
+	heal = 2 * time.Minute
 	// retry is between two looks at what is not as it should be.
 	retry = 500 * time.Millisecond
 	// atOnce is how many spokes look around at once.
@@ -44,6 +47,11 @@ type network struct {
 	memory *qemu.Memory
 	rand   *rand.Rand
 	down   map[int]func() error // hubs that are away, and how they come back
+	meter  *meter
+	mu     sync.Mutex
+	echoes map[[2]int]bool // who has reached whose LAN since all hubs are there
+	since  time.Time       // when something became better for the last time
+	late   time.Duration   // what the machine had kept us waiting until then
 }
 
 // Run does everything and returns what is wrong at the end.
@@ -65,12 +73,23 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	before := runtime.NumGoroutine()
-	n := &network{Options: &o, memory: &qemu.Memory{Factory: newRouter}, rand: rand.New(rand.NewPCG(o.Seed, 0)), down: map[int]func() error{}}
+	n := &network{Options: &o, memory: &qemu.Memory{Factory: newRouter}, rand: rand.New(rand.NewPCG(o.Seed, 0)), down: map[int]func() error{},
+		meter: newMeter(), echoes: map[[2]int]bool{}}
 	o.Say("seed %d: %d spokes, %d hubs, %v", o.Seed, o.Spokes, o.Hubs, o.For)
 	err = n.memory.Start(ctx, lab, func(string, ...any) {})
 	if err == nil {
 		err = n.live(ctx)
+		if err != nil && o.Keep != "" {
+			if kerr := n.keep(o.Keep); kerr != nil {
+				o.Say("what the routers show is not kept: %v", kerr)
+			} else {
+				o.Say("what the routers show is in %s", o.Keep)
+			}
+		}
 	}
+	late, worst := n.meter.read()
+	o.Say("the machine kept all of this waiting for %.1f s, for %.1f s at the longest", late.Seconds(), worst.Seconds())
+	n.meter.close()
 	if serr := n.memory.Stop(); err == nil {
 		err = serr
 	}
@@ -160,19 +179,36 @@ func sleep(ctx context.Context, d time.Duration) error {
 // until looks again and again whether something is so.
 func (n *network) until(ctx context.Context, what string, is func(context.Context) error) error {
 	start := time.Now()
+	n.better()
 	for {
 		err := is(ctx)
 		if err == nil {
 			n.Say("%s (%.1f s)", what, time.Since(start).Seconds())
 			return nil
 		}
-		if time.Since(start) > heal || ctx.Err() != nil {
+		if n.hopeless(ctx) {
 			return fmt.Errorf("%s: not after %v: %w", what, time.Since(start).Round(time.Second), err)
 		}
 		if err := sleep(ctx, retry); err != nil {
 			return err
 		}
 	}
+}
+
+// better begins to count the time anew that everything may take.
+func (n *network) better() {
+	late, _ := n.meter.read()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.since, n.late = time.Now(), late
+}
+
+// hopeless says that nothing has become better for long.
+func (n *network) hopeless(ctx context.Context) bool {
+	late, _ := n.meter.read()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return ctx.Err() != nil || time.Since(n.since)-(late-n.late) > heal
 }
 
 func (n *network) exec(ctx context.Context, node, line string) (string, error) {
@@ -210,7 +246,7 @@ func (n *network) connected(ctx context.Context) error {
 	return nil
 }
 
-// reach has every spoke ping every other's LAN.
+// reach has every spoke ping every other's LAN, if it has not reached that since all hubs are there.
 func (n *network) reach(ctx context.Context) error {
 	work, errs := make(chan int), make(chan error, n.Spokes)
 	var all sync.WaitGroup
@@ -237,27 +273,43 @@ func (n *network) reach(ctx context.Context) error {
 func (n *network) reaches(ctx context.Context, s int) error {
 	var missing []string
 	for other := 1; other <= n.Spokes; other++ {
-		if other == s {
+		pair := [2]int{s, other}
+		n.mu.Lock()
+		had := n.echoes[pair]
+		n.mu.Unlock()
+		if other == s || had {
 			continue
 		}
-		for try := 0; ; try++ {
-			out, err := n.exec(ctx, spokeName(s), fmt.Sprintf("ping 192.168.%d.1 source Loopback10 repeat 1", other))
-			if err != nil {
-				return err
-			}
-			if strings.Contains(out, "100 percent") {
-				break
-			}
-			if try == 2 {
-				missing = append(missing, strconv.Itoa(other))
-				break
-			}
+		out, err := n.exec(ctx, spokeName(s), fmt.Sprintf("ping 192.168.%d.1 source Loopback10 repeat 1", other))
+		if err != nil {
+			return err
+		}
+		if strings.Contains(out, "100 percent") {
+			n.mu.Lock()
+			n.echoes[pair] = true
+			n.mu.Unlock()
+			n.better()
+			continue
+		}
+		missing = append(missing, fmt.Sprintf("%d (%s)", other, mark(out)))
+		if n.hopeless(ctx) {
+			break
 		}
 	}
 	if len(missing) > 0 {
 		return fmt.Errorf("%s does not reach the LANs of %s", spokeName(s), strings.Join(missing, ", "))
 	}
 	return nil
+}
+
+// mark is what a ping printed for its packet: . for silence, a letter for an error that somebody sent.
+func mark(out string) string {
+	for l := range strings.Lines(out) {
+		if l = strings.TrimSpace(l); len(l) == 1 {
+			return l
+		}
+	}
+	return "no answer"
 }
 
 // settled counts what is left when nobody talks.
