@@ -127,6 +127,11 @@ func load(t *testing.T, file string) *qemu.Lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, bound := range []string{"most-lost", "most-gap"} {
+		if n, err := strconv.Atoi(l.Set[bound]); err == nil {
+			l.Set[bound] = strconv.Itoa(slower * n)
+		}
+	}
 	return l
 }
 
