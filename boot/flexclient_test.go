@@ -99,9 +99,9 @@ func TestAClientMovesToTheNextHubByDeadPeerDetection(t *testing.T) {
 const trackedPeers = `peer = [{ address = "172.25.1.1", track = 1 }, { address = "172.25.2.1", track = 2 }]
 peer-reactivate = true
 [track.1]
-icmp-echo = { address = "172.25.1.1", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "172.25.1.1", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 [track.2]
-icmp-echo = { address = "172.25.2.1", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "172.25.2.1", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 `
 
 func TestAClientMovesByATrackAndBackWithoutALoss(t *testing.T) {
@@ -185,7 +185,7 @@ func TestADialBackupOverIPv4StandsInForAClientOverIPv6(t *testing.T) {
 peer-reactivate = true
 backup-interface = "Tunnel2"
 [track.1]
-icmp-echo = { address = "2001:db8:25:1::1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "2001:db8:25:1::1", interval = "100ms", timeout = "1s" }
 [interface.Tunnel2]
 address = "negotiated"
 source = "GigabitEthernet1"

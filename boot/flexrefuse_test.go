@@ -96,7 +96,7 @@ func TestAClientFollowsItsHubsNameToAnotherAddress(t *testing.T) {
 	}
 	f.run("spoke1", flexSpoke(1, clientTunnel, flexClient(`peer = [{ fqdn = "hub.example.net", track = 1 }]
 [track.1]
-icmp-echo = { address = "172.16.1.254", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "172.16.1.254", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 [dns]
 server = ["172.16.1.254"]
 timeout = "200ms"
@@ -180,7 +180,7 @@ func TestADialBackupDoesNotFlapWithItsClient(t *testing.T) {
 	text := flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1", track = 1 }]
 backup-interface = "Tunnel2"
 [track.1]
-icmp-echo = { address = "172.25.1.1", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "172.25.1.1", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 [interface.Tunnel2]
 address = "negotiated"
 source = "GigabitEthernet1"

@@ -31,7 +31,7 @@ source = [{ interface = "GigabitEthernet1", track = 1 }, { interface = "GigabitE
 peer-reactivate = true
 reactivate-interval = "1s"
 [track.1]
-icmp-echo = { address = "172.16.1.254", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+icmp-echo = { address = "172.16.1.254", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 `))
 }
 
@@ -102,7 +102,7 @@ peer-reactivate = true
 reactivate-interval = "1s"
 backup-group = "G"
 `
-	probe := `icmp-echo = { address = "%s", source = "GigabitEthernet1", interval = "100ms", timeout = "100ms" }
+	probe := `icmp-echo = { address = "%s", source = "GigabitEthernet1", interval = "100ms", timeout = "1s" }
 `
 	text := flexSpoke(1, clientTunnel, flexClient(peers)+`
 [ikev2.client.Other]
