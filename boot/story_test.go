@@ -65,7 +65,7 @@ func TestAFailoverAndTheWayBackAreAStoryEach(t *testing.T) {
 	time.Sleep(1200 * time.Millisecond)
 	f.wan["hub1"].SetUp(false)
 	f.at("spoke1", "172.25.2.1")
-	f.want("spoke1", "show events peer 172.25.2.1", "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)\n  Noticed by track 1: 1 icmp-echo 172.25.1.1 Up -> Down", "Up again after 0.",
+	f.want("spoke1", "show events peer 172.25.2.1", "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)\n  Noticed by track 1: 1 icmp-echo 172.25.1.1 Up -> Down", "Up again after ",
 		"the address of Tunnel1 from 10.1.1.100 and 2001:db8:101::100 to 10.1.1.200 and 2001:db8:101::200", "2 routes came to Tunnel1; 2 routes left Tunnel1")
 	time.Sleep(1200 * time.Millisecond)
 	f.wan["hub1"].SetUp(true)
