@@ -77,7 +77,9 @@ type ProbeInfo struct {
 }
 
 // NewProber makes one without probes.
-func NewProber(h Host) *Prober { return &Prober{host: h, probes: map[int]*probe{}, asked: map[int]uint32{}} }
+func NewProber(h Host) *Prober {
+	return &Prober{host: h, probes: map[int]*probe{}, asked: map[int]uint32{}}
+}
 
 // Set begins to ask, or changes how. What was found before stays until it is found to be otherwise.
 func (p *Prober) Set(now time.Time, id int, c Probe) {
