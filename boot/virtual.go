@@ -38,6 +38,7 @@ func (r *Router) keepOutside(name, underlay, template string, far netip.Addr) {
 		}
 	}
 	r.pins.Set(name, o)
+	v.rib.Flush() // what is sent to it in this turn of the loop goes outside already
 }
 
 // outsideWay is the way of an IKE message that the routing table would send into a tunnel with shortcuts: a hub may have told to

@@ -55,14 +55,15 @@ func (r *Router) sessionEvent(e protect.Event) {
 	if e.Successor != nil {
 		r.authz.Settle(e.IKE) // who is left is not told the address that the other one gives: it would send there
 	}
-	// The address is there before what uses it, and stays until that is gone.
-	if e.Kind != protect.Down {
-		r.given.HandleEvent(e)
-	}
-	r.dmvpn.HandleEvent(e)
-	r.flexvpn.HandleEvent(e)
+	// The address, and the way to the far end, are there before what uses them (NHRP answers at once), and stay until that is gone.
 	if e.Kind == protect.Down {
+		r.dmvpn.HandleEvent(e)
+		r.flexvpn.HandleEvent(e)
 		r.given.HandleEvent(e)
+	} else {
+		r.given.HandleEvent(e)
+		r.flexvpn.HandleEvent(e)
+		r.dmvpn.HandleEvent(e)
 	}
 	r.clients.handle(e)
 	if e.Kind == protect.Up {

@@ -11,8 +11,9 @@ import (
 )
 
 // CommandLine is what the kernel is told, on a disk and in a lab: quiet until PID 1, and a reboot rather than a halt if
-// the kernel itself fails. The CPU is trusted for entropy: a router without it could not make keys at boot.
-const CommandLine = "quiet panic=5 random.trust_cpu=on mitigations=auto"
+// the kernel itself fails. What was unpacked may take all of the memory (ramfs), not half of it. The CPU is trusted for
+// entropy: a router without it could not make keys at boot.
+const CommandLine = "quiet panic=5 rootfstype=ramfs random.trust_cpu=on mitigations=auto"
 
 // On a disk the screen and the serial line both are consoles; the last is the preferred one.
 const diskConsoles = " console=tty1 console=ttyS0,115200"
