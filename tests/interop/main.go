@@ -24,7 +24,7 @@ import (
 )
 
 // mixed ends a document that is not of one run alone.
-const mixed = "\n## How it was put together\n\nSome of the rows are an earlier run's of the same program; the versions above are those of the last run.\n"
+const mixed = "\n## How it was put together\n\nSome of the rows are an earlier run's.\n"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
