@@ -546,6 +546,14 @@ func (p *peer) handWaiting() {
 	if o == nil || p.relay != nil {
 		return
 	}
+	if p.blocked() != "" { // since it was offered: as the rival of a session that has been shut down, for instance
+		p.waiting = nil
+		go func() {
+			write(o.conn, &guard.Notification{Code: guard.Cease, Subcode: guard.ConnectionRejected})
+			o.conn.Close()
+		}()
+		return
+	}
 	p.waiting, p.side, p.endReason = nil, engineTaken, ""
 	r := newRelay(p, o)
 	p.relay = r
