@@ -90,7 +90,7 @@ func (t *tunnel) originFits(p *message.Packet, s Session) bool {
 	if !origin.IsValid() {
 		return true
 	}
-	if t.cfg.Clone && t.cfg.ShortcutTemplate == 0 && !t.sourceFits(p, s) {
+	if t.serves() && !t.sourceFits(p) {
 		return false
 	}
 	en := t.cache[hostPrefix(origin)]
@@ -104,25 +104,18 @@ func (t *tunnel) originFits(p *message.Packet, s Session) bool {
 }
 
 // sourceFits is originFits for a hub's tunnel to a spoke, where nobody registers: routing tells whose an address is. What a
-// spoke says for itself must be its own; what it hands on must name the outside address that its source is known by here.
-func (t *tunnel) sourceFits(p *message.Packet, s Session) bool {
-	r, ok := t.e.host.Lookup(t.cfg.VRF, p.SrcProto)
-	o := t.network(r.Interface)
-	if !ok || o == nil {
+// spoke says for itself must be its own. A spoke hands on nothing but requests, which must name the outside address that
+// their source is known by here.
+func (t *tunnel) sourceFits(p *message.Packet) bool {
+	r, _ := t.e.host.Lookup(t.cfg.VRF, p.SrcProto)
+	if t.network(r.Interface) == nil {
 		return true
 	}
-	if !t.transit(p) {
+	if !t.transit(p) || p.Type != message.ResolutionRequest {
 		return t.leads(r)
 	}
-	if !o.cfg.Clone {
-		return true // another hub's spoke
-	}
-	if !t.leads(r) {
-		if s, ok = t.e.host.Peer(o.cfg.Tunnel); !ok {
-			return true
-		}
-	}
-	return s.NBMA == p.SrcNBMA || s.NBMA == natOf(p, p.SrcProto)
+	seen, known := t.outside(p.SrcProto)
+	return !known || seen == p.SrcNBMA || seen == natOf(p, p.SrcProto)
 }
 
 // answer answers for the routed prefix, over a session of its own to the requester.
@@ -166,10 +159,6 @@ func (t *tunnel) answer(now time.Time, from From, s Session, p *message.Packet, 
 	if x := reply.Extension(message.ExtNATAddress); x != nil && t.natted().IsValid() {
 		x.CIEs = []message.CIE{{PrefixLen: uint8(own.BitLen()), MTU: t.cfg.MTU, NBMA: t.natted(), Proto: own}}
 	}
-	if x := reply.Extension(message.ExtNATAddress); x != nil && t.cfg.PointToPoint && nat.IsValid() {
-		// No server has told him how the world sees him: his hub did, to us.
-		x.CIEs = append(x.CIEs, message.CIE{PrefixLen: uint8(p.SrcProto.BitLen()), NBMA: nat, Proto: p.SrcProto})
-	}
 	t.event(Event{Kind: EventResolutionAnswered, Session: s.ID, Peer: p.SrcProto, Prefix: prefix, Local: true})
 
 	home, session, known := t, SessionID(0), false
@@ -197,7 +186,7 @@ func (t *tunnel) requesterOver(now time.Time, p *message.Packet, nat netip.Addr)
 	if len(p.CIEs) > 0 && p.CIEs[0].HoldTime != 0 {
 		hold = time.Duration(p.CIEs[0].HoldTime) * time.Second
 	}
-	natted := nat.IsValid() && nat != nbma && nat != t.natted()
+	natted := nat.IsValid() && nat != nbma
 	if slices.Contains(t.keepers(netip.Addr{}), p.SrcProto) {
 		return nil, 0, false // that is a server's, or a configured tunnel's far end's
 	}

@@ -184,9 +184,6 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 	if hold == 0 {
 		hold = t.cfg.Holdtime
 	}
-	if nat := natOf(p, p.SrcProto); t.cfg.PointToPoint && nat.IsValid() && nat != q.t.cfg.NBMA {
-		t.net.seen[q.t.cfg.NBMA] = nat
-	}
 	if t.cfg.PointToPoint {
 		t.answerOver(now, q, s, p, hop, hold)
 		return
@@ -341,8 +338,8 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 		}
 	default:
 		nbma := c.NBMA
-		if nat := natOf(p, hop); nat.IsValid() && nat != c.NBMA && nat != t.natted() {
-			nbma = nat // else behind the same NAT as we: its own address is the one that may work
+		if nat := natOf(p, hop); nat.IsValid() {
+			nbma = nat
 		}
 		if en := t.known(hop); en != nil && t.e.up(en.session) && (en.nbma == nbma || en.claimed == c.NBMA || en.nbma == c.NBMA) {
 			s, _ = t.e.host.Session(en.session)

@@ -37,8 +37,8 @@
 //
 // Ours to end are the sessions of shortcuts alone, when their entries are gone: idle ones at once, used ones when nobody
 // sends on them any more, those that the operator clears whatever is sent. A hub has no entries, so that nothing that is
-// done to its NHRP touches its spokes' sessions. Without registrations the first hop tells how a requester or an answerer
-// looks from outside (NAT extension), and an answer tells the requester how itself was seen.
+// done to its NHRP touches its spokes' sessions. Without registrations it is the hub that tells how a requester or an answerer
+// looks from outside (NAT extension), but not to one who looks the same: behind one NAT the own addresses work.
 //
 // # Trust
 //

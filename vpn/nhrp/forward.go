@@ -1,6 +1,7 @@
 package nhrp
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -36,18 +37,11 @@ func (t *tunnel) forward(now time.Time, from From, p *message.Packet, out *tunne
 				return
 			}
 			x.CIEs = append(slices.Clone(x.CIEs), out.selfCIE(p.SrcProto))
-		case x.Type == message.ExtNATAddress && t.cfg.PointToPoint:
-			t.tellNAT(p, x, from, record)
-		case x.Type == message.ExtNATAddress && len(x.CIEs) == 0:
-			// The server that a client registered with knows how the world sees it.
-			proto := p.SrcProto
-			if p.Type == message.ResolutionReply && len(p.CIEs) > 0 {
-				proto = p.CIEs[0].Proto
-			} else if !p.Type.Request() {
-				continue
-			}
-			if en := t.cache[hostPrefix(proto)]; proto.IsValid() && en != nil && en.kind == KindRegistered && en.claimed.IsValid() {
-				x.CIEs = []message.CIE{{PrefixLen: uint8(proto.BitLen()), MTU: en.mtu, NBMA: en.nbma, Proto: proto}}
+		case x.Type == message.ExtNATAddress:
+			x.CIEs = t.tellNAT(p, slices.Clone(x.CIEs), from, transitEmpty(p, record))
+			if s, ok := t.e.host.Session(id); ok && out.serves() {
+				// Who looks like the receiver is behind the same NAT: its own address is the one that may work.
+				x.CIEs = slices.DeleteFunc(x.CIEs, func(c message.CIE) bool { return c.NBMA == s.NBMA })
 			}
 		}
 	}
@@ -55,21 +49,53 @@ func (t *tunnel) forward(now time.Time, from From, p *message.Packet, out *tunne
 	out.send(id, &q)
 }
 
-// tellNAT enters how the sender of a request or reply looks from here, when a NAT is between. Nobody registers over
-// point-to-point tunnels: the first hop sees it on the session.
-func (t *tunnel) tellNAT(p *message.Packet, x *message.Extension, from From, record message.ExtensionType) {
+// tellNAT is what the NAT extension of a request or reply says when it has passed us. Of who sent it only those are believed
+// who have that one on a session, by its registration or by routing, or as the first hop: how it looks from there takes the
+// place of what was said, and what a spoke says of others counts for nothing.
+func (t *tunnel) tellNAT(p *message.Packet, said []message.CIE, from From, first bool) []message.CIE {
 	proto, claimed := p.SrcProto, p.SrcNBMA
-	if p.Type == message.ResolutionReply && len(p.CIEs) > 0 {
+	switch {
+	case p.Type == message.ResolutionReply && len(p.CIEs) > 0:
 		proto, claimed = p.CIEs[0].Proto, p.CIEs[0].NBMA
-	} else if !p.Type.Request() {
-		return
+	case !p.Type.Request():
+		return said
 	}
-	s, ok := t.e.host.Session(from.Session)
-	if !ok || !transitEmpty(p, record) || !proto.IsValid() || !claimed.IsValid() || s.NBMA == claimed || natOf(p, proto).IsValid() {
-		return
+	seen, known := t.outside(proto)
+	if !known && first && t.cfg.PointToPoint {
+		var s Session
+		s, known = t.e.host.Session(from.Session)
+		seen = s.NBMA
 	}
-	x.CIEs = append(slices.Clone(x.CIEs), message.CIE{PrefixLen: uint8(proto.BitLen()), NBMA: s.NBMA, Proto: proto})
+	said = slices.DeleteFunc(said, func(c message.CIE) bool { return t.serves() || known && c.Proto == proto })
+	if known && proto.IsValid() && claimed.IsValid() && claimed != seen {
+		said = append(said, message.CIE{PrefixLen: uint8(proto.BitLen()), NBMA: seen, Proto: proto})
+	}
+	return said
 }
+
+// outside is how who has a tunnel address looks from here, when a session of ours leads to it: it has registered, or routing
+// knows it behind a tunnel that serves a spoke.
+func (t *tunnel) outside(a netip.Addr) (nbma netip.Addr, known bool) {
+	if !a.IsValid() {
+		return nbma, false
+	}
+	if en := t.cache[hostPrefix(a)]; en != nil && en.kind == KindRegistered {
+		return en.nbma, true
+	}
+	r, _ := t.e.host.Lookup(t.cfg.VRF, a)
+	o := t.network(r.Interface)
+	if t.leads(r) {
+		o = t
+	}
+	if o == nil || !o.serves() {
+		return nbma, false
+	}
+	s, ok := t.e.host.Peer(o.cfg.Tunnel)
+	return s.NBMA, ok
+}
+
+// serves reports whether a tunnel is a hub's to a spoke.
+func (t *tunnel) serves() bool { return t.cfg.Clone && t.cfg.ShortcutTemplate == 0 }
 
 // passReply forwards a reply that is not for us along the routed path to its requester.
 func (t *tunnel) passReply(now time.Time, from From, p *message.Packet) {

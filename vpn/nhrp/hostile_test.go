@@ -138,3 +138,95 @@ func TestARequesterIsNotTakenForAHub(t *testing.T) {
 	want(t, "way to the hub's tunnel address", s3.leadsTo(ip("172.20.1.1")), "")
 	want(t, "tunnels", len(s3.clones), 1)
 }
+
+// seen is an entry of a NAT extension.
+func seen(proto netip.Addr, nbma string) message.CIE {
+	return message.CIE{PrefixLen: uint8(proto.BitLen()), NBMA: ip(nbma), Proto: proto}
+}
+
+// natTold has a router keep what the NAT extensions of requests and replies that come to it say.
+func (c *cloud) natTold(to *router, told *[]string) {
+	c.trace = func(from, at *router, p *message.Packet) {
+		if x := p.Extension(message.ExtNATAddress); at == to && x != nil && p.Type <= message.ResolutionReply {
+			for _, e := range x.CIEs {
+				*told = append(*told, fmt.Sprint(from.name, ": ", e.Proto, " is ", e.NBMA))
+			}
+		}
+	}
+}
+
+func TestNobodyTellsASpokeHowItLooksFromOutside(t *testing.T) {
+	for _, direct := range []bool{true, false} {
+		c, hub, s2, s3 := flexScenario(t)
+		c.publics = map[string]netip.Addr{"spoke4": ip("203.0.113.1")}
+		s4 := c.flexSpoke(4, hub)
+		lie := asked(t, c, hub, s2, s3, flexAddr(2))
+		lie.Extension(message.ExtNATAddress).CIEs = []message.CIE{seen(flexAddr(3), "203.0.113.66")}
+		if direct {
+			c.inject(s3, s3.sessionTo(s2).ID, lie)
+		} else {
+			x := lie.Extension(message.ExtReverseTransit)
+			x.CIEs = []message.CIE{{HoldTime: 60, NBMA: ip("10.0.0.2"), Proto: flexAddr(2)}} // as if it had come a long way
+			c.inject(hub, hub.sessionTo(s2).ID, lie)
+		}
+		c.run(time.Second)
+		want(t, "the answer counts", s3.shortcuts[shortcutKey{otherLAN, "Virtual-Access1"}].tunnel, "Virtual-Access1")
+		// Spoke 4 is behind a NAT: spoke 3 cannot call it and answers over the hub.
+		var told []string
+		c.natTold(s4, &told)
+		c.ping(s4, hostOf(4), hostOf(3))
+		c.run(2 * time.Second)
+		wantPath(t, told)
+		wantPath(t, c.ping(s4, hostOf(4), hostOf(3)), "spoke4", "spoke3")
+	}
+}
+
+func TestAHubTellsNothingButTheTruthOfItsSpokesOutsideAddresses(t *testing.T) {
+	c := newCloud(t)
+	c.publics = map[string]netip.Addr{"spoke2": ip("203.0.113.1"), "spoke5": ip("203.0.113.1")}
+	hub := c.flexHub(1)
+	s2, s3, s5 := c.flexSpoke(2, hub), c.flexSpoke(3, hub), c.flexSpoke(5, hub)
+	c.flexSpoke(4, hub)
+	lies := []message.CIE{seen(flexAddr(2), "203.0.113.66"), seen(flexAddr(4), "203.0.113.66"), seen(flexAddr(9), "203.0.113.66")}
+	for _, x := range []struct {
+		what    string
+		transit bool
+		nbma    string
+		to      *router
+		told    []string
+	}{
+		{"behind a NAT", false, "10.0.0.2", s3, []string{"hub1: 172.20.0.2 is 203.0.113.1"}},
+		{"as if handed on", true, "203.0.113.1", s3, nil},
+		{"with the address that it has outside", false, "203.0.113.1", s3, nil},
+		{"to one behind the same NAT", false, "10.0.0.2", s5, nil},
+	} {
+		var told []string
+		c.natTold(x.to, &told)
+		p := request(flexAddr(2), ip(x.nbma))
+		p.DstProto = ip(hostOf(map[*router]int{s3: 3, s5: 5}[x.to]))
+		p.Extension(message.ExtNATAddress).CIEs = slices.Clone(lies)
+		if x.transit {
+			handedOn(p, "172.20.0.2")
+		}
+		arrived := x.to.saw(EventResolutionAnswered)
+		c.inject(hub, hub.sessionTo(s2).ID, p)
+		c.run(20 * time.Millisecond)
+		want(t, x.what+": it arrives", x.to.saw(EventResolutionAnswered), arrived+1)
+		if !slices.Equal(told, x.told) {
+			t.Errorf("%s: %q", x.what, told)
+		}
+	}
+}
+
+func TestASpokeWithdrawsInAnotherSpokesNameNothing(t *testing.T) {
+	c, hub, s2, s3 := flexScenario(t)
+	c.flexSpoke(4, hub)
+	c.ping(s3, hostOf(3), hostOf(4))
+	c.run(time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+	c.inject(hub, hub.sessionTo(s2).ID, handedOn(&message.Packet{HopCount: 64, Type: message.PurgeRequest, RequestID: 8, SrcNBMA: ip("10.0.0.4"), SrcProto: flexAddr(4),
+		DstProto: flexAddr(3), CIEs: []message.CIE{{PrefixLen: 24, Proto: lan(4).Addr()}}, Extensions: standardExtensions()}, "172.20.0.2"))
+	c.run(time.Second)
+	want(t, "withdrawn", s3.saw(EventPurged), 0)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+}

@@ -14,8 +14,6 @@ type network struct {
 	nbma    counts // and outside
 	// serving are the members with servers or maps.
 	serving map[*tunnel]struct{}
-	// seen is how the world sees our outside addresses, as answers told: a NAT is between.
-	seen map[netip.Addr]netip.Addr
 	// parents are the configured point-to-point tunnels: what leads into the network before there are shortcuts.
 	parents []*tunnel
 	// entries are the learned entries of all members but the negative ones: a shortcut is on another tunnel than the
@@ -51,7 +49,7 @@ func (t *tunnel) join() {
 	k := networkKey{t.cfg.VRF, t.cfg.NetworkID}
 	n := t.e.networks[k]
 	if n == nil {
-		n = &network{members: map[*tunnel]struct{}{}, own: counts{}, nbma: counts{}, serving: map[*tunnel]struct{}{}, entries: map[netip.Prefix][]*entry{}, seen: map[netip.Addr]netip.Addr{}}
+		n = &network{members: map[*tunnel]struct{}{}, own: counts{}, nbma: counts{}, serving: map[*tunnel]struct{}{}, entries: map[netip.Prefix][]*entry{}}
 		t.e.networks[k] = n
 	}
 	t.net = n

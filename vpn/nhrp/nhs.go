@@ -376,15 +376,12 @@ func natOf(p *message.Packet, proto netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// natted is how the world sees our NBMA address, when a server, or an answer that a hub passed on, told that a NAT is between.
+// natted is how the world sees our NBMA address, when a server told that a NAT is between.
 func (t *tunnel) natted() netip.Addr {
 	for _, n := range t.nhs {
 		if n.active && n.nat.IsValid() {
 			return n.nat
 		}
-	}
-	if t.cfg.PointToPoint {
-		return t.net.seen[t.cfg.NBMA]
 	}
 	return netip.Addr{}
 }
