@@ -125,8 +125,8 @@
 // nothing but that somebody saw our request, as with any refusal: the gateway that it leads to must prove itself as the first
 // one would have had to.
 //
-// A gateway keeps nothing of whom it redirects in IKE_SA_INIT. From a number on such peers must show their addresses by a
-// cookie first: Config.Redirect may count them.
+// A gateway keeps nothing of whom it redirects or refuses in IKE_SA_INIT. From a number on such peers must show their addresses
+// by a cookie first: Config.Redirect may count them.
 //
 // Dead peer detection is in dpd.go.
 //

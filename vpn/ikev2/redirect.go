@@ -78,7 +78,8 @@ const (
 	RedirectLoopPeriod = 300 * time.Second
 	// graceRedirected is how long a peer that was redirected may use its SA while it makes another.
 	graceRedirected = 30 * time.Second
-	// freeRedirects is how many peers are sent away at once before they must show by a cookie that they are where they say.
+	// freeRedirects is how many peers are sent away or refused at once before they must show by a cookie that they are where they
+	// say.
 	freeRedirects = 64
 )
 
@@ -165,7 +166,8 @@ func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 	if e.cfg.Redirect == nil {
 		return false
 	}
-	// Nothing is kept here, but the Redirector counts whom it has sent to another gateway.
+	// Nothing is kept here, so half-open SAs bound nothing; but it costs something to decide, and the Redirector counts whom it
+	// has sent to another gateway.
 	cookie, nonce := message.Peek(d.Data)
 	proven := e.cookies.check(e, cookie, nonce, d.Remote, h.SPIi)
 	if !proven && e.free.empty(e.now) {
@@ -175,17 +177,17 @@ func (e *Engine) redirectInit(d Datagram, h message.Header, p *parts) bool {
 	supported, from := p.redirects()
 	v := e.elsewhere(RedirectRequest{VRF: d.VRF, Local: d.Local, Remote: d.Remote, Follows: supported, From: from})
 	to := v.Gateway
-	switch {
-	case v.Refuse:
-		e.counters.RedirectsRefused++
-		e.logPlain(zerolog.WarnLevel, d, "peer is refused: there is no room for it", Field{"event", "redirect"}, Field{"state", "refused"})
-		e.answerInit(d, h, &message.Notify{Message: message.TEMPORARY_FAILURE})
-		return true
-	case !to.IsValid():
+	if !to.IsValid() && !v.Refuse {
 		return false
 	}
 	if !proven {
 		e.free.take(e.now)
+	}
+	if v.Refuse {
+		e.counters.RedirectsRefused++
+		e.logPlain(zerolog.WarnLevel, d, "peer is refused: there is no room for it", Field{"event", "redirect"}, Field{"state", "refused"})
+		e.answerInit(d, h, &message.Notify{Message: message.TEMPORARY_FAILURE})
+		return true
 	}
 	e.counters.RedirectsSent++
 	e.logPlain(zerolog.InfoLevel, d, "peer is redirected", Field{"event", "redirect"}, Field{"state", "sent"}, Field{"exchange", RedirectInit.String()}, Field{"to", to.String()})

@@ -181,6 +181,18 @@ func TestAddressesMustBeProvenBeforeManyAreSentAway(t *testing.T) {
 	}
 }
 
+func TestAddressesMustBeProvenBeforeManyAreRefused(t *testing.T) {
+	x := &elsewhere{refuse: true}
+	_, _, b, _ := hubs(t, x, nil)
+	now := b.w.now
+	for _, d := range firstMessages(t, 200, addrB, following) {
+		b.do(b.e.Receive(now, d))
+	}
+	if k := b.e.Counters(); k.RedirectsRefused > freeRedirects || len(x.asked) != int(k.RedirectsRefused) || int(k.CookiesSent) != 200-len(x.asked) {
+		t.Errorf("asked %d times for 200 strangers, refused %d, %d cookies", len(x.asked), k.RedirectsRefused, k.CookiesSent)
+	}
+}
+
 func TestAnUnprovenCallAsksFewOfItsAddressesSessionsWhetherTheyLive(t *testing.T) {
 	x := &elsewhere{}
 	w, a, b, _ := hubs(t, x, nil)
