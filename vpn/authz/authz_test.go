@@ -398,3 +398,18 @@ func TestAPeerThatComesBackAThousandTimesHoldsOneAddressOfEachFamilyAndExcludedO
 		}
 	}
 }
+
+func TestAnAddressThatIsNoLongerInThePoolIsNotGivenToAnotherSAOfItsOwnerEither(t *testing.T) {
+	m := manager()
+	had := address(t, m, ask(1, "spoke", any4))
+	c := m.cfg
+	c.Pools = map[string]Pool{"P": {Ranges: []Range{span("10.2.0.1", "10.2.0.9")}}}
+	m.SetConfig(c)
+	if got := address(t, m, ask(2, "spoke", netip.MustParsePrefix(had+"/32"))); got != "10.2.0.1" {
+		t.Errorf("it had %s and gets %s", had, got)
+	}
+	m.Release(1)
+	if l := m.Leases(true); len(l) != 1 || l[0].Address.String() != "10.2.0.1" {
+		t.Errorf("%+v", l)
+	}
+}

@@ -85,7 +85,7 @@ func (p *pool) take(now time.Time, id ikev2.Identity, sa ikev2.SAID, wanted neti
 	wish := wanted.IsValid() && !wanted.IsUnspecified()
 	if wish {
 		// A client that makes a new SA before it leaves the old one.
-		if l := p.held[wanted]; l != nil && l.identity == id {
+		if l := p.held[wanted]; l != nil && l.identity == id && p.has(wanted) {
 			l.sas[sa] = struct{}{}
 			return l
 		}
