@@ -16,7 +16,7 @@ import (
 	"felloe/vpn/ikev2"
 )
 
-// cluster drives the machine of `[ikev2.cluster]`: its hellos go out and come in by UDP, the virtual address is an address of
+// clusterDriver drives the machine of `[ikev2.cluster]`: its hellos go out and come in by UDP, the virtual address is an address of
 // its interface while this router is master, and the IKEv2 machine asks it who shall serve a caller. All on the loop. The
 // router has one for its whole life; without a configuration it does nothing.
 type clusterDriver struct {
@@ -98,7 +98,8 @@ func (d *clusterDriver) apply(desired *config.Config) {
 		if u.Local.Addr().Unmap() != spec.self {
 			return
 		}
-		from, data := u.Remote.Addr().Unmap(), bytes.Clone(u.Payload)
+		// Of what is too long to be a hello a byte too much is enough: the machine counts it.
+		from, data := u.Remote.Addr().Unmap(), bytes.Clone(u.Payload[:min(len(u.Payload), cluster.Size+1)])
 		d.r.loop.TryPost("cluster hello from "+from.String(), func() {
 			if d.m == m {
 				d.run(m.Receive(d.r.clock.Now(), from, data))
@@ -271,7 +272,7 @@ func (d *clusterDriver) drain(done func()) {
 	d.r.loop.After("drain", drainTime, d.left)
 }
 
-// Cluster is the state of `[ikev2.cluster]`; false: there is none.
+// clusterInfo is the state of `[ikev2.cluster]`; false: there is none.
 func (r *Router) clusterInfo() (cluster.Info, bool) {
 	if r.cluster.m == nil {
 		return cluster.Info{}, false

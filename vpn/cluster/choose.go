@@ -132,15 +132,18 @@ func (m *Machine) least(self bool, family netip.Addr) *member {
 	return best
 }
 
-// expected is how many sessions a member has, and is about to have.
-func (m *Machine) expected(x *member, l Load) int {
+// coming is how many callers are on their way to a member.
+func (m *Machine) coming(x *member) int {
 	i := 0
 	for i < len(x.sent) && m.now.Sub(x.sent[i].at) >= settling {
 		i++
 	}
 	x.sent = x.sent[i:]
-	return int(l.Sessions) + len(x.sent)
+	return len(x.sent)
 }
+
+// expected is how many sessions a member has, and is about to have.
+func (m *Machine) expected(x *member, l Load) int { return int(l.Sessions) + m.coming(x) }
 
 // full says whether a member takes no more callers.
 func (m *Machine) full(x *member, l Load) bool {

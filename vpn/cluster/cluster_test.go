@@ -322,6 +322,22 @@ func TestACallerThatCallsAgainCountsOnce(t *testing.T) {
 	}
 }
 
+func TestACallerIsExpectedForAWhileWhetherOrNotThereIsALimit(t *testing.T) {
+	for _, most := range []int{0, 100} {
+		l := cluster(t, []uint8{120, 110}, func(_ int, c *Config) { c.MaxSessions = most })
+		l.run(2 * time.Second)
+		m := l.nodes[0].m
+		m.Choose(l.now, l.caller(virtual, true, false))
+		expected := func() int { i := m.Snapshot(l.now); return i.Members[0].Expected + i.Members[1].Expected }
+		if n := expected(); n != 1 {
+			t.Errorf("limit %d: %d are expected", most, n)
+		}
+		if l.run(settling); expected() != 0 {
+			t.Errorf("limit %d: it is still expected", most)
+		}
+	}
+}
+
 func TestOneAddressDoesNotFillACluster(t *testing.T) {
 	l := cluster(t, []uint8{120, 110})
 	l.run(2 * time.Second)

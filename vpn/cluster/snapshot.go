@@ -48,7 +48,7 @@ func (m *Machine) Snapshot(now time.Time) Info {
 	add := func(x *member, l Load, v MemberInfo) {
 		v.Address, v.Load, v.Redirected = x.addr, l, x.total
 		v.Full = m.full(x, l)
-		v.Expected = len(x.sent)
+		v.Expected = m.coming(x)
 		if l.Max > 0 {
 			v.Percent = int(uint64(l.Sessions) * 100 / uint64(l.Max))
 		}
