@@ -1,9 +1,10 @@
 package clock
 
 import (
-	"container/heap"
 	"sync"
 	"time"
+
+	"felloe/netstack/deadline"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
@@ -35,8 +36,7 @@ func (real) AfterFunc(d time.Duration, f func()) Timer { return time.AfterFunc(d
 type Virtual struct {
 	mu     sync.Mutex
 	now    time.Time
-	timers timerHeap
-	seq    uint64
+	timers deadline.Heap[*virtualTimer]
 }
 
 // NewVirtual returns a clock that stands at start.
@@ -51,7 +51,7 @@ func (v *Virtual) Now() time.Time {
 
 // AfterFunc implements Clock. f runs inside Advance.
 func (v *Virtual) AfterFunc(d time.Duration, f func()) Timer {
-	t := &virtualTimer{clock: v, f: f, index: -1}
+	t := &virtualTimer{clock: v, f: f}
 	t.Reset(d)
 	return t
 }
@@ -60,10 +60,7 @@ func (v *Virtual) AfterFunc(d time.Duration, f func()) Timer {
 func (v *Virtual) Next() (time.Time, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.timers) == 0 {
-		return time.Time{}, false
-	}
-	return v.timers[0].at, true
+	return v.timers.First()
 }
 
 // Advance moves the time forward by d and runs, in order of their times, the functions that fall due, those that they
@@ -71,10 +68,14 @@ func (v *Virtual) Next() (time.Time, bool) {
 func (v *Virtual) Advance(d time.Duration) {
 	v.mu.Lock()
 	end := v.now.Add(d)
-	for len(v.timers) > 0 && !v.timers[0].at.After(end) {
-		t := heap.Pop(&v.timers).(*virtualTimer)
-		if t.at.After(v.now) {
-			v.now = t.at
+	for {
+		t, due := v.timers.Due(end)
+		if !due {
+			break
+		}
+		v.timers.Remove(t)
+		if at := t.At(); at.After(v.now) {
+			v.now = at
 		}
 		v.mu.Unlock()
 		t.f()
@@ -87,62 +88,23 @@ func (v *Virtual) Advance(d time.Duration) {
 }
 
 type virtualTimer struct {
+	deadline.Item
 	clock *Virtual
 	f     func()
-	at    time.Time
-	seq   uint64
-	index int
 }
 
 func (t *virtualTimer) Stop() bool {
 	t.clock.mu.Lock()
 	defer t.clock.mu.Unlock()
-	return t.stopLocked()
-}
-
-func (t *virtualTimer) stopLocked() bool {
-	if t.index < 0 {
-		return false
-	}
-	heap.Remove(&t.clock.timers, t.index)
-	return true
+	return t.clock.timers.Remove(t)
 }
 
 func (t *virtualTimer) Reset(d time.Duration) bool {
 	t.clock.mu.Lock()
 	defer t.clock.mu.Unlock()
-	was := t.stopLocked()
-	t.clock.seq++
-	t.at, t.seq = t.clock.now.Add(max(d, 0)), t.clock.seq
-	heap.Push(&t.clock.timers, t)
+	was := t.Pending()
+	t.clock.timers.Set(t, t.clock.now.Add(max(d, 0)))
 	return was
-}
-
-type timerHeap []*virtualTimer
-
-func (h timerHeap) Len() int { return len(h) }
-func (h timerHeap) Less(i, j int) bool {
-	if h[i].at.Equal(h[j].at) {
-		return h[i].seq < h[j].seq
-	}
-	return h[i].at.Before(h[j].at)
-}
-func (h timerHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-func (h *timerHeap) Push(x any) {
-	t := x.(*virtualTimer)
-	t.index = len(*h)
-	*h = append(*h, t)
-}
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	t.index = -1
-	*h = old[:len(old)-1]
-	return t
 }
 
 // TCPIP shows a Clock to gVisor as its own.

@@ -375,7 +375,7 @@ func TestTheLastClientEndsTheSessionOnPurpose(t *testing.T) {
 			said++
 		}
 	}
-	if said < 3 || now.Sub(start) < 300*time.Millisecond || len(e.byMine)+len(e.byKey)+len(r.known)+len(e.timers) != 0 {
+	if said < 3 || now.Sub(start) < 300*time.Millisecond || len(e.byMine)+len(e.byKey)+len(r.known)+e.timers.Len() != 0 {
 		t.Fatalf("AdminDown %d times in %v, left %v", said, now.Sub(start), e.byKey)
 	}
 	// One that nobody has heard of, or whose path is gone, just goes.

@@ -2,7 +2,6 @@ package bfd
 
 import (
 	"bufio"
-	"container/heap"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"felloe/netstack/deadline"
 	"felloe/routing/awake"
 )
 
@@ -65,7 +65,7 @@ type Engine struct {
 	jitter    *rand.Rand
 	byMine    map[uint32]*session
 	byKey     map[Key]*session
-	timers    timers
+	timers    deadline.Heap[*session]
 	awake     awake.Clock
 	answering int
 	ports     uint16
@@ -179,7 +179,7 @@ func (e *Engine) answer(k Key) (Timers, bool) {
 }
 
 func (e *Engine) add(now time.Time, k Key, t Timers) *session {
-	s := &session{key: k, state: Down, peerState: Down, peerRx: time.Microsecond, nextTx: now, since: now, index: -1}
+	s := &session{key: k, state: Down, peerState: Down, peerRx: time.Microsecond, nextTx: now, since: now}
 	for s.mine == 0 || e.byMine[s.mine] != nil {
 		s.mine = e.number()
 	}
@@ -189,8 +189,7 @@ func (e *Engine) add(now time.Time, k Key, t Timers) *session {
 	e.ports++
 	s.setTimers(t)
 	e.byMine[s.mine], e.byKey[k] = s, s
-	s.at = s.due(e)
-	heap.Push(&e.timers, s)
+	e.timers.Set(s, s.due(e))
 	return s
 }
 
@@ -201,7 +200,7 @@ func (e *Engine) remove(s *session) {
 	e.o.Host.Number(s.mine, false)
 	delete(e.byMine, s.mine)
 	delete(e.byKey, s.key)
-	heap.Remove(&e.timers, s.index)
+	e.timers.Remove(s)
 }
 
 // end takes a session away. A peer that has heard of us hears AdminDown for as long as it takes it to notice.
@@ -465,8 +464,11 @@ func (e *Engine) Shutdown(now time.Time) {
 // Tick does what has become due. Packets that have arrived must have been given to Receive before.
 func (e *Engine) Tick(now time.Time) {
 	e.awake.Wake(now)
-	for len(e.timers) > 0 && !e.timers[0].at.After(now) {
-		s := e.timers[0]
+	for {
+		s, due := e.timers.Due(now)
+		if !due {
+			return
+		}
 		if e.expired(now, s) {
 			e.fix(s)
 		}
@@ -501,42 +503,17 @@ func (e *Engine) expired(now time.Time, s *session) bool {
 
 // Deadline is when Tick is to be called, at the latest; it must be asked after every call.
 func (e *Engine) Deadline() (time.Time, bool) {
-	if len(e.timers) == 0 || e.timers[0].at.Equal(never) {
+	at, ok := e.timers.First()
+	if !ok || at.Equal(never) {
 		e.awake.Sleep(time.Time{})
 		return time.Time{}, false
 	}
-	e.awake.Sleep(e.timers[0].at)
-	return e.timers[0].at, true
+	e.awake.Sleep(at)
+	return at, true
 }
 
 func (e *Engine) fix(s *session) {
-	if s.index >= 0 {
-		s.at = s.due(e)
-		heap.Fix(&e.timers, s.index)
+	if s.Pending() {
+		e.timers.Set(s, s.due(e))
 	}
-}
-
-// timers is a heap of sessions by when they are due.
-type timers []*session
-
-func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
-func (t timers) Swap(i, j int) {
-	t[i], t[j] = t[j], t[i]
-	t[i].index, t[j].index = i, j
-}
-
-func (t *timers) Push(x any) {
-	s := x.(*session)
-	s.index = len(*t)
-	*t = append(*t, s)
-}
-
-func (t *timers) Pop() any {
-	old := *t
-	s := old[len(old)-1]
-	old[len(old)-1] = nil
-	*t = old[:len(old)-1]
-	s.index = -1
-	return s
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"felloe/netstack/deadline"
 	"felloe/routing/awake"
 )
 
@@ -50,6 +51,7 @@ type Client struct {
 
 // session is the state of RFC 5880 §6.8.1, and what our timers need.
 type session struct {
+	deadline.Item
 	key     Key
 	port    uint16 // of our packets' source
 	clients []*Client
@@ -73,9 +75,6 @@ type session struct {
 	since, lastRx        time.Time
 	ups, downs, rxs, txs uint64
 	lastDown             Diagnostic
-
-	at    time.Time // place in the heap
-	index int
 }
 
 func (s *session) setTimers(t Timers) {

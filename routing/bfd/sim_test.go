@@ -279,8 +279,8 @@ func FuzzEngine(f *testing.F) {
 				}
 				_ = e.Receive(now, from(k, 255-what>>7), p)
 			}
-			if len(e.byKey) != len(e.byMine) || len(e.byKey) != len(e.timers) || len(r.known) != len(e.byMine) || e.answering > 2 || e.answering < 0 {
-				t.Fatalf("%d by key, %d by number, %d timers, %d known, %d answering", len(e.byKey), len(e.byMine), len(e.timers), len(r.known), e.answering)
+			if len(e.byKey) != len(e.byMine) || len(e.byKey) != e.timers.Len() || len(r.known) != len(e.byMine) || e.answering > 2 || e.answering < 0 {
+				t.Fatalf("%d by key, %d by number, %d timers, %d known, %d answering", len(e.byKey), len(e.byMine), e.timers.Len(), len(r.known), e.answering)
 			}
 		}
 	})

@@ -1,11 +1,10 @@
 package track
 
 import (
-	"cmp"
-	"container/heap"
 	"slices"
 	"time"
 
+	"felloe/netstack/deadline"
 	"felloe/routing/awake"
 )
 
@@ -32,7 +31,7 @@ type Host interface {
 type Prober struct {
 	host   Host
 	probes map[int]*probe
-	heap   probeHeap
+	timers deadline.Heap[*probe]
 	awake  awake.Clock
 	// asked are the last numbers of questions of probes that have ended: an answer to one of theirs is none to one that has
 	// the place now.
@@ -40,6 +39,7 @@ type Prober struct {
 }
 
 type probe struct {
+	deadline.Item
 	Probe
 	id        int
 	next      time.Time
@@ -50,8 +50,6 @@ type probe struct {
 	streakOK  bool
 	reason    string
 	info      ProbeInfo
-	at        time.Time
-	index     int
 }
 
 type question struct {
@@ -88,8 +86,7 @@ func (p *Prober) Set(now time.Time, id int, c Probe) {
 		x = &probe{id: id, next: now, seq: p.asked[id]}
 		p.probes[id] = x
 		x.Probe = c.sane()
-		x.at = x.due(p)
-		heap.Push(&p.heap, x)
+		p.timers.Set(x, x.due(p))
 		return
 	}
 	x.Probe = c.sane()
@@ -113,7 +110,7 @@ func (p *Prober) Remove(id int) {
 	}
 	delete(p.probes, id)
 	p.asked[id] = x.seq
-	heap.Remove(&p.heap, x.index)
+	p.timers.Remove(x)
 	for _, q := range x.open {
 		p.host.Forget(id, q.seq)
 	}
@@ -171,8 +168,11 @@ func (p *Prober) result(x *probe, failure string) {
 // Tick does what has become due. Answers that have come must have been given to Answer before.
 func (p *Prober) Tick(now time.Time) {
 	p.awake.Wake(now)
-	for len(p.heap) > 0 && !p.heap[0].at.After(now) {
-		x := p.heap[0]
+	for {
+		x, due := p.timers.Due(now)
+		if !due {
+			return
+		}
 		p.tick(now, x)
 		p.fix(x)
 	}
@@ -215,12 +215,9 @@ func (x *probe) due(p *Prober) time.Time {
 
 // Deadline is when Tick is to be called, at the latest; it must be asked after every call.
 func (p *Prober) Deadline() (time.Time, bool) {
-	if len(p.heap) == 0 {
-		p.awake.Sleep(time.Time{})
-		return time.Time{}, false
-	}
-	p.awake.Sleep(p.heap[0].at)
-	return p.heap[0].at, true
+	at, ok := p.timers.First()
+	p.awake.Sleep(at)
+	return at, ok
 }
 
 // Info is the account of a probe.
@@ -233,34 +230,7 @@ func (p *Prober) Info(id int) (ProbeInfo, bool) {
 }
 
 func (p *Prober) fix(x *probe) {
-	if p.probes[x.id] == x {
-		x.at = x.due(p)
-		heap.Fix(&p.heap, x.index)
+	if x.Pending() {
+		p.timers.Set(x, x.due(p))
 	}
-}
-
-type probeHeap []*probe
-
-func (h probeHeap) Len() int { return len(h) }
-func (h probeHeap) Less(i, j int) bool {
-	return cmp.Or(h[i].at.Compare(h[j].at), cmp.Compare(h[i].id, h[j].id)) < 0
-}
-func (h probeHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *probeHeap) Push(x any) {
-	p := x.(*probe)
-	p.index = len(*h)
-	*h = append(*h, p)
-}
-
-func (h *probeHeap) Pop() any {
-	old := *h
-	p := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	p.index = -1
-	return p
 }
