@@ -1,4 +1,3 @@
-// Command init is a PID 1 that tests boot: it prints what it found and obeys single words on its console.
 package main
 
 import (
