@@ -101,6 +101,7 @@ build() {
   local sum; sum=$(cat build/felloe $(find build/cache -name "*.deb" 2>/dev/null | sort) | sha256sum)
   if [ -f build/felloe.qcow2 ] && [ "$(cat build/.images 2>/dev/null)" = "$sum" ]; then return; fi
   say "building the images"
+  rm -f build/.images # whatever becomes of this, the images are no longer what it says
   ls build/cache/*.deb >/dev/null 2>&1 || refresh_lists $([ "$(id -u)" = 0 ] || echo sudo)
   build/felloe image build -o build
   cat build/felloe $(find build/cache -name "*.deb" 2>/dev/null | sort) | sha256sum >build/.images
@@ -151,7 +152,8 @@ once_more() {
   while read -r pkg path; do
     case $pkg:$path in *:-) die "$pkg failed" ;; felloe/boot:* | felloe/qemu:* | felloe/routing/bgp/gobgp:* | felloe/tests/scenario:*) ;; *) die "$pkg failed: $path" ;; esac
     say "once more, alone: $pkg $path"
-    "$GO" test -race -count=1 -timeout 5m -run "^${path//\//\$/^}\$" "$pkg" </dev/null || die "$pkg failed twice: $path"
+    "$GO" test -race -count=1 -timeout 5m -run "^${path//\//\$/^}\$" "$pkg" </dev/null | tee "$1.again" || die "$pkg failed twice: $path"
+    ! grep -q 'no tests to run' "$1.again" || die "$pkg failed: $path, and there is no way to run that alone"
   done <<<"$again"
 }
 
