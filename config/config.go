@@ -104,7 +104,7 @@ type Route struct {
 	// The routing table that the route belongs to.
 	VRF string `toml:"vrf" default:"default" ref:"vrf"`
 	// The route is used while this object is up.
-	Track int `toml:"track" ref:"track" range:"0..1000" example:"1"`
+	Track int `toml:"track" ref:"track" range:"1..1000" example:"1"`
 	// The route is used while a BFD session with `via` is up.
 	BFD bool `toml:"bfd"`
 }

@@ -197,14 +197,16 @@ func (d *decoder) field(n *node, s scope, f *field, v reflect.Value) {
 	case t.Kind() == reflect.Map:
 		d.names(n, s, f, v)
 	default:
-		d.shortTable(n, s, v)
+		d.shortTable(n, s, f, v)
 	}
 }
 
 // shortTable fills a struct from a table, or from the one value that may stand for it.
-func (d *decoder) shortTable(n *node, s scope, v reflect.Value) {
+func (d *decoder) shortTable(n *node, s scope, f *field, v reflect.Value) {
 	short := shortOf(v.Type())
 	switch {
+	case short == nil && n.kind != tableNode:
+		d.errorf(n.pos, s, "expected a table, got %s%s", describe(n), exampleOf(f))
 	case short == nil:
 		d.table(n, s, v)
 	case n.kind == tableNode:
@@ -218,7 +220,7 @@ func (d *decoder) shortTable(n *node, s scope, v reflect.Value) {
 	case n.kind == boolNode || short.name != "":
 		d.plain(n, s, short, v.FieldByIndex(short.index))
 	default:
-		d.errorf(n.pos, s, "expected true, false or a table { … }, got %s", describe(n))
+		d.errorf(n.pos, s, "expected true, false or a table { … }, got %s%s", describe(n), exampleOf(f))
 	}
 }
 
@@ -260,6 +262,10 @@ func (d *decoder) names(n *node, s scope, f *field, v reflect.Value) {
 		kid := n.kids[name]
 		c := s.under(name, kid)
 		d.note(c, kid)
+		if kid.kind != tableNode {
+			d.errorf(kid.pos, c, "expected a table [%s.%s], got %s", s.path, f.tag.Get("key"), describe(kid))
+			continue
+		}
 		if t.Key() == addrType {
 			a, msg := parseAddr(name)
 			if msg != "" {

@@ -230,7 +230,13 @@ func (e *RouteMapEntry) id() string {
 	return fmt.Sprint(e.Seq)
 }
 
-func (m *BFDMultihop) id() string { return m.Destination.String() }
+func (m *BFDMultihop) id() string {
+	id := m.Destination.String()
+	if m.VRF != DefaultVRF {
+		id += " vrf " + m.VRF
+	}
+	return id
+}
 
 func (l *Listen) id() string { return l.Range.String() }
 

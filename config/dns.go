@@ -42,7 +42,7 @@ func (d *decoder) hosts(n *node, s scope, out *HostTable) {
 		}
 		key := strings.ToLower(strings.TrimSuffix(name, "."))
 		switch {
-		case !isDomain(key):
+		case !isHostName(key):
 			d.errorf(kid.key, c, "%q is not a name such as \"hub1.example.com\"", name)
 			continue
 		case table[key] != nil:

@@ -39,7 +39,7 @@ type FlexPeer struct {
 	// The family of addresses to ask for; that of the tunnel's outer packets when not given.
 	Family AddressFamily `toml:"family" example:"\"ipv4\""`
 	// The peer is used only while this object is in `track-state`.
-	Track int `toml:"track" ref:"track" range:"0..1000" example:"1"`
+	Track int `toml:"track" ref:"track" range:"1..1000" example:"1"`
 	// The state that counts.
 	TrackState TrackState `toml:"track-state" default:"up"`
 }
@@ -56,7 +56,7 @@ type FlexSource struct {
 	// The interface.
 	Interface string `toml:"interface" required:"true" ref:"interface" example:"\"GigabitEthernet1\""`
 	// It is used only while this object is up.
-	Track int `toml:"track" ref:"track" range:"0..1000" example:"3"`
+	Track int `toml:"track" ref:"track" range:"1..1000" example:"3"`
 }
 
 // OrderedSources lists the sources by sequence number, each with its number.
@@ -69,7 +69,7 @@ type ClientMode struct {
 	// When: see above. A track alone means `track`.
 	Mode ConnectMode `toml:"mode" default:"auto"`
 	// The object.
-	Track int `toml:"track" ref:"track" range:"0..1000" example:"10"`
+	Track int `toml:"track" ref:"track" range:"1..1000" example:"10"`
 	// The state in which the tunnel is connected.
 	State TrackState `toml:"state" default:"up"`
 }

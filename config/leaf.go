@@ -209,7 +209,11 @@ func (d *decoder) duration(n *node, s scope, f *field, v reflect.Value) {
 		return
 	}
 	if dur < 0 || !inRange(f.rng, uint64(dur), parseDur) {
-		d.errorf(n.pos, s, "%s is out of range: expected %s", formatDuration(dur), rangeText(f.rng))
+		hint := ""
+		if ms := dur / 1000; n.kind == intNode && inRange(f.rng, uint64(ms), parseDur) {
+			hint = fmt.Sprintf(" (a number means seconds: for milliseconds write %q)", formatDuration(ms))
+		}
+		d.errorf(n.pos, s, "%s is out of range: expected %s%s", formatDuration(dur), rangeText(f.rng), hint)
 		return
 	}
 	v.SetInt(int64(dur))

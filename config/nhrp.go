@@ -51,14 +51,14 @@ type NHS struct {
 	// Servers of one cluster stand in for each other; one of each cluster is used.
 	Cluster uint8 `toml:"cluster" default:"0" range:"0..10"`
 	// The server is used only while this object is up.
-	Track int `toml:"track" ref:"track" range:"0..1000" example:"5"`
+	Track int `toml:"track" ref:"track" range:"1..1000" example:"5"`
 }
 
 // NHRPShortcut is `true`, or a table with a template.
 type NHRPShortcut struct {
 	Shortcut bool `toml:"-"`
 	// Number of the Virtual-Template that the interface of a shortcut is made of (IOS: `ip nhrp shortcut virtual-template`).
-	ShortcutTemplate int `toml:"virtual-template" range:"0..2147483647" example:"1"`
+	ShortcutTemplate int `toml:"virtual-template" range:"1..2147483647" example:"1"`
 }
 
 func (NHRPShortcut) short() string { return "Shortcut" }

@@ -174,6 +174,12 @@ func isDomain(s string) bool {
 	return s != "" && len(s) <= 255 && !strings.ContainsAny(s, " @*/") && !strings.HasPrefix(s, ".")
 }
 
+// isHostName reports whether addresses can be asked for: an address has none.
+func isHostName(s string) bool {
+	_, err := netip.ParseAddr(s)
+	return err != nil && isDomain(s)
+}
+
 func isEmail(s string) bool {
 	user, domain, ok := strings.Cut(s, "@")
 	return ok && user != "" && isDomain(domain)

@@ -14,6 +14,7 @@ func (v *validator) dynamic(i *Interface, path string) {
 	if i.Negotiated {
 		key := path + ".address"
 		switch {
+		case kind == VirtualTemplate: // it has no such key
 		case kind != Tunnel:
 			v.errorf(key, "only the peer of a tunnel gives addresses: %s interfaces have their own", kind)
 		case i.Mode == GREMultipoint:
@@ -238,11 +239,7 @@ func (v *validator) clientPeers(c *FlexClient, t *Interface, path string) {
 			continue
 		case p.FQDN != "":
 			who = strings.ToLower(strings.TrimSuffix(p.FQDN, "."))
-			if !isDomain(who) {
-				v.errorf(key+".fqdn", "%q is not a name such as \"hub1.example.com\"", p.FQDN)
-			} else if !v.resolvable(who) {
-				v.errorf(key+".fqdn", "nothing finds the address of %q: add [dns] with server, or with host = { %q = [\"ADDRESS\"] }", p.FQDN, who)
-			}
+			v.hostName(who, key+".fqdn")
 		default:
 			v.peerAddress(p.Address, t, key+".address")
 			if p.Family != "" {
@@ -286,6 +283,18 @@ func (v *validator) peerAddress(a netip.Addr, t *Interface, key string) {
 		v.errorf(key, "%s is not the address of a router", a)
 	case v.ownerIn(vrf, a) != nil:
 		v.errorf(key, "%s is an address of this router (%s)", a, v.ownerIn(vrf, a).Name)
+	}
+}
+
+// hostName checks a name whose addresses will be asked for.
+func (v *validator) hostName(name, path string) {
+	switch a, err := netip.ParseAddr(name); {
+	case err == nil:
+		v.errorf(path, "%s is an address, not a name: address = %q", a, name)
+	case !isDomain(name):
+		v.errorf(path, "%q is not a name such as \"hub1.example.com\"", name)
+	case !v.resolvable(name):
+		v.errorf(path, "nothing finds the address of %q: add [dns] with server, or with host = { %q = [\"ADDRESS\"] }", name, name)
 	}
 }
 
@@ -368,13 +377,13 @@ func (v *validator) backupGroup(group string, blocks []*FlexClient) {
 		v.warnf(key, "has no effect: no other client block is in the group %q", group)
 		return
 	}
-	peers := map[string]bool{}
+	peers := map[netip.Addr]bool{}
 	for _, c := range blocks {
 		for _, p := range c.Peer {
-			peers[p.Address.String()+strings.ToLower(p.FQDN)] = true
 			if p.FQDN != "" {
 				return // it may have any number of addresses
 			}
+			peers[p.Address] = true
 		}
 	}
 	if len(peers) < len(blocks) {

@@ -176,7 +176,7 @@ func (v *validator) unnumbered(i *Interface, path string) {
 	switch {
 	case o == i:
 		v.errorf(path, "an interface cannot use its own addresses as another's")
-	case len(i.Address) > 0 || i.Negotiated:
+	case i.Kind() == Tunnel && (len(i.Address) > 0 || i.Negotiated): // that a template has none is said elsewhere
 		v.errorf(path, "the interface has addresses of its own: keep one of address and unnumbered")
 	case o.Unnumbered != "":
 		v.errorf(path, "%s has no address of its own either: name an interface that has one", o.Name)

@@ -232,7 +232,7 @@ func (v *validator) peer(b *BGPInstance, s *PeerSettings, path string, p Peer, w
 	if m := s.MaximumPrefix; m != nil && m.WarningOnly && m.Restart > 0 {
 		v.errorf(path+".maximum-prefix.restart", "a session that is not closed need not come back: keep one of restart and warning-only")
 	}
-	if s.UnsuppressMap != "" && !slices.ContainsFunc(b.Aggregate, func(a *Aggregate) bool { return a.SummaryOnly }) && !v.badBelow(bgpPath(b)+".aggregate") {
+	if v.c.RouteMap[s.UnsuppressMap] != nil && !slices.ContainsFunc(b.Aggregate, func(a *Aggregate) bool { return a.SummaryOnly }) && !v.badBelow(bgpPath(b)+".aggregate") {
 		v.warnf(path+".unsuppress-map", "has no effect: no aggregate with summary-only = true holds anything back")
 	}
 	if s.BFD == BFDSingleHop && external && p.EBGPMultihop > 1 {

@@ -19,10 +19,10 @@ func (v *validator) tracks() {
 			v.errorf(path+"."+kinds[1], "an object is of one kind, and there is %s already: make an object of each, and combine them with boolean", kinds[0])
 		}
 		if p := t.ICMPEcho; p != nil {
-			v.host(p.Address, p.Source, p.VRF, path+".icmp-echo")
+			v.host(p.Address, p.Source, p.VRF, path+".icmp-echo", "address")
 		}
 		if p := t.TCPConnect; p != nil {
-			v.host(p.Address, p.Source, p.VRF, path+".tcp-connect")
+			v.host(p.Address, p.Source, p.VRF, path+".tcp-connect", "address")
 		}
 		if p := t.HTTP; p != nil {
 			v.trackURL(p, path+".http")
@@ -33,7 +33,7 @@ func (v *validator) tracks() {
 			}
 		}
 		if p := t.BFD; p != nil {
-			v.host(p.Address, p.Source, p.VRF, path+".bfd")
+			v.host(p.Address, p.Source, p.VRF, path+".bfd", "address")
 			if p.Multihop && !v.bad[path+".bfd.address"] && p.Address.IsValid() && v.connected(p.Address, p.VRF) {
 				v.warnf(path+".bfd.multihop", "%s is on a connected subnet: the other end will not expect a multihop session, unless it says so, too", p.Address)
 			}
@@ -61,14 +61,15 @@ func (v *validator) anyNegotiated(vrf string) bool {
 	return false
 }
 
-// host checks who is asked, and from where.
-func (v *validator) host(a netip.Addr, source Local, vrf, path string) {
+// host checks who is asked, as a key says, and from where.
+func (v *validator) host(a netip.Addr, source Local, vrf, path, key string) {
+	key = path + "." + key
 	switch {
 	case !a.IsValid(): // reported
 	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback():
-		v.errorf(path+".address", "%s is not the address of a host", a)
+		v.errorf(key, "%s is not the address of a host", a)
 	case v.ownerIn(vrf, a) != nil:
-		v.errorf(path+".address", "%s is an address of this router (%s)", a, v.ownerIn(vrf, a).Name)
+		v.errorf(key, "%s is an address of this router (%s)", a, v.ownerIn(vrf, a).Name)
 	case source.Address.IsValid() && source.Address.Is4() != a.Is4():
 		v.errorf(path+".source", "%s is of another family than %s", source.Address, a)
 	}
@@ -76,25 +77,22 @@ func (v *validator) host(a netip.Addr, source Local, vrf, path string) {
 }
 
 func (v *validator) trackURL(p *TrackHTTP, path string) {
-	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
-		if p.URL != "" {
-			v.errorf(path+".url", "%q is not an address such as \"http://10.0.0.1/health\"", p.URL)
-		}
-		v.sourceVRF(p.Source, p.VRF, "the host", path+".source")
-		return
-	}
-	a, err := netip.ParseAddr(u.Hostname())
-	if err != nil {
-		name := strings.ToLower(u.Hostname())
-		switch {
-		case !isDomain(name):
-			v.errorf(path+".url", "%q is neither an address nor a name", u.Hostname())
-		case !v.resolvable(name):
-			v.errorf(path+".url", "nothing finds the address of %q: add [dns] with server, or with host = { %q = [\"ADDRESS\"] }", u.Hostname(), name)
+	key := path + ".url"
+	var a netip.Addr
+	switch u, err := url.Parse(p.URL); {
+	case p.URL == "": // reported
+	case err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
+		v.errorf(key, "%q is not an address such as \"http://10.0.0.1/health\"", p.URL)
+	case u.User != nil: // whatever it is, it is nobody's business
+		v.errorf(key, "users and passwords are not sent: leave out what is before the @")
+	case u.Scheme == "https":
+		v.errorf(key, "pages are asked for in clear: use http://%s, or tcp-connect with the port", u.Host)
+	default:
+		if a, err = netip.ParseAddr(u.Hostname()); err != nil {
+			v.hostName(strings.ToLower(u.Hostname()), key)
 		}
 	}
-	v.host(a, p.Source, p.VRF, path)
+	v.host(a, p.Source, p.VRF, path, "url")
 	twice(v, path+".status", p.Status)
 }
 
