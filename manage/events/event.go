@@ -1,8 +1,10 @@
 package events
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -86,8 +88,11 @@ func addresses(fields map[string]any) string {
 		text, _, _ := strings.Cut(fmt.Sprint(a), "/")
 		out = append(out, text)
 	}
-	return strings.Join(out, " and ")
+	return strings.Join(out, both)
 }
+
+// both joins the addresses of both families.
+const both = " and "
 
 // bare is an address without IKE's own ports; another port tells apart who is behind one NAT.
 func bare(s string) string {
@@ -164,6 +169,9 @@ func (e *Event) ofSession() bool {
 	return e.Peer != "" && (strings.HasPrefix(e.Kind, "ike") || strings.HasPrefix(e.Kind, "child") || e.Kind == "line-protocol")
 }
 
+// trackNumber finds the tracked object in a reason.
+var trackNumber = regexp.MustCompile(`track [0-9]+`)
+
 // by is who noticed what the event says.
 func (e *Event) by() string {
 	reason := strings.ToLower(e.Reason)
@@ -180,10 +188,9 @@ func (e *Event) by() string {
 	case has("bfd"):
 		return "BFD"
 	case has("track"):
-		if e.Track != "" {
-			return "track " + e.Track
-		}
-		return e.Reason
+		return cmp.Or(trackNumber.FindString(reason), e.Reason)
+	case strings.HasPrefix(e.Reason, "source ") && strings.HasSuffix(e.Reason, " is down"):
+		return "the line protocol of " + strings.TrimSuffix(strings.TrimPrefix(e.Reason, "source "), " is down")
 	case e.Kind == "initial-contact":
 		return "the peer, who began anew"
 	case e.Kind == "redirected", has("redirect"):

@@ -204,13 +204,54 @@ func TestNewKeysAndDebuggingAreNoStories(t *testing.T) {
 	}
 }
 
+func TestAPeerThatHasMovedIsCountedWhereItIs(t *testing.T) {
+	const home, away = "172.16.1.2", "172.16.9.9"
+	w := newWorld()
+	w.say(0, "ike-up", "up", "peer="+home+":500")
+	w.say(60000, "peer-moved", "the peer has a new address or port", "from="+home+":500", "peer="+away+":4500", "tunnel=Virtual-Access1")
+	w.say(0, "peer-moved", "the peer has a new address or port", "from="+home+":500", "peer="+away+":4500", "tunnel=Virtual-Access2")
+	w.say(60000, "ike-down", "down", "peer="+away+":4500", "reason=idle")
+	for range 2 {
+		w.say(60000, "ike-up", "up", "peer="+home+":500")
+		w.say(60000, "ike-down", "down", "peer="+home+":500", "reason=idle")
+	}
+	if got := strings.Join(titles(Stories(w.Events())), "\n"); strings.Count(got, "172.16.1.2 ended") != 2 || !strings.Contains(got, "172.16.9.9 ended") || len(w.sas) != 0 {
+		t.Fatalf("%s\n%v", got, w.sas)
+	}
+}
+
+func TestAStoryIsAboutTheAddressesOfBothFamilies(t *testing.T) {
+	w := newWorld()
+	log := w.log.Logger()
+	for _, a := range []string{"10.1.1.100/32", "10.1.1.177/32"} {
+		log.Info().Str("event", "address-assigned").Str("tunnel", "Tunnel1").Strs("addresses", []string{a, "2001:db8::1/128"}).Msg("the peer has given the tunnel its address")
+	}
+	s := Stories(w.Events())[0]
+	for _, a := range []string{"10.1.1.100", "10.1.1.177", "2001:db8::1"} {
+		if !s.Has(netip.MustParseAddr(a)) {
+			t.Errorf("it is not about %s", a)
+		}
+	}
+}
+
+func TestWhoNoticedIsTakenFromTheReasonWhereNobodySaidSoBefore(t *testing.T) {
+	for reason, want := range map[string]string{"track 3 is not up": "track 3", "source GigabitEthernet1 is down": "the line protocol of GigabitEthernet1",
+		"BFD adjacency down": "BFD", "dead peer: 5 times INFORMATIONAL unanswered, nothing heard for 55s": "dead peer detection"} {
+		w := newWorld()
+		w.say(0, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "state=down", "reason="+reason)
+		if s := Stories(w.Events())[0]; s.By != want {
+			t.Errorf("%s: %q", reason, s.By)
+		}
+	}
+}
+
 func TestTheRingIsBounded(t *testing.T) {
 	w := newWorld()
 	for n := range kept + 100 {
 		w.say(1, "ike-down", fmt.Sprint(n), "peer="+hub1)
 		w.routes(0, fmt.Sprint("Tunnel", n), "", 1)
 	}
-	if e := w.Events(); len(e) != kept || e[len(e)-1].Text != fmt.Sprint(kept+99) || len(w.moves) > 1001 {
+	if e := w.Events(); len(e) != kept || e[len(e)-1].Text != fmt.Sprint(kept+99) || len(w.moves) > 2001 || len(w.told) != 0 {
 		t.Fatalf("%d events, the last one %+v, %d counts", len(e), e[len(e)-1], len(w.moves))
 	}
 }

@@ -34,6 +34,7 @@ type Recorder struct {
 	given map[string]string    // the addresses that interfaces have of a hub
 	told  map[string]time.Time // when an event was last about an interface
 	moves map[move]*Event      // routes being counted; in the ring once an event is about their interface
+	swept time.Time            // when what is too old in told and moves was last thrown away
 }
 
 // move is a change of routes that is counted.
@@ -112,7 +113,10 @@ func (r *Recorder) Log(line syslog.Entry) {
 // count finds out whether an IKE SA that is gone was the only one with its peer: when both ends begin at once, one of two goes.
 func (r *Recorder) count(e *Event) {
 	at := e.VRF + " " + e.Peer
-	switch {
+	switch was := e.VRF + " " + e.From; {
+	case e.Kind == "peer-moved" && r.sas[was] > 0: // a line each of the SA's sessions: the first one counts
+		r.sas[at] += r.sas[was]
+		delete(r.sas, was)
 	case e.Kind == "ike-up" && len(r.sas) < maxLinks:
 		r.sas[at]++
 	case e.Kind == "ike-down" && r.sas[at] > 1:
@@ -127,10 +131,16 @@ func (r *Recorder) count(e *Event) {
 
 func (m move) names() []string { return strings.Split(m.from+"+"+m.to, "+") }
 
+// trim bounds what is kept. What is too old counts nowhere: it is thrown away now and then, not for each line of a hub with a
+// thousand spokes.
 func (r *Recorder) trim(now time.Time) {
 	if gone := len(r.ring) - kept; gone > 0 {
 		r.ring = slices.Delete(r.ring, 0, gone)
 	}
+	if now.Sub(r.swept) < breath {
+		return
+	}
+	r.swept = now
 	for name, at := range r.told {
 		if now.Sub(at) > near {
 			delete(r.told, name)

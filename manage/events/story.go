@@ -389,7 +389,8 @@ func (s *Story) state(kind string) string {
 func (s *Story) Has(a netip.Addr) bool {
 	text := a.Unmap().String()
 	return slices.ContainsFunc(s.Events, func(e Event) bool {
-		return slices.Contains([]string{host(e.Peer), e.Inside, host(e.From), host(e.To), e.Assigned}, text)
+		return slices.Contains([]string{host(e.Peer), e.Inside, host(e.From), host(e.To)}, text) ||
+			slices.Contains(strings.Split(e.Assigned, both), text) || slices.Contains(strings.Split(e.before, both), text)
 	})
 }
 

@@ -347,7 +347,7 @@ func (m *Manager) follow(s *session, a ikev2.PeerMoved) {
 	s.remote, s.nat = a.New, a.NAT
 	s.setNBMA(a.New.Addr())
 	s.setInner(s.live())
-	m.event(s, Event{Kind: Moved, IKE: a.SA})
+	m.event(s, Event{Kind: Moved, IKE: a.SA, From: a.Old})
 }
 
 // exchanged tells of an IKE SA as a whole, in the order of events.

@@ -195,7 +195,7 @@ func (m *Manager) logUnknownSPI(vrf string, remote netip.Addr, v uint32) {
 func (m *Manager) logSession(s *session, ev Event) {
 	switch ev.Kind {
 	case Moved:
-		m.o.Log.Info().Str("event", "peer-moved").Str("tunnel", s.t.name).Stringer("peer", ev.Remote).Str("vrf", s.t.cfg.VRF).
+		m.o.Log.Info().Str("event", "peer-moved").Str("tunnel", s.t.name).Stringer("from", ev.From).Stringer("peer", ev.Remote).Str("vrf", s.t.cfg.VRF).
 			Msg("the peer has a new address or port")
 	default:
 		m.o.Log.Debug().Str("debug", "tunnel").Str("event", "session").Str("tunnel", s.t.name).Stringer("peer", ev.Remote).

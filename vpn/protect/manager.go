@@ -144,7 +144,8 @@ type Event struct {
 	Err     error  // Down, Failed: one of ikev2's sentinels, when it is known
 	// Successor is the session that the tunnel goes on with (Down by Commit). Its Up follows at once.
 	Successor *netstack.Session
-	To        netip.Addr // Redirected
+	To        netip.Addr     // Redirected
+	From      netip.AddrPort // Moved: where it was
 
 	released  *tunnel
 	exchanged ikev2.Action
