@@ -33,7 +33,7 @@ func (p *peer) collide(r *relay, o *offer) {
 		}
 		// The session that is up stays, unless its peer has forgotten it: a restarted peer answers with a reset when it
 		// hears of the old connection, and the new one is taken when the old one is gone.
-		r.probe()
+		r.keepalive() // which a peer that does not know the connection answers with a reset
 		if o.outbound || !p.wait(o) {
 			refuse()
 			return

@@ -7,7 +7,7 @@
 //	listener ─┘                                  guard    └────  dialled to the router's true address
 //	                                          both ways
 //
-// GoBGP keeps the sessions: it negotiates, sends KEEPALIVEs, watches the hold time. Routes do not pass through it: what
+// GoBGP keeps the sessions: it negotiates, and says when one is up. Routes do not pass through it: what
 // an UPDATE says goes from the guard to bgp, and what bgp tells a peer is written here. So nothing that a peer says of
 // routes can hurt GoBGP, best paths are chosen in one place only, and a full table is kept once.
 //
@@ -33,7 +33,9 @@
 //     behind when a session does not come up, are not used.
 //   - It says that a session is up on another goroutine than the one that writes its KEEPALIVE. No UPDATE is sent before
 //     that has left, and none is taken before bgp knows of the session.
-//   - Its hold timer hears of UPDATEs as KEEPALIVEs, one a second at most.
+//   - Its hold timer does not look whether what the peer has said waits to be read. It is told of a hold time of 0 by both
+//     sides: the relay sends KEEPALIVEs and watches the hold time itself, and time in which it could not look, or in which
+//     bgp had no room for more, is no silence of the peer's.
 //
 // What a peer is still to be told is kept per prefix, the last word only: a peer that reads slowly costs no more than a
 // table, and one that reads nothing for eight minutes is given up.
@@ -41,7 +43,7 @@
 // The arena needs the right to make a network namespace: root, or a user namespace around the whole process. Available
 // says whether it is there; an ordinary user's program starts itself again with UserNamespace.
 //
-// GoBGP keeps its own time: the timers of sessions are the system clock's, whatever clock the router has.
+// The timers of sessions are the system clock's, whatever clock the router has, as GoBGP's are.
 //
 // The package is empty for js; the arena is for Linux.
 package gobgp

@@ -181,16 +181,11 @@ func remoteAS(n *bgp.Neighbor, local uint32) uint32 {
 
 // addPeer adds a passive peer.
 func (e *engine) addPeer(cfg *bgp.Config, addr netip.Addr, n *bgp.Neighbor) error {
-	t := n.Timers.WithDefaults()
 	p := &api.Peer{
 		Conf: &api.PeerConf{
 			NeighborAddress: addr.String(), PeerAsn: remoteAS(n, cfg.AS), LocalAsn: cfg.AS,
 		},
-		Transport: &api.Transport{PassiveMode: true},
-		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry: uint64(t.ConnectRetry / time.Second), HoldTime: uint64(t.Hold / time.Second),
-			KeepaliveInterval: uint64(max(t.Keepalive/time.Second, 1)),
-		}},
+		Transport:    &api.Transport{PassiveMode: true},
 		EbgpMultihop: &api.EbgpMultihop{Enabled: true, MultihopTtl: 255}, // of the arena's sockets
 	}
 	for _, f := range n.FamiliesOf(addr) {

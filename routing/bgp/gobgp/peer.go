@@ -237,7 +237,7 @@ func (s *speaker) engineState(a netip.Addr, state api.PeerState_SessionState) {
 		if r := p.relay; r != nil {
 			if o := r.peerOpen(); o != nil {
 				p.remoteAS, p.routerID, p.external = o.AS, o.ID, o.AS != s.cfg.AS
-				p.hold = min(time.Duration(o.Hold)*time.Second, p.n.Timers.WithDefaults().Hold)
+				p.hold, _ = p.times(o)
 			}
 			p.up, p.since, p.why, p.upAt = true, s.so.Now(), "", time.Now()
 			p.ups++

@@ -25,7 +25,7 @@ type relay struct {
 	alive   chan struct{} // closed when the peer has got our KEEPALIVE: an UPDATE must not overtake it
 	over    chan struct{} // closed when the relay has ended
 	begun   sync.Once
-	nudged  time.Time // when GoBGP last heard something; of fromPeer
+	ear     ear
 
 	mu        sync.Mutex
 	engine    net.Conn
@@ -44,20 +44,21 @@ type relay struct {
 	gotAlive  bool
 	before    guard.Counters // of connections that were exchanged
 
-	writeMu sync.Mutex // one writer at a time to the peer
+	writeMu  sync.Mutex    // one writer at a time to the peer
+	patience time.Duration // how long one may take
 }
 
 func newRelay(p *peer, o *offer) *relay {
 	p.s.sessions++
 	return &relay{p: p, session: p.s.sessions, send: newSender(), up: make(chan struct{}), alive: make(chan struct{}), over: make(chan struct{}),
-		conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p)}
+		patience: max(sendHold, 2*p.n.Timers.WithDefaults().Hold), ear: ear{begun: time.Now()}, conn: o.conn, outbound: o.outbound, preread: o.open, guard: newGuard(p)}
 }
 
 // newGuard makes a guard for a connection with a peer. The speaker's lock is held.
 func newGuard(p *peer) *guard.Guard {
 	cfg := &p.s.cfg
 	g := guard.Config{LocalAS: cfg.AS, LocalID: cfg.RouterID, ClusterID: cfg.ClusterID, RemoteAS: p.n.RemoteAS,
-		AllowASIn: int(p.n.AllowASIn), NoHold: p.n.Timers.NoHold}
+		AllowASIn: int(p.n.AllowASIn), Hold: uint16(p.n.Timers.WithDefaults().Hold / time.Second)}
 	if !g.ClusterID.IsValid() {
 		g.ClusterID = cfg.RouterID
 	}
@@ -152,9 +153,16 @@ func (r *relay) trace(sent bool, msg []byte) {
 }
 
 func (r *relay) write(c net.Conn, b []byte) error {
-	r.trace(true, b)
 	r.writeMu.Lock()
 	defer r.writeMu.Unlock()
+	return r.put(c, b)
+}
+
+// put is write with the right to.
+func (r *relay) put(c net.Conn, b []byte) error {
+	r.trace(true, b)
+	late := time.AfterFunc(r.patience, func() { r.end(nil, "Send hold timer expired") })
+	defer late.Stop()
 	_, err := c.Write(b)
 	return err
 }
@@ -193,8 +201,12 @@ func (r *relay) note(direction string, n guard.Notification) {
 // fromPeer passes on what the peer says on one connection, as the guard writes it.
 func (r *relay) fromPeer(c net.Conn, g *guard.Guard, first []byte) {
 	buf := make([]byte, guard.MaxLen)
+	defer r.ear.deaf.Store(false)
 	for {
+		r.ear.deaf.Store(true)
 		r.p.s.so.Wait()
+		r.ear.hears()
+		r.ear.deaf.Store(false)
 		msg := first
 		first = nil
 		if msg == nil {
@@ -209,6 +221,7 @@ func (r *relay) fromPeer(c net.Conn, g *guard.Guard, first []byte) {
 				return
 			}
 		}
+		r.ear.deaf.Store(true)
 		if !r.take(c, g, msg) {
 			return
 		}
@@ -225,7 +238,7 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 	}
 	got, err := g.FromPeer(msg)
 	fault, looped := g.Fault, g.Looped
-	heard := r.gotOpen
+	heard, alive := r.gotOpen, r.gotAlive
 	if err == nil {
 		switch msg[18] {
 		case guard.Open:
@@ -267,14 +280,16 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 		return true // GoBGP has heard it on the connection before
 	}
 	r.report(got)
-	m := got.Engine
-	switch {
-	case m != nil:
-		r.nudged = time.Now()
-	case got.Update != nil && time.Since(r.nudged) >= nudgeEvery:
-		m, r.nudged = guard.KeepaliveMessage(), time.Now() // for its hold timer
+	if msg[18] == guard.Open {
+		r.ear.hears()
+		r.p.s.mu.Lock()
+		hold, every := r.p.times(g.Open())
+		r.p.s.mu.Unlock()
+		if hold > 0 {
+			go r.p.s.contain(func() { r.keep(hold, every) })
+		}
 	}
-	if m != nil {
+	if m := got.Engine; m != nil && !(msg[18] == guard.Keepalive && alive) { // GoBGP needs the first one only
 		if _, err := engine.Write(m); err != nil {
 			r.end(nil, "")
 			return false
@@ -286,9 +301,6 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 	}
 	return true
 }
-
-// nudgeEvery is how often GoBGP hears of UPDATEs at most: its hold timer is not shorter than 3 s.
-const nudgeEvery = time.Second
 
 // begin says that bgp knows of the session: what the peer says of routes can go there, and what it says can come.
 func (r *relay) begin() {
@@ -427,21 +439,6 @@ func (r *relay) switchTo(o *offer) bool {
 	r.p.s.mu.Unlock()
 	go r.p.s.contain(func() { r.fromPeer(o.conn, g, o.open) })
 	return true
-}
-
-// probe sends a KEEPALIVE, which a peer that does not know the connection answers with a reset. What is being written
-// already does as well.
-func (r *relay) probe() {
-	r.mu.Lock()
-	conn := r.conn
-	r.mu.Unlock()
-	if !r.writeMu.TryLock() {
-		return
-	}
-	go func() {
-		defer r.writeMu.Unlock()
-		_, _ = conn.Write(guard.KeepaliveMessage())
-	}()
 }
 
 func (r *relay) established() bool {

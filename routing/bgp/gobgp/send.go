@@ -104,9 +104,6 @@ const sendHold = 8 * time.Minute
 
 // sending writes to the peer what it is to be told, until the relay ends.
 func (r *relay) sending() {
-	r.p.s.mu.Lock()
-	hold := max(sendHold, 2*r.p.n.Timers.WithDefaults().Hold)
-	r.p.s.mu.Unlock()
 	select {
 	case <-r.over:
 		return
@@ -134,10 +131,7 @@ func (r *relay) sending() {
 			msgs = append(msgs, endOfRIB(open)...)
 		}
 		for _, m := range msgs {
-			late := time.AfterFunc(hold, func() { r.end(nil, "Send hold timer expired") })
-			err := r.write(conn, m)
-			late.Stop()
-			if err != nil {
+			if err := r.write(conn, m); err != nil {
 				if r.current(conn) {
 					r.end(nil, "Peer closed the session")
 				}

@@ -36,6 +36,7 @@ func TestAPeerThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r.sentAlive = true
 	close(r.alive)
 	r.begin()
 	s.Advertise(p.addr, r.session, []bgp.Advertisement{{Prefix: pfx("192.0.2.0/24")}})
@@ -48,7 +49,7 @@ func TestAPeerThatDoesNotReadHoldsNobodyUp(t *testing.T) {
 		defer close(done)
 		for range 3 {
 			p.requestRefresh()
-			r.probe()
+			r.keepalive()
 		}
 		s.reset(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminReset}, "User reset")
 	}()

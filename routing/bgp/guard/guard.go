@@ -20,8 +20,8 @@ type Config struct {
 	StandIn uint32
 	// AllowASIn is how often a path may hold our AS.
 	AllowASIn int
-	// NoHold makes the hold time 0 on both sides, which the engine cannot be told.
-	NoHold bool
+	// Hold is the hold time that our OPEN says, in seconds. The engine hears of none: it keeps no time.
+	Hold uint16
 	// IPv4 and IPv6 say which unicast families the session may carry.
 	IPv4, IPv6 bool
 	// Graceful is what our OPEN says of graceful restart; its families are those of the session. Nil says nothing.

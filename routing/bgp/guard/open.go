@@ -205,9 +205,6 @@ func (g *Guard) fromOpen(msg []byte) ([]byte, error) {
 	}
 	g.open = &open
 
-	if g.cfg.NoHold {
-		hold = 0
-	}
 	as := open.AS
 	if g.cfg.StandIn != 0 && open.AS != g.cfg.LocalAS {
 		as = g.cfg.StandIn
@@ -226,7 +223,7 @@ func (g *Guard) fromOpen(msg []byte) ([]byte, error) {
 	if open.FourOctet {
 		list = append(list, capability{capFourOctetAS, binary.BigEndian.AppendUint32(nil, as)})
 	}
-	return buildOpen(as, hold, id, list), nil
+	return buildOpen(as, 0, id, list), nil
 }
 
 // toOpen writes the OPEN that the peer gets: the engine's without the capabilities that name its host and its software,
@@ -235,12 +232,9 @@ func (g *Guard) toOpen(msg []byte) ([]byte, error) {
 	if len(msg) < 29 {
 		return nil, fail(MessageHeaderError, 2, nil, "an OPEN of %d bytes", len(msg))
 	}
-	_, short, hold, id, caps, err := parseOpen(msg)
+	_, short, _, id, caps, err := parseOpen(msg)
 	if err != nil {
 		return nil, err
-	}
-	if g.cfg.NoHold {
-		hold = 0
 	}
 	as := uint32(short)
 	var list []capability
@@ -261,7 +255,7 @@ func (g *Guard) toOpen(msg []byte) ([]byte, error) {
 		own.KeptIPv4, own.KeptIPv6 = own.KeptIPv4 && own.IPv4, own.KeptIPv6 && own.IPv6
 		list = append(list, capability{capGraceful, own.bytes()})
 	}
-	return buildOpen(as, hold, id, list), nil
+	return buildOpen(as, g.cfg.Hold, id, list), nil
 }
 
 // OpenID is the BGP identifier in an OPEN message.

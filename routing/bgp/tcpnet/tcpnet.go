@@ -208,6 +208,9 @@ func (c *conn) SetLinger(seconds int) error {
 	return nil
 }
 
+// Unread says that something has come that was not read yet; the end of the connection is something, too.
+func (c *conn) Unread() bool { return c.ep.Readiness(waiter.ReadableEvents) != 0 }
+
 func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
 	if a.Is4() {
 		return ipv4.ProtocolNumber
