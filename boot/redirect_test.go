@@ -10,17 +10,8 @@ import (
 	"felloe/netstack/link/mem"
 )
 
-// A spoke knows the cluster's address only. It is sent to a hub, and to another one when that hub leaves.
-func TestASpokeThatCallsAClusterIsSentToAHubAndToAnotherOneWhenThatOneLeaves(t *testing.T) {
-	t.Parallel() // it mostly waits
-	c := newCloud(t)
-	wan := c.net.Switch("wan", mem.Impairment{})
-	for n := 1; n <= 3; n++ {
-		name := fmt.Sprintf("hub%d", n)
-		c.start(name, clusterHub(n, ""), NIC{name, wan.Port(name)})
-	}
-	c.want("hub1", "show crypto ikev2 cluster", "172.25.1.2", "172.25.1.3", "backup")
-	spoke := `
+// clusterSpoke knows the address of the hubs' cluster only.
+const clusterSpoke = `
 hostname = "spoke"
 [interface.GigabitEthernet1]
 address = ["172.25.1.50/24"]
@@ -42,7 +33,24 @@ route = { set-interface = ["self", "Loopback0"] }
 peer = [{ address = "172.25.1.100" }]
 client-connect = "Tunnel1"
 ` + flexCrypto
-	c.start("spoke", spoke, NIC{"spoke", wan.Port("spoke")})
+
+// clusterHubs starts the three hubs of a cluster on a link, with what another text stands for in their configurations.
+func (c *cloud) clusterHubs(wan *mem.Link, instead *strings.Replacer) {
+	c.t.Helper()
+	for n := 1; n <= 3; n++ {
+		name := fmt.Sprintf("hub%d", n)
+		c.start(name, instead.Replace(clusterHub(n, "")), NIC{name, wan.Port(name)})
+	}
+}
+
+// A spoke is sent to a hub, and to another one when that hub leaves.
+func TestASpokeThatCallsAClusterIsSentToAHubAndToAnotherOneWhenThatOneLeaves(t *testing.T) {
+	t.Parallel() // it mostly waits
+	c := newCloud(t)
+	wan := c.net.Switch("wan", mem.Impairment{})
+	c.clusterHubs(wan, strings.NewReplacer())
+	c.want("hub1", "show crypto ikev2 cluster", "172.25.1.2", "172.25.1.3", "backup")
+	c.start("spoke", clusterSpoke, NIC{"spoke", wan.Port("spoke")})
 	hub := func() string {
 		for n := 1; n <= 3; n++ {
 			name := fmt.Sprintf("hub%d", n)
@@ -108,31 +116,9 @@ func TestAClusterServesCallersOverIPv6(t *testing.T) {
 	t.Parallel() // it mostly waits
 	c := newCloud(t)
 	wan := c.net.Switch("wan", mem.Impairment{})
-	for n := 1; n <= 3; n++ {
-		name := fmt.Sprintf("hub%d", n)
-		c.start(name, sixOutside.Replace(clusterHub(n, "")), NIC{name, wan.Port(name)})
-	}
+	c.clusterHubs(wan, sixOutside)
 	c.want("hub1", "show crypto ikev2 cluster", "Master", "2001:db8:1::2", "2001:db8:1::3", "backup")
-	c.start("spoke", sixOutside.Replace(`
-hostname = "spoke"
-[interface.GigabitEthernet1]
-address = ["172.25.1.50/24"]
-[interface.Tunnel1]
-address = "negotiated"
-source = "GigabitEthernet1"
-destination = "dynamic"
-protection = "P"
-[ikev2.profile.F]
-match = { identity.remote.any = true }
-keyring = "K"
-identity.local.fqdn = "spoke.example.com"
-authorization.policy = "default"
-[ikev2.authorization-policy.default]
-route = { set-interface = ["self"] }
-[ikev2.client.C]
-peer = [{ address = "172.25.1.100" }]
-client-connect = "Tunnel1"
-`+flexCrypto), NIC{"spoke", wan.Port("spoke")})
+	c.start("spoke", sixOutside.Replace(clusterSpoke), NIC{"spoke", wan.Port("spoke")})
 	at := func(hub int) {
 		t.Helper()
 		name := fmt.Sprintf("hub%d", hub)
