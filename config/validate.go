@@ -44,6 +44,7 @@ func (v *validator) run() {
 	v.cluster()
 	v.dns()
 	v.tracks()
+	v.absence()
 	v.multihopBFD()
 	v.ipsec()
 	v.authorization()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -143,6 +144,51 @@ func (v *validator) trackCircle(n int, path string) {
 			if _, seen := from[o]; !seen {
 				from[o] = queue[0]
 				queue = append(queue, o)
+			}
+		}
+	}
+}
+
+// absence finds static routes whose object is up because they are not there, and the shortest way on which it is.
+func (v *validator) absence() {
+	type state struct {
+		track int
+		not   bool // behind an odd number of opposites
+	}
+	type step struct {
+		state
+		way string
+	}
+	for i, r := range v.c.Route {
+		seen := map[state]bool{}
+		queue := []step{{state{r.Track, false}, strconv.Itoa(r.Track)}}
+	search:
+		for ; len(queue) > 0; queue = queue[1:] {
+			x := queue[0]
+			t := v.c.Track[x.track]
+			if t == nil || seen[x.state] {
+				continue
+			}
+			seen[x.state] = true
+			if b := t.Boolean; b != nil {
+				for _, o := range b.Object {
+					queue = append(queue, step{state{o.Track(), x.not != o.Not()}, fmt.Sprint(x.way, " → ", o)})
+				}
+			} else if p := t.Route; p == nil {
+				for _, o := range t.Objects() {
+					queue = append(queue, step{state{o, x.not}, fmt.Sprint(x.way, " → ", o)})
+				}
+			} else {
+				for _, o := range v.c.Route {
+					switch way := fmt.Sprint(x.way, " → ", o.Prefix); {
+					case o.Prefix != p.Prefix || o.VRF != p.VRF:
+					case x.not && o.Prefix == r.Prefix && o.VRF == r.VRF:
+						v.warnf(v.item("route", i)+".track", "the object is up while this route is not there (%s): the route would come and go without end", way)
+						break search
+					default:
+						queue = append(queue, step{state{o.Track, x.not}, fmt.Sprint(way, " → ", o.Track)})
+					}
+				}
 			}
 		}
 	}
