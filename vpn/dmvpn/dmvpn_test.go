@@ -205,6 +205,9 @@ func TestRemovingATunnelWithdrawsAndClosesAndItCanComeBack(t *testing.T) {
 		if n := len(s3.tunnel.Sessions()); n != 0 {
 			t.Fatalf("%d sessions are left", n)
 		}
+		if n := len(s3.m.sessions); n != 0 {
+			t.Fatalf("%d sessions are known", n)
+		}
 		s3.apply()
 		l.registered(s3)
 		l.ping(s3, s2, hub, 2)

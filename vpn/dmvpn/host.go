@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime/debug"
 
 	"felloe/netstack"
 	"felloe/vpn/nhrp"
@@ -34,7 +33,7 @@ func (h host) Open(name string, nbma netip.Addr) (nhrp.Session, error) {
 	if s == nil {
 		return nhrp.Session{}, errNoSession
 	}
-	h.m.know(s)
+	h.m.know(t, s)
 	info, ok := h.Session(nhrp.SessionID(s.SessionID()))
 	if !ok {
 		return nhrp.Session{}, errNoSession
@@ -59,7 +58,7 @@ func (h host) OpenTemplate(name string, template int, nbma netip.Addr) (nhrp.Ses
 		h.m.o.Protection.Close(s, errNoNHRP.Error())
 		return nhrp.Session{}, nhrp.Config{}, errNoNHRP
 	}
-	h.m.know(s)
+	h.m.know(made, s)
 	info, ok := h.Session(nhrp.SessionID(s.SessionID()))
 	if !ok {
 		return nhrp.Session{}, nhrp.Config{}, errNoSession
@@ -76,7 +75,7 @@ func (h host) Peer(name string) (nhrp.Session, bool) {
 	if s == nil || s.Closed() {
 		return nhrp.Session{}, false
 	}
-	h.m.know(s)
+	h.m.know(t, s)
 	return h.Session(nhrp.SessionID(s.SessionID()))
 }
 
@@ -125,7 +124,7 @@ func (h host) Close(id nhrp.SessionID, reason string) {
 	if k == nil {
 		return
 	}
-	delete(h.m.sessions, id)
+	h.m.forget(id)
 	if k.net.Tunnel().Config().Protected {
 		h.m.o.Protection.Close(k.net, reason)
 		return
@@ -214,5 +213,3 @@ func (h host) Event(ev nhrp.Event) {
 		h.m.o.Events(ev)
 	}
 }
-
-func stack() []byte { return debug.Stack() }

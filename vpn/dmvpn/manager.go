@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -99,13 +101,15 @@ type Manager struct {
 }
 
 type tunnel struct {
-	net *netstack.Tunnel
-	cfg Config
+	net      *netstack.Tunnel
+	cfg      Config
+	sessions map[nhrp.SessionID]struct{} // of Manager.sessions
 }
 
 // known is a session that the machine may name, with who is behind it.
 type known struct {
 	net      *netstack.Session
+	t        *tunnel
 	identity string
 	ike      uint64
 	asked    bool // identity and ike are filled in
@@ -151,7 +155,10 @@ func (m *Manager) Apply(t *netstack.Tunnel, cfg Config) error {
 	if old := m.tunnels[name]; old != nil && old.net != t {
 		m.Remove(name)
 	}
-	m.tunnels[name] = &tunnel{net: t, cfg: clone(cfg)}
+	if m.tunnels[name] == nil {
+		m.tunnels[name] = &tunnel{net: t, sessions: map[nhrp.SessionID]struct{}{}}
+	}
+	m.tunnels[name].cfg = clone(cfg)
 	t.SetNetworkID(cfg.NetworkID)
 	t.SetRedirect(cfg.Redirect)
 	if cfg.RedirectInterval > 0 {
@@ -215,11 +222,7 @@ func (t *tunnel) config() nhrp.Config {
 
 func clone(c Config) Config {
 	c.NHS, c.Maps, c.Multicast = slices.Clone(c.NHS), slices.Clone(c.Maps), slices.Clone(c.Multicast)
-	most := map[uint8]int{}
-	for k, v := range c.MaxConnections {
-		most[k] = v
-	}
-	c.MaxConnections = most
+	c.MaxConnections = maps.Clone(c.MaxConnections)
 	return c
 }
 
@@ -239,39 +242,33 @@ func (m *Manager) Remove(name string) {
 	t.net.SetNetworkID(0)
 	t.net.SetGleanVia(nil)
 	t.net.SetMulticast(nil)
-	for id, k := range m.sessions {
-		if k.net.Tunnel() == t.net {
-			delete(m.sessions, id)
-		}
+	for id := range t.sessions {
+		m.forget(id)
 	}
 	m.plain.forget(t.net)
 }
 
 // RemoveAll takes every tunnel's NHRP away.
 func (m *Manager) RemoveAll() {
-	for _, name := range m.names() {
+	for _, name := range slices.Sorted(maps.Keys(m.tunnels)) {
 		m.Remove(name)
 	}
 }
 
-func (m *Manager) names() []string {
-	var list []string
-	for name := range m.tunnels {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	return list
-}
-
 // HandleEvent takes what protection tells of a session.
 func (m *Manager) HandleEvent(ev protect.Event) {
-	if ev.Session == nil || ev.Tunnel == nil || m.tunnels[ev.Tunnel.Interface().Name()] == nil {
+	if ev.Session == nil || ev.Tunnel == nil {
+		return
+	}
+	name := ev.Tunnel.Interface().Name()
+	t := m.tunnels[name]
+	if t == nil || t.net != ev.Tunnel {
 		return
 	}
 	id := nhrp.SessionID(ev.Session.SessionID())
 	switch ev.Kind {
 	case protect.Up, protect.Moved, protect.Replaced:
-		k := m.know(ev.Session)
+		k := m.know(t, ev.Session)
 		k.asked, k.identity, k.ike = true, identity(ev), uint64(ev.IKE)
 		m.step("session "+ev.Kind.String(), id, func(now time.Time) {
 			s, ok := host{m}.Session(id)
@@ -289,9 +286,9 @@ func (m *Manager) HandleEvent(ev protect.Event) {
 			reason = "session down"
 		}
 		m.step("session down", id, func(now time.Time) {
-			m.engine.SessionDown(now, id, reason)
-			if k := m.sessions[id]; k != nil && k.net.Closed() {
-				delete(m.sessions, id)
+			m.engine.SessionDown(now, name, id, reason)
+			if ev.Session.Closed() {
+				m.forget(id)
 			}
 		})
 	}
@@ -304,23 +301,31 @@ func identity(ev protect.Event) string {
 	return ev.Peer.String()
 }
 
-// know remembers a session under its ID.
-func (m *Manager) know(s *netstack.Session) *known {
+// know remembers a session of a tunnel under its ID.
+func (m *Manager) know(t *tunnel, s *netstack.Session) *known {
 	id := nhrp.SessionID(s.SessionID())
 	k := m.sessions[id]
 	if k == nil {
 		if len(m.sessions) >= m.sweepAt {
 			for id, k := range m.sessions {
 				if k.net.Closed() {
-					delete(m.sessions, id)
+					m.forget(id)
 				}
 			}
 			m.sweepAt = max(1024, 2*len(m.sessions))
 		}
-		k = &known{net: s}
+		k = &known{net: s, t: t}
 		m.sessions[id] = k
+		t.sessions[id] = struct{}{}
 	}
 	return k
+}
+
+func (m *Manager) forget(id nhrp.SessionID) {
+	if k := m.sessions[id]; k != nil {
+		delete(m.sessions, id)
+		delete(k.t.sessions, id)
+	}
 }
 
 // routesChanged has shortcuts and answers looked at soon.
@@ -360,8 +365,9 @@ func (m *Manager) contained(work string, blame nhrp.SessionID, f func(now time.T
 		}
 		m.panics++
 		m.o.Log.Error().Str("event", "panic").Str("work", "nhrp "+work).Uint64("session", uint64(blame)).Interface("cause", cause).
-			Bytes("stack", stack()).Msg("contained a panic; the session to blame loses its entries")
-		if blame == 0 {
+			Bytes("stack", debug.Stack()).Msg("contained a panic; the session to blame loses its entries")
+		k := m.sessions[blame]
+		if k == nil {
 			return
 		}
 		defer func() {
@@ -369,7 +375,7 @@ func (m *Manager) contained(work string, blame nhrp.SessionID, f func(now time.T
 				m.o.Log.Error().Str("event", "panic").Str("work", "nhrp containment").Interface("cause", again).Msg("contained a panic while containing one")
 			}
 		}()
-		m.engine.SessionDown(m.loop.Now(), blame, "a panic was contained")
+		m.engine.SessionDown(m.loop.Now(), k.net.Tunnel().Interface().Name(), blame, "a panic was contained")
 	}()
 	f(m.loop.Now())
 }

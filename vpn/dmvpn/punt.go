@@ -67,7 +67,7 @@ func (m *Manager) from(p netstack.Punt) (nhrp.From, bool) {
 	if t == nil || p.Session.Tunnel() != t.net {
 		return nhrp.From{}, false
 	}
-	m.know(p.Session)
+	m.know(t, p.Session)
 	nbma := p.Packet.OuterSrc
 	if !nbma.IsValid() {
 		nbma = p.Session.NBMA()

@@ -256,7 +256,7 @@ func (s *session) down(reason string) {
 	s.Up, s.gone = false, true
 	delete(s.r.sessions, s.ID)
 	if wanted && !s.r.dead {
-		s.r.engine.SessionDown(s.r.c.now, s.ID, reason)
+		s.r.engine.SessionDown(s.r.c.now, s.Tunnel, s.ID, reason)
 	}
 	s.r.released(s)
 }
@@ -276,7 +276,7 @@ func (r *router) Close(id SessionID, reason string) {
 	}
 	s.gone, s.Up = true, false
 	delete(r.sessions, id)
-	r.c.in(0, func() { r.engine.SessionDown(r.c.now, id, "closed: "+reason) })
+	r.c.in(0, func() { r.engine.SessionDown(r.c.now, s.Tunnel, id, "closed: "+reason) })
 	r.released(s)
 	if p := s.peer; p != nil {
 		r.c.in(10*time.Millisecond, func() {

@@ -79,7 +79,6 @@ type tunnel struct {
 	claims    map[netip.Addr]*claim
 	answers   map[answerKey]*answer
 	deferred  map[SessionID][]*deferred
-	purges    map[uint32]*purge
 
 	always      map[netip.Addr]SessionID // static multicast
 	multicast   []SessionID              // as last told to the host
@@ -120,7 +119,7 @@ func (e *Engine) Apply(now time.Time, cfg Config) {
 	}
 	t = &tunnel{e: e, cfg: cfg, cache: map[netip.Prefix]*entry{}, bySession: map[SessionID]map[*entry]struct{}{}, clients: map[SessionID]int{},
 		pending: map[netip.Addr]*pending{}, claims: map[netip.Addr]*claim{}, answers: map[answerKey]*answer{},
-		deferred: map[SessionID][]*deferred{}, purges: map[uint32]*purge{}, always: map[netip.Addr]SessionID{}}
+		deferred: map[SessionID][]*deferred{}, always: map[netip.Addr]SessionID{}}
 	e.tunnels[cfg.Tunnel] = t
 	t.join()
 	t.change(now, cfg)
@@ -246,8 +245,10 @@ func (e *Engine) Remove(now time.Time, name string) {
 		}
 	}
 	clear(t.deferred)
-	for id := range t.purges {
-		t.dropPurge(id)
+	for _, u := range t.net.purges {
+		if u.t == t {
+			u.drop()
+		}
 	}
 	for k := range t.answers {
 		t.dropAnswer(k)
@@ -341,33 +342,17 @@ func (e *Engine) SessionMoved(_ time.Time, s Session) {
 	}
 }
 
-// SessionDown says that a session has gone: what it carried goes with it.
-func (e *Engine) SessionDown(now time.Time, id SessionID, reason string) {
+// SessionDown says that a session of a tunnel has gone: what it carried goes with it.
+func (e *Engine) SessionDown(now time.Time, tunnel string, id SessionID, reason string) {
 	e.now = now
 	if l := e.lingering[id]; l != nil {
 		e.unset(&l.timer)
 		delete(e.lingering, id)
 	}
 	delete(e.mismatches, id)
-	for _, t := range e.those(func(t *tunnel) bool { return t.concerns(id) }) {
+	if t := e.tunnels[tunnel]; t != nil {
 		t.sessionDown(now, id, reason)
 	}
-}
-
-// those are the tunnels that a condition holds for, by name.
-func (e *Engine) those(f func(*tunnel) bool) (list []*tunnel) {
-	for _, t := range e.tunnels {
-		if f(t) {
-			list = append(list, t)
-		}
-	}
-	slices.SortFunc(list, func(a, b *tunnel) int { return strings.Compare(a.cfg.Tunnel, b.cfg.Tunnel) })
-	return list
-}
-
-// concerns reports whether the end of a session can mean something to a tunnel.
-func (t *tunnel) concerns(id SessionID) bool {
-	return len(t.bySession[id]) > 0 || len(t.deferred[id]) > 0 || len(t.nhs)+len(t.maps)+len(t.always)+len(t.claims) > 0
 }
 
 func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
@@ -411,7 +396,14 @@ func (t *tunnel) sessionDown(now time.Time, id SessionID, reason string) {
 // gave and that are not true any more.
 func (e *Engine) RoutesChanged(now time.Time) {
 	e.now = now
-	for _, t := range e.those(func(t *tunnel) bool { return len(t.cache)+len(t.answers) > 0 }) {
+	var list []*tunnel
+	for _, t := range e.tunnels {
+		if len(t.cache)+len(t.answers) > 0 {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *tunnel) int { return strings.Compare(a.cfg.Tunnel, b.cfg.Tunnel) })
+	for _, t := range list {
 		for _, en := range t.some(t.routable) {
 			if en.kind == KindNegative {
 				t.forget(en, "routes changed")

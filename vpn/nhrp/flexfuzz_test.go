@@ -76,7 +76,7 @@ func (h *spokeHost) SetNeighbour(tunnel string, a netip.Addr, id SessionID) {
 func (h *spokeHost) released(now time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(h.far)) {
 		if name != spokeTunnel && h.sessions[h.far[name]] == nil {
-			h.e.SessionDown(now, h.far[name], "gone")
+			h.e.SessionDown(now, name, h.far[name], "gone")
 			delete(h.far, name)
 			h.e.Remove(now, name)
 		}
@@ -158,7 +158,7 @@ func runShortcuts(t testing.TB, b []byte) {
 				if s.Up {
 					e.SessionUp(now, *s)
 				} else {
-					e.SessionDown(now, s.ID, "fuzz")
+					e.SessionDown(now, s.Tunnel, s.ID, "fuzz")
 				}
 			} else {
 				delete(h.sessions, s.ID)
@@ -246,8 +246,8 @@ func flexInvariants(t testing.TB, e *Engine, h *spokeHost, limits Limits) {
 	shortcuts, requests := map[shortcutKey]netip.Addr{}, 0
 	indexed := map[*entry]bool{}
 	for name, tn := range e.tunnels {
-		if len(tn.cache) > limits.Cache+4 || len(tn.pending) > limits.Pending || len(tn.answers) > limits.Answers || len(tn.purges) > limits.Pending {
-			t.Fatalf("%s: %d entries, %d pending, %d answers, %d purges", name, len(tn.cache), len(tn.pending), len(tn.answers), len(tn.purges))
+		if len(tn.cache) > limits.Cache+4 || len(tn.pending) > limits.Pending || len(tn.answers) > limits.Answers || len(tn.net.purges) > limits.Pending {
+			t.Fatalf("%s: %d entries, %d pending, %d answers, %d purges", name, len(tn.cache), len(tn.pending), len(tn.answers), len(tn.net.purges))
 		}
 		if name != spokeTunnel && h.far[name] == 0 {
 			t.Fatalf("%s is there without a session", name)

@@ -238,7 +238,7 @@ func runMachine(t testing.TB, b []byte) {
 		case 9:
 			if id := session(); id != 0 {
 				delete(l.sessions, id)
-				e.SessionDown(now, id, "fuzz")
+				e.SessionDown(now, fuzzTunnel, id, "fuzz")
 			}
 		case 10:
 			s := l.open(fuzzTunnel, in.nbma())
@@ -295,7 +295,7 @@ func runMachine(t testing.TB, b []byte) {
 
 func digest(e *Engine) string {
 	t := e.tunnels[fuzzTunnel]
-	s := fmt.Sprint(len(t.pending), len(t.claims), len(t.answers), len(t.deferred), len(t.purges), len(e.byID))
+	s := fmt.Sprint(len(t.pending), len(t.claims), len(t.answers), len(t.deferred), len(t.net.purges), len(e.byID))
 	for _, en := range t.entries() {
 		s += fmt.Sprint(en.prefix, en.kind, en.nextHop, en.session, en.expires, en.active, en.routed)
 	}
@@ -311,9 +311,9 @@ func invariants(t testing.TB, e *Engine, l *lonely, limits Limits) {
 		t.Fatalf("%d cache entries", len(tn.cache))
 	}
 	if len(tn.pending) > limits.Pending || len(tn.claims) > limits.Claims || len(tn.answers) > limits.Answers ||
-		len(tn.purges) > limits.Pending || len(e.byID) != len(tn.pending) || len(e.mismatches) > limits.Cache {
+		len(tn.net.purges) > limits.Pending || len(e.byID) != len(tn.pending) || len(e.mismatches) > limits.Cache {
 		t.Fatalf("tables: %d pending, %d claims, %d answers, %d purges, %d ids, %d mismatches",
-			len(tn.pending), len(tn.claims), len(tn.answers), len(tn.purges), len(e.byID), len(e.mismatches))
+			len(tn.pending), len(tn.claims), len(tn.answers), len(tn.net.purges), len(e.byID), len(e.mismatches))
 	}
 	neighbours, shortcuts, linked, clients := map[netip.Addr]SessionID{}, map[shortcutKey]netip.Addr{}, 0, map[SessionID]int{}
 	for p, en := range tn.cache {

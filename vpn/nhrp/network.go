@@ -9,7 +9,7 @@ import (
 // network is an NHRP network: the tunnels of one VRF and network ID. Packets between two of them are ours to redirect and
 // to forward. On a FlexVPN hub each spoke has a tunnel of its own, so what is asked for every packet is indexed here.
 type network struct {
-	members map[*tunnel]struct{}
+	members int
 	own     counts // our addresses in the tunnels
 	nbma    counts // and outside
 	// serving are the members with servers or maps.
@@ -19,6 +19,7 @@ type network struct {
 	// entries are the learned entries of all members but the negative ones: a shortcut is on another tunnel than the
 	// redirect that it comes of.
 	entries map[netip.Prefix][]*entry
+	purges  map[uint32]*purge // under way, by request ID
 }
 
 type networkKey struct {
@@ -49,11 +50,11 @@ func (t *tunnel) join() {
 	k := networkKey{t.cfg.VRF, t.cfg.NetworkID}
 	n := t.e.networks[k]
 	if n == nil {
-		n = &network{members: map[*tunnel]struct{}{}, own: counts{}, nbma: counts{}, serving: map[*tunnel]struct{}{}, entries: map[netip.Prefix][]*entry{}}
+		n = &network{own: counts{}, nbma: counts{}, serving: map[*tunnel]struct{}{}, entries: map[netip.Prefix][]*entry{}, purges: map[uint32]*purge{}}
 		t.e.networks[k] = n
 	}
 	t.net = n
-	n.members[t] = struct{}{}
+	n.members++
 	t.list()
 }
 
@@ -88,9 +89,8 @@ func (t *tunnel) unlist() {
 func (t *tunnel) leave() {
 	n := t.net
 	t.unlist()
-	delete(n.members, t)
 	n.parents = slices.DeleteFunc(n.parents, func(o *tunnel) bool { return o == t })
-	if len(n.members) == 0 {
+	if n.members--; n.members == 0 {
 		delete(t.e.networks, networkKey{t.cfg.VRF, t.cfg.NetworkID})
 	}
 }

@@ -8,8 +8,9 @@ import (
 	"felloe/vpn/nhrp/message"
 )
 
-// purge is a purge request of ours that waits for its reply.
+// purge is a purge request of ours that waits for its reply, which may come over any tunnel of the network.
 type purge struct {
+	t         *tunnel
 	requester netip.Addr
 	prefix    netip.Prefix
 	session   SessionID // that the answer went over; 0: by the routed path
@@ -20,28 +21,33 @@ type purge struct {
 
 // startPurge tells a requester that an answer of ours is not true any more.
 func (t *tunnel) startPurge(now time.Time, requester netip.Addr, prefix netip.Prefix, session SessionID) {
-	if len(t.purges) >= t.e.limits.Pending {
+	if len(t.net.purges) >= t.e.limits.Pending {
 		t.traffic.Limited++
 		return
 	}
-	u := &purge{requester: requester, prefix: prefix, session: session}
-	for u.id == 0 || t.purges[u.id] != nil {
+	u := &purge{t: t, requester: requester, prefix: prefix, session: session}
+	for u.id == 0 || t.net.purges[u.id] != nil {
 		u.id = t.e.requestID()
 	}
-	t.purges[u.id] = u
+	t.net.purges[u.id] = u
 	t.event(Event{Kind: EventPurged, Peer: requester, Prefix: prefix, Local: true, Reason: "routes changed"})
-	t.sendPurge(now, u)
+	u.send(now)
 }
 
-func (t *tunnel) sendPurge(now time.Time, u *purge) {
-	if u.tries >= t.e.timers.PurgeTries {
-		t.dropPurge(u.id)
+func (u *purge) send(now time.Time) {
+	if u.tries >= u.t.e.timers.PurgeTries {
+		u.drop()
 		return
 	}
-	t.purgeTo(u.requester, u.prefix, u.session, u.id, 0)
+	u.t.purgeTo(u.requester, u.prefix, u.session, u.id, 0)
 	wait := time.Second << u.tries
 	u.tries++
-	t.e.set(&u.timer, now.Add(wait), func(now time.Time) { t.sendPurge(now, u) })
+	u.t.e.set(&u.timer, now.Add(wait), u.send)
+}
+
+func (u *purge) drop() {
+	u.t.e.unset(&u.timer)
+	delete(u.t.net.purges, u.id)
 }
 
 func (t *tunnel) purgeTo(requester netip.Addr, prefix netip.Prefix, session SessionID, id uint32, flags uint16) {
@@ -62,13 +68,6 @@ func (t *tunnel) purgeTo(requester netip.Addr, prefix netip.Prefix, session Sess
 	out.send(session, &message.Packet{HopCount: 64, Type: message.PurgeRequest, Flags: flags, RequestID: id,
 		SrcNBMA: out.cfg.NBMA, SrcProto: out.own(requester), DstProto: requester,
 		CIEs: []message.CIE{{PrefixLen: uint8(prefix.Bits()), Proto: prefix.Addr()}}, Extensions: standardExtensions()})
-}
-
-func (t *tunnel) dropPurge(id uint32) {
-	if u := t.purges[id]; u != nil {
-		t.e.unset(&u.timer)
-		delete(t.purges, id)
-	}
 }
 
 // purgeRequest removes what its sender told us before: its registration, or answers that lead to it.
@@ -178,15 +177,9 @@ func (t *tunnel) readdress(now time.Time, next Config) {
 }
 
 func (t *tunnel) purgeReply(from From, p *message.Packet) {
-	if u := t.purges[p.RequestID]; u != nil && u.requester == p.DstProto {
-		t.dropPurge(u.id)
+	if u := t.net.purges[p.RequestID]; u != nil && u.requester == p.DstProto {
+		u.drop()
 		return
-	}
-	for o := range t.net.members {
-		if o.purges[p.RequestID] != nil {
-			o.dropPurge(p.RequestID)
-			return
-		}
 	}
 	t.drop(from, p, "purge reply to nothing that we asked")
 }

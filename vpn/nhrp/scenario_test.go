@@ -194,7 +194,7 @@ func TestARouteChangeAtTheEgressPurgesTheShortcutAtOnce(t *testing.T) {
 	c.run(100 * time.Millisecond)
 	want(t, "shortcuts", len(s3.shortcuts), 0)
 	want(t, "purged", s3.saw(EventPurged), 1)
-	want(t, "purges waiting for a reply", len(s2.engine.tunnels["Tunnel0"].purges), 0)
+	want(t, "purges waiting for a reply", len(s2.engine.tunnels["Tunnel0"].net.purges), 0)
 }
 
 func TestAShortcutGoesWhenTheRoutedPathNoLongerLeadsIntoTheNetwork(t *testing.T) {
