@@ -323,15 +323,23 @@ func (t *tunnel) deferAnswer(now time.Time, id SessionID, reply *message.Packet)
 			delete(t.deferred, id)
 		}
 		t.answerByPath(now, d.packet)
+		t.release(now, id, reasonAnswered)
 	})
 }
 
-func (t *tunnel) sendDeferred(_ time.Time, id SessionID) {
+// reasonAnswered is why a session ends that was opened for an answer and that no entry leads over: there was no room for
+// one, or it was cleared meanwhile.
+const reasonAnswered = "the answer is given"
+
+func (t *tunnel) sendDeferred(now time.Time, id SessionID) {
 	list := t.deferred[id]
 	delete(t.deferred, id)
 	for _, d := range list {
 		t.e.unset(&d.timer)
 		t.send(id, d.packet)
+	}
+	if len(list) > 0 {
+		t.release(now, id, reasonAnswered)
 	}
 }
 
