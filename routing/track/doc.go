@@ -13,8 +13,8 @@
 //
 // A Manager has objects by number. Leaves are what others report; lists are made of other objects, which their members may
 // not lead back to. An object is not known before the first report; a list is known as soon as what is known of its members
-// settles it. A change counts after it has lasted as long as the object's delay says. An object that is defined anew keeps
-// its state until more is known.
+// settles it. A change counts after it has lasted as long as the object's delay says, and one of an object that keeps
+// changing a second after the one before. An object that is defined anew keeps its state until more is known.
 //
 // Neither has a goroutine, clock, socket or lock.
 //

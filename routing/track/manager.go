@@ -82,7 +82,18 @@ type object struct {
 	since         time.Time
 	changes       uint64
 	pending       time.Time // when raw will count
+	changed       time.Time
+	hasty         int // changes without calm between them
 }
+
+// What changes again and again is held back: after so many hasty changes without calm between them, each waits until some
+// time after the one before. An object may depend on what follows from itself (a static route that it makes come and go), and
+// would otherwise leave the router no time for anything else.
+const (
+	hasty = 8
+	calm  = 10 * time.Second
+	pace  = time.Second
+)
 
 type watcher struct {
 	f        func(up bool)
@@ -261,16 +272,24 @@ func (m *Manager) advance(now time.Time, x *object) {
 	if !x.known && !x.raw {
 		delay = 0 // nobody has thought that it was up
 	}
-	if delay > 0 {
-		if x.pending.IsZero() {
-			x.pending = now.Add(delay)
-		}
-		if x.pending.After(now) {
-			return
-		}
+	due := now.Add(delay)
+	if at := x.changed.Add(pace); x.hasty >= hasty && at.After(due) {
+		due = at
+	}
+	if x.pending.IsZero() {
+		x.pending = due
+	}
+	if x.pending.After(now) {
+		return
+	}
+	if now.Sub(x.changed) >= calm {
+		x.hasty = 0
+	}
+	if x.hasty++; x.hasty == hasty {
+		m.log.Warn().Str("event", "track-flapping").Int("track", x.ID).Msgf("track %d changes too often: it does once a second until it has been calm for %v", x.ID, calm)
 	}
 	first := !x.known
-	x.pending, x.known, x.up = time.Time{}, true, x.raw
+	x.pending, x.changed, x.known, x.up = time.Time{}, now, true, x.raw
 	if !first || x.up {
 		x.since = now
 		x.changes++

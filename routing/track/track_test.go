@@ -260,3 +260,34 @@ func FuzzManager(f *testing.F) {
 		}
 	})
 }
+
+func TestAnObjectThatFollowsItsOwnAbsenceLeavesTimeForOthers(t *testing.T) {
+	s := newStage(t)
+	s.set(leaf(1), Object{ID: 2, Kind: "boolean", What: "list boolean and", Boolean: &Boolean{Terms: []Term{{ID: 1, Not: true}}}}, leaf(3))
+	// A static route is there while 2 is up, and 1 looks whether it is there.
+	heard := 0
+	s.Watch(2, func(up bool) {
+		if heard++; heard > 1000 {
+			t.Fatal("it never ends")
+		}
+		s.Report(1, up, "")
+	})
+	s.Report(1, false, "")
+	s.wait(time.Minute)
+	for _, i := range s.Snapshot()[:2] {
+		if i.Changes < 30 || i.Changes > 2*hasty+60 {
+			t.Errorf("%d changed %d times in a minute", i.ID, i.Changes)
+		}
+	}
+	if n := strings.Count(s.logs.String(), "changes too often"); n != 2 {
+		t.Errorf("it is said %d times", n)
+	}
+	// Others are told at once, and so is one that has been calm.
+	s.Report(3, true, "")
+	s.want(3, "up")
+	s.set(leaf(1), leaf(2), leaf(3))
+	s.wait(calm)
+	was := s.Snapshot()[0].Up
+	s.Report(1, !was, "")
+	s.want(1, map[bool]string{true: "down", false: "up"}[was])
+}
