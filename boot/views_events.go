@@ -3,6 +3,7 @@ package boot
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,14 +102,14 @@ func routeInterfaces(route *rib.Route) string {
 	if len(route.Override) > 0 {
 		hops = route.Override
 	}
-	out := ""
-	for i, h := range hops {
-		switch {
-		case i == 0:
-			out = h.Interface
-		case !strings.Contains(out, h.Interface):
-			out += "+" + h.Interface
+	if len(hops) == 1 {
+		return hops[0].Interface
+	}
+	var names []string
+	for _, h := range hops {
+		if !slices.Contains(names, h.Interface) {
+			names = append(names, h.Interface)
 		}
 	}
-	return out
+	return strings.Join(names, "+")
 }
