@@ -350,8 +350,12 @@ func (h bfdHost) Changed(i bfd.Info, c bfd.Change) {
 	if c.Remote {
 		reason = "neighbor administratively down"
 	}
+	word := strings.ToUpper(reason)
+	if c.Diagnostic == bfd.DetectionTimeExpired && !c.Remote {
+		word = "DETECT TIMER EXPIRED" // IOS's
+	}
 	e.Str("mnemonic", "BFDFSM-6-BFD_SESS_DOWN").Str("state", "down").Str("reason", reason).
-		Msgf("BFD-SYSLOG: BFD session ld:%d handle:%d is going Down Reason: %s", i.Mine, i.Mine, strings.ToUpper(reason))
+		Msgf("BFD-SYSLOG: BFD session ld:%d handle:%d,is going Down Reason: %s", i.Mine, i.Mine, word)
 }
 
 // BFD is all BFD sessions, and what was counted.

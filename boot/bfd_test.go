@@ -94,7 +94,7 @@ func TestAStaticRouteWithBFDIsUsedWhileItsNextHopAnswers(t *testing.T) {
 			cut := time.Now()
 			c.becomes("the route goes", func() bool { return !strings.Contains(c.exec("R1", f.prefix2), f.prefix) })
 			t.Logf("noticed after %v", time.Since(cut))
-			if i := c.session("R1", far); i.LastDown != "control detection time expired" {
+			if i := c.session("R1", far); i.LastDown != "control detection time expired" || !c.logged("R1", ",is going Down Reason: DETECT TIMER EXPIRED", far) {
 				t.Fatalf("%+v", i)
 			}
 			a.Link().SetUp(true)
