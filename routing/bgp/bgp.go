@@ -115,8 +115,8 @@ type BGP struct {
 	stale   map[netip.Addr]*stale
 	waiting bool // for peers to say all that they have, before they are told anything
 	unwait  func()
-	barred  map[netip.Addr]bool // dynamic peers that announced too much, and are to stay away
-	ways    bart.Table[*way]    // of neighbours, by their addresses
+	barred  map[netip.Addr]func() // dynamic peers that announced too much and are to stay away, with what ends their time
+	ways    bart.Table[*way]      // of neighbours, by their addresses
 	unroute func()
 }
 
@@ -220,7 +220,7 @@ func New(cfg Config, o Options) (*BGP, error) {
 	b := &BGP{
 		o: o, table: make(map[netip.Prefix]*dest), peers: make(map[netip.Addr]*peer),
 		nexthops: make(map[netip.Addr]*nexthop), origin: make(map[netip.Prefix]*local),
-		connected: make(map[netip.Addr]bool), stale: make(map[netip.Addr]*stale), barred: make(map[netip.Addr]bool),
+		connected: make(map[netip.Addr]bool), stale: make(map[netip.Addr]*stale), barred: make(map[netip.Addr]func()),
 	}
 	if b.o.After == nil {
 		b.o.After = func(d time.Duration, f func()) func() {
@@ -277,6 +277,11 @@ func (b *BGP) Apply(cfg Config) error {
 		}
 	}
 	b.pruneStale(old.AS != cfg.AS)
+	for a := range b.barred {
+		if n, ok := cfg.Settings(a); !ok || n.Address == a {
+			b.unbar(a)
+		}
+	}
 	for _, p := range b.sortedPeers() {
 		b.applyPeer(p)
 	}
@@ -364,6 +369,11 @@ func (b *BGP) Clear(peer netip.Addr, how Clear) error {
 		for a := range b.stale {
 			if !peer.IsValid() || a == peer {
 				b.dropStale(a)
+			}
+		}
+		for a := range b.barred {
+			if !peer.IsValid() || a == peer {
+				b.unbar(a)
 			}
 		}
 		b.flush()
@@ -562,8 +572,8 @@ func (b *BGP) state(e *StateEvent) {
 	}
 	p.ipv4, p.ipv6 = slices.Contains(families, IPv4), slices.Contains(families, IPv6)
 	p.graceful = e.Graceful
-	delete(b.barred, e.Peer)
 	b.peers[e.Peer] = p
+	b.unbar(e.Peer)
 	b.followWay(p)
 	b.takeBack(p)
 	b.watchBFD(p)

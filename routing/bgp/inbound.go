@@ -159,8 +159,38 @@ func (b *BGP) checkMaximum(p *peer, family int) {
 	if !m.WarningOnly {
 		p.tooMany = true
 		if p.dynamic {
-			b.barred[p.address] = true
+			b.bar(p.address, m.Restart)
 		}
 		b.speaker.TooMany(p.address, p.session, tooManyText(n, m.Limit), m.Restart)
 	}
+}
+
+// maxBarred is how many dynamic peers are remembered that are to stay away.
+const maxBarred = 4096
+
+// bar has a dynamic peer stay away for a while, or (0) until it is cleared or there is no way to it any more: who comes by
+// the next one may be somebody else.
+func (b *BGP) bar(a netip.Addr, d time.Duration) {
+	if len(b.barred) >= maxBarred {
+		for other := range b.barred {
+			b.unbar(other)
+			break
+		}
+	}
+	b.barred[a] = func() {}
+	if d > 0 {
+		b.barred[a] = b.o.After(d, func() { b.unbar(a) })
+	}
+}
+
+// unbar lets a dynamic peer come again.
+func (b *BGP) unbar(a netip.Addr) {
+	stop := b.barred[a]
+	if stop == nil || b.closed {
+		return
+	}
+	stop()
+	delete(b.barred, a)
+	b.speaker.Forget(a)
+	b.unfollow(a)
 }

@@ -30,8 +30,8 @@ type Speaker interface {
 	// Clear resets the sessions with a peer (ClearHard), or asks for its paths again (ClearSoftIn). An address that is
 	// not valid means all peers.
 	Clear(peer netip.Addr, how Clear)
-	// TooMany ends a session whose peer announced more prefixes than it may. It is tried again after a while, or, when
-	// that is 0, when it is cleared.
+	// TooMany ends a session whose peer announced more prefixes than it may. A listed peer is tried again after a while, or,
+	// when that is 0, when it is cleared; a dynamic one is refused until Forget.
 	TooMany(peer netip.Addr, session uint64, text string, again time.Duration)
 	// Connected says whether a peer at one hop is on one of our subnets now: sessions with others are not tried.
 	Connected(peer netip.Addr, ok bool)

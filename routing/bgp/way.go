@@ -60,7 +60,7 @@ func (b *BGP) way(a netip.Addr) *way {
 
 // unfollow forgets a way that nobody needs any more.
 func (b *BGP) unfollow(a netip.Addr) {
-	if n, ok := b.cfg.Settings(a); ok && n.Address == a || b.peers[a] != nil || b.stale[a] != nil || b.barred[a] {
+	if n, ok := b.cfg.Settings(a); ok && n.Address == a || b.peers[a] != nil || b.stale[a] != nil || b.barred[a] != nil {
 		return
 	}
 	b.ways.Delete(host(a))
@@ -146,10 +146,8 @@ func (b *BGP) lookAgain(w *way) {
 		}
 	case p == nil && b.stale[w.addr] != nil:
 		b.leadBack(b.stale[w.addr], w)
-	case p == nil && b.barred[w.addr] && !w.ok:
-		delete(b.barred, w.addr)
-		b.speaker.Forget(w.addr)
-		b.unfollow(w.addr)
+	case p == nil && !w.ok:
+		b.unbar(w.addr)
 	}
 	if w.ok && (p == nil || p.lost) {
 		b.speaker.Nudge(w.addr)
@@ -232,5 +230,8 @@ func (b *BGP) stopWatching() {
 	}
 	for _, s := range b.stale {
 		s.stop()
+	}
+	for _, stop := range b.barred {
+		stop()
 	}
 }

@@ -78,7 +78,7 @@ func (s *speaker) accepted(c net.Conn) {
 		if b.until.IsZero() {
 			refuse("it announced too many prefixes; clear ip bgp " + remote.String() + " lets it come again")
 		} else {
-			refuse("it announced too many prefixes, and may come again in " + time.Until(b.until).Round(time.Second).String())
+			refuse("it announced too many prefixes, and may come again in " + max(b.until.Sub(s.so.Now()), 0).Round(time.Second).String())
 		}
 		return
 	}

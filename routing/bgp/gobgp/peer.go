@@ -60,7 +60,8 @@ type peer struct {
 	kick    chan struct{}
 	cancel  context.CancelFunc
 
-	prefixes bool // maximum-prefix closed it, until it is cleared
+	prefixes bool        // maximum-prefix closed it, until it is cleared
+	again    *time.Timer // or until this
 	failures int
 	failedAt time.Time // by the system's clock
 	up       bool      // bgp was told so

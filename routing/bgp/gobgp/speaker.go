@@ -119,7 +119,7 @@ type speaker struct {
 	peers     map[netip.Addr]*peer
 	sessions  uint64
 	away      map[netip.Addr]bool // peers that are not on a subnet of ours
-	barred    map[netip.Addr]*bar // dynamic peers that announced too much
+	barred    map[netip.Addr]*bar // dynamic peers that announced too much, until bgp forgets them
 	recovered bool                // we have heard what our peers have since we began
 	noticed   map[netip.Addr]said
 	strangers said // what was said of those who are no peers
@@ -268,10 +268,6 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 			p.n = n
 		}
 	}
-	maps.DeleteFunc(s.barred, func(a netip.Addr, _ *bar) bool {
-		n, ok := cfg.Settings(a)
-		return !ok || n.Address == a
-	})
 	s.mu.Unlock()
 	s.listen()
 }
@@ -394,17 +390,9 @@ func (s *speaker) TooMany(a netip.Addr, session uint64, text string, again time.
 	if p.dynamic {
 		s.bar(p, text, again)
 	} else {
-		p.prefixes = true
+		p.close(again)
 	}
 	s.mu.Unlock()
-	if again > 0 && !p.dynamic {
-		time.AfterFunc(again, func() {
-			s.mu.Lock()
-			p.prefixes = false
-			s.mu.Unlock()
-			p.poke()
-		})
-	}
 	n := &guard.Notification{Code: guard.Cease, Subcode: guard.MaximumPrefixes, Text: text}
 	go s.contain(func() {
 		r.note("sent to", *n)
@@ -416,7 +404,6 @@ func (s *speaker) TooMany(a netip.Addr, session uint64, text string, again time.
 func (s *speaker) Clear(a netip.Addr, how bgp.Clear) {
 	s.do(func() {
 		s.mu.Lock()
-		maps.DeleteFunc(s.barred, func(b netip.Addr, _ *bar) bool { return how == bgp.ClearHard && (!a.IsValid() || b == a) })
 		var list []*peer
 		for _, p := range s.peers {
 			if !a.IsValid() || p.addr == a {
@@ -427,7 +414,8 @@ func (s *speaker) Clear(a netip.Addr, how bgp.Clear) {
 		for _, p := range list {
 			if how == bgp.ClearHard {
 				s.mu.Lock()
-				p.prefixes, p.failures = false, 0
+				p.open()
+				p.failures = 0
 				delete(s.noticed, p.addr)
 				s.mu.Unlock()
 				s.reset(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminReset}, "User reset")
@@ -534,14 +522,38 @@ func (s *speaker) relayOf(a netip.Addr, session uint64) *relay {
 	return nil
 }
 
-// bar is a dynamic peer that is to stay away: for a while, or until it is cleared.
-type bar struct {
-	peer  bgp.Peer
-	until time.Time // zero: until it is cleared
+// close keeps a listed peer away until it is cleared, or for a while. The lock is held.
+func (p *peer) close(again time.Duration) {
+	p.open()
+	p.prefixes = true
+	if again > 0 {
+		var t *time.Timer
+		t = time.AfterFunc(again, func() {
+			p.s.mu.Lock()
+			if p.again == t {
+				p.open()
+			}
+			p.s.mu.Unlock()
+			p.poke()
+		})
+		p.again = t
+	}
 }
 
-// barredLimit is how many are remembered.
-const barredLimit = 4096
+// open ends that. The lock is held.
+func (p *peer) open() {
+	p.prefixes = false
+	if p.again != nil {
+		p.again.Stop()
+		p.again = nil
+	}
+}
+
+// bar is a dynamic peer that is to stay away.
+type bar struct {
+	peer  bgp.Peer
+	until time.Time // for what is said of it; zero: until it is cleared
+}
 
 // bar keeps a peer away. The lock is held.
 func (s *speaker) bar(p *peer, text string, again time.Duration) {
@@ -549,18 +561,9 @@ func (s *speaker) bar(p *peer, text string, again time.Duration) {
 		Why: "PfxCt", Since: s.so.Now(), Established: p.ups, Dropped: p.downs + 1, LastReset: text, LastResetAt: s.so.Now(),
 		Families: p.n.FamiliesOf(p.addr)}}
 	if again > 0 {
-		b.until = time.Now().Add(again)
-		time.AfterFunc(again, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.barred[p.addr] == b {
-				delete(s.barred, p.addr)
-			}
-		})
+		b.until = s.so.Now().Add(again)
 	}
-	if len(s.barred) < barredLimit {
-		s.barred[p.addr] = b
-	}
+	s.barred[p.addr] = b
 }
 
 // Close implements bgp.Speaker.
