@@ -89,7 +89,8 @@ func (r *Router) apply(desired *config.Config) {
 	}
 	r.books.configure(desired)
 	r.names.apply(desired)
-	r.authz.SetConfig(authzConfig(r.numbered(desired, false)))
+	r.compilePolicies(desired)
+	r.authz.SetConfig(authzConfig(r.numbered(desired, false), r.policies))
 	if !reflect.DeepEqual(ike, r.ikeApply) {
 		r.engine.SetConfig(ike)
 		r.ikeApply = ike

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"felloe/config"
+	"felloe/routing/policy"
 	"felloe/vpn/authz"
 	"felloe/vpn/ikev2"
 )
@@ -48,11 +49,11 @@ func outerAddresses(c *config.Config) map[string][]netip.Addr {
 	return out
 }
 
-// authzConfig translates what peers may have.
-func authzConfig(c *config.Config) authz.Config {
+// authzConfig translates what peers may have. lists are the compiled policies that it names.
+func authzConfig(c *config.Config, lists *policy.Policies) authz.Config {
 	out := authz.Config{Policies: map[string]authz.Policy{}, Manglers: map[string]authz.Mangler{}, Pools: map[string]authz.Pool{}, Self: map[string][]netip.Prefix{}}
 	for _, n := range append(sorted(c.IKEv2.AuthorizationPolicy), config.Smart) {
-		out.Policies[n] = authzPolicy(c, c.IKEv2.Authorization(n))
+		out.Policies[n] = authzPolicy(c, c.IKEv2.Authorization(n), lists)
 	}
 	for n, m := range c.IKEv2.NameMangler {
 		out.Manglers[n] = authz.Mangler{FQDN: string(m.FQDN), Email: string(m.Email), DN: string(m.DN)}
@@ -72,9 +73,18 @@ func authzConfig(c *config.Config) authz.Config {
 	return out
 }
 
-func authzPolicy(c *config.Config, p *config.AuthorizationPolicy) authz.Policy {
+// nothing permits no prefix.
+var nothing = &policy.PrefixList{}
+
+func authzPolicy(c *config.Config, p *config.AuthorizationPolicy, lists *policy.Policies) authz.Policy {
 	out := authz.Policy{Pool: p.Pool, Pool6: p.IPv6Pool, DNS: p.DNS, Domain: p.DefDomain, PFS: p.PFS,
 		Accept: ikev2.RouteAccept{Accept: p.Route.Accept, Distance: p.Route.Distance, Tag: p.Route.Tag}}
+	if name := p.Route.AcceptPrefixList; name != "" {
+		out.Accept.Only = nothing // a list that is not there must not let everything in
+		if lists != nil && lists.PrefixLists[name] != nil {
+			out.Accept.Only = lists.PrefixLists[name]
+		}
+	}
 	if p.Netmask.Is4() {
 		for _, v := range p.Netmask.As4() {
 			out.Netmask += bits.OnesCount8(v)

@@ -315,10 +315,20 @@ func (r *Router) isTunnel(ifname string) bool {
 	return i != nil && i.tunnel != nil || r.oneFarEnd(ifname)
 }
 
+// compilePolicies makes the lists and route maps, before what names them is applied. Those that are the same as before are the
+// same objects. If one of them cannot be, all stay as they were.
+func (r *Router) compilePolicies(desired *config.Config) {
+	p, err := policy.Compile(policyDefinitions(desired, r.objectUp), r.policies)
+	if err != nil {
+		r.problem("%v", err)
+		return
+	}
+	r.policies = p
+}
+
 func (r *Router) applyBGP(desired *config.Config) {
 	if desired.BGP == nil {
 		r.judgeObjects(nil)
-		r.policies, _ = policy.Compile(policyDefinitions(desired, r.objectUp), r.policies)
 		return
 	}
 	definitions := policyDefinitions(desired, nil)

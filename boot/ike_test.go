@@ -116,7 +116,7 @@ func TestAProfileSaysWhatItsPeersMayHave(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.authz.SetConfig(authzConfig(c))
+	r.authz.SetConfig(authzConfig(c, nil))
 	req := ikev2.AuthorizeRequest{SA: 1, Profile: p.Name, Authorization: p.Authorization, Peer: ikev2.FQDNIdentity("c"), HasRequest: true,
 		Wanted: ikev2.Configuration{Addresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/32")}}}
 	got, err := r.authz.Authorize(time.Time{}, req)

@@ -59,7 +59,7 @@ func prefixTexts(list []netip.Prefix) []string {
 // renumbered brings up to date what was made of interfaces' addresses. An address that is gone is told to nobody any more;
 // BGP keeps it until there is another one: most often it comes back.
 func (r *Router) renumbered(up bool) {
-	r.authz.SetConfig(authzConfig(r.numbered(r.applied, false)))
+	r.authz.SetConfig(authzConfig(r.numbered(r.applied, false), r.policies))
 	if up {
 		r.protect.Reauthorize()
 		r.applyBGP(r.numbered(r.applied, true))

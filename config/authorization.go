@@ -56,6 +56,8 @@ type AuthorizationRoute struct {
 	SetRemote []netip.Prefix `toml:"set-remote" example:"[\"10.9.0.0/16\"]"`
 	// Install the routes that the peer sends.
 	Accept bool `toml:"accept" default:"true"`
+	// Of what the peer says is behind it, by routes that it sends or by its traffic selectors, install only what this list permits.
+	AcceptPrefixList string `toml:"accept-prefix-list" ref:"prefix-list" example:"\"SPOKE1-LAN\""`
 	// Administrative distance of the routes to the peer.
 	Distance uint8 `toml:"distance" default:"1" range:"1..255"`
 	// Tag of the routes to the peer.

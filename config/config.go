@@ -34,7 +34,7 @@ type Config struct {
 	DNS DNS `toml:"dns"`
 	// Lists of prefixes that authorization policies tell their peers of.
 	AccessList map[string]*AccessList `toml:"access-list" key:"NAME"`
-	// Lists of prefixes for BGP, by name.
+	// Lists of prefixes for BGP and for what peers of IKEv2 may send, by name.
 	PrefixList map[string]*PrefixList `toml:"prefix-list" key:"NAME"`
 	// Lists of AS paths for route maps, by name.
 	ASPathList map[string]*ASPathList `toml:"as-path-list" key:"NAME"`

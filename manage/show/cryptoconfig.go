@@ -308,6 +308,7 @@ type AuthorizationPolicy struct {
 	Lists      []string       `json:"set_access_list"`
 	Remote     []netip.Prefix `json:"set_remote"`
 	Accept     bool           `json:"accept"`
+	Only       string         `json:"accept_prefix_list,omitempty"`
 	Distance   uint8          `json:"distance"`
 	Tag        uint32         `json:"tag"`
 }
@@ -326,7 +327,7 @@ func NewAuthorizationPolicies(c *config.Config, only string) AuthorizationPolici
 		p := c.IKEv2.Authorization(name)
 		out.Policies = append(out.Policies, AuthorizationPolicy{Name: name, Pool: p.Pool, IPv6Pool: p.IPv6Pool, Netmask: text(p.Netmask), DNS: append([]netip.Addr{}, p.DNS...),
 			Domain: p.DefDomain, PFS: p.PFS, Interfaces: append([]string{}, p.Route.SetInterface...), Lists: append([]string{}, p.Route.SetAccessList...),
-			Remote: append([]netip.Prefix{}, p.Route.SetRemote...), Accept: p.Route.Accept, Distance: p.Route.Distance, Tag: p.Route.Tag})
+			Remote: append([]netip.Prefix{}, p.Route.SetRemote...), Accept: p.Route.Accept, Only: p.Route.AcceptPrefixList, Distance: p.Route.Distance, Tag: p.Route.Tag})
 	}
 	return out
 }
@@ -366,6 +367,7 @@ func (r AuthorizationPolicies) Text(w *cli.Table) {
 		if p.Accept {
 			w.Linef(" route accept any tag : %d distance : %d", p.Tag, p.Distance)
 		}
+		line("route accept prefix-list %s", p.Only)
 		w.Line("")
 	}
 }

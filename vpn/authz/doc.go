@@ -1,5 +1,5 @@
 // Package authz decides what an authenticated IKEv2 peer may have: an authorization policy gives it an address out of a
-// pool, name servers, a domain, the routes behind us, and says whether its own routes are accepted.
+// pool, name servers, a domain, the routes behind us, and says whether its own routes are accepted, and which.
 //
 //	profile ── authorization ──► name mangler(identity) ──► policy of that name, if there is one
 //	                        └──► policy by its name, else

@@ -23,9 +23,10 @@
 // They are rib.IKE routes through the peer's interface, of distance 1 unless the authorization policy says otherwise, and
 // go when it does not say so any more, or with the session. Static point-to-point tunnels get routes of what their peers
 // told as well, but none of selectors: the operator has routes there. Left out, and logged, are a prefix that would lead a
-// tunnel's own packets into the tunnel, an address that is assigned to another peer, and what is more than maxRoutes.
-// Connected and static routes win against a peer's of the same prefix. Of two peers that tell the same prefix the one
-// with the lower interface has it: whom that may happen to should have `route accept` only for peers that it trusts.
+// tunnel's own packets into the tunnel, an address that is assigned to another peer, what the policy's prefix list does not
+// permit, and what is more than maxRoutes. Connected and static routes win against a peer's of the same prefix. Of two peers
+// that tell the same prefix the one with the lower interface has it, and who tells a longer one has all of that: without a
+// prefix list for each peer (a name mangler finds the peer's policy) a peer is trusted with every network that nobody assigns.
 //
 // # Changes
 //

@@ -3,6 +3,7 @@ package flexvpn
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,39 @@ func TestAnAssignedAddressIsThePeersThatHasItWhateverOthersSay(t *testing.T) {
 	if len(s.m.owners)+len(s.m.hosts)+len(s.m.sas)+len(s.m.live) != 0 {
 		t.Errorf("%v %v remain", s.m.owners, s.m.hosts)
 	}
+}
+
+// within is a prefix list that permits what is in these.
+type within []netip.Prefix
+
+func (w *within) Permit(p netip.Prefix) bool {
+	return slices.ContainsFunc(*w, func(x netip.Prefix) bool { return x.Bits() <= p.Bits() && x.Contains(p.Addr()) })
+}
+
+func TestAPeersWordLeadsNothingToItThatThePolicyDoesNotPermit(t *testing.T) {
+	s := newStage(t)
+	s.set(s.tmpl)
+	lan, lease := netip.MustParsePrefix("192.168.101.0/24"), netip.MustParsePrefix("10.122.144.146/27")
+	list := &within{lan}
+	accept := ikev2.RouteAccept{Accept: true, Only: list}
+	say := func() {
+		x := told(1, lan, netip.MustParsePrefix("192.168.102.0/24"), netip.MustParsePrefix("192.168.103.128/25"), netip.MustParsePrefix("192.168.0.0/16"))
+		x.Accept = accept
+		s.happen(x)
+	}
+	// Its selectors are its own word, too; the address is ours.
+	s.happen(ikeUp(1, 1, ikev2.Configuration{Addresses: []netip.Prefix{lease}, Accept: accept}),
+		s.childUp(1, 1, 1, selector("192.168.101.0", "192.168.101.127"), selector("192.168.104.0", "192.168.104.255")))
+	s.want("by selectors", s.routes("private"), []string{"10.122.144.146/32 Virtual-Access1 [1] tag 0", "192.168.101.0/25 Virtual-Access1 [1] tag 0"})
+	say()
+	s.want("told", s.routes("private"), []string{"10.122.144.146/32 Virtual-Access1 [1] tag 0", "192.168.101.0/24 Virtual-Access1 [1] tag 0",
+		"192.168.101.0/25 Virtual-Access1 [1] tag 0"})
+	if !strings.Contains(s.log.String(), "prefix list does not permit it") {
+		t.Errorf("nobody hears of it:\n%s", s.log.String())
+	}
+	accept.Only = &within{netip.MustParsePrefix("192.168.102.0/24")}
+	say()
+	s.want("another list", s.routes("private"), []string{"10.122.144.146/32 Virtual-Access1 [1] tag 0", "192.168.102.0/24 Virtual-Access1 [1] tag 0"})
 }
 
 func TestACallerDoesNotGiveUsADefaultRouteOverItsOwnUnderlay(t *testing.T) {

@@ -221,6 +221,9 @@ func (m *Manager) install(l *live) {
 			return
 		}
 		reason := m.leads(l, p, why)
+		if reason == "" && why != ByAddress && accept.Only != nil && !accept.Only.Permit(p) {
+			reason = "the authorization policy's prefix list does not permit it"
+		}
 		if reason == "" && len(want) >= maxRoutes {
 			reason = fmt.Sprintf("a peer may have %d", maxRoutes)
 		}

@@ -39,7 +39,13 @@ type RouteAccept struct {
 	Accept   bool
 	Distance uint8 // 0: 1
 	Tag      uint32
+	// Only bounds what a peer may have led to it by its own word, whether it tells it or its traffic selectors do. Nil: nothing
+	// does. It is the same as before as long as it permits the same.
+	Only PrefixFilter
 }
+
+// PrefixFilter says which prefixes pass: a prefix list.
+type PrefixFilter interface{ Permit(p netip.Prefix) bool }
 
 // IsZero reports whether there is nothing in it for the wire.
 func (c Configuration) IsZero() bool {
