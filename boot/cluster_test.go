@@ -47,7 +47,7 @@ address = "172.25.1.100"
 interface = "GigabitEthernet1"
 priority = %[2]d
 hello = "100ms"
-hold = "400ms"
+hold = "2s"
 key = "cluster secret"
 member = [%[3]s]
 %[4]s
