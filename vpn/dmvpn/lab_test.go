@@ -2,22 +2,20 @@ package dmvpn
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
 	"felloe/netstack"
-	"felloe/netstack/clock"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/netstack/link/mem"
 	"felloe/netstack/loop"
 	"felloe/netstack/packet"
 	"felloe/routing/rib"
+	"felloe/tests/labkit"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/suite"
 	"felloe/vpn/nhrp"
@@ -29,12 +27,8 @@ import (
 // The lab is the scenario: hub, spokes and the internet between them, with data planes, routing tables and (protected)
 // IKE, in virtual time.
 
-var secret = []byte("FELLOE-OVERLAY-PAYLOAD")
-
 type lab struct {
-	t         *testing.T
-	clock     *clock.Virtual
-	net       *mem.Network
+	*labkit.Lab
 	internet  *netstack.Dataplane
 	routers   []*router
 	protected bool
@@ -42,25 +36,17 @@ type lab struct {
 	seed      byte
 	wires     int
 	links     map[string]*mem.Link
-
-	mu   sync.Mutex
-	leak []string
 }
 
 func newLab(t *testing.T, protected bool) *lab {
-	v := clock.NewVirtual(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
-	l := &lab{t: t, clock: v, net: mem.NewNetwork(v), protected: protected, holdtime: time.Minute, links: map[string]*mem.Link{}}
-	l.internet = netstack.New(netstack.Options{Clock: v, Log: zerolog.Nop(), Rand: rand.NewChaCha8([32]byte{99}), Punt: func(p netstack.Punt) {
-		if p.Packet != nil {
-			p.Packet.Release()
+	l := &lab{Lab: labkit.New(t), protected: protected, holdtime: time.Minute, links: map[string]*mem.Link{}}
+	l.internet = netstack.New(netstack.Options{Clock: l.Clock, Log: zerolog.Nop(), Rand: labkit.Random(99), Punt: labkit.Release})
+	l.Explain = func() {
+		for _, r := range l.routers {
+			t.Logf("%s: %v\n%s", r.name, r.dp.Drops(), r.logs())
 		}
-	}})
-	t.Cleanup(func() {
-		l.internet.Close()
-		for _, s := range l.leak {
-			t.Error(s)
-		}
-	})
+	}
+	t.Cleanup(func() { l.internet.Close() })
 	return l
 }
 
@@ -77,28 +63,11 @@ type router struct {
 	tunnel  *netstack.Tunnel
 	cfg     Config
 
+	log     labkit.Log
 	mu      sync.Mutex
-	log     bytes.Buffer
 	events  []nhrp.Event
 	got     map[uint16]int
 	crossed uint64
-}
-
-func (r *router) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(p)
-}
-
-type locked struct {
-	mu sync.Mutex
-	r  *rand.ChaCha8
-}
-
-func (l *locked) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.r.Read(p)
 }
 
 func ikeConfig() ikev2.Config {
@@ -117,23 +86,21 @@ func ikeConfig() ikev2.Config {
 
 // add makes router n: WAN 172.16.n.n, tunnel 10.10.10.n, loopback 192.168.nn.n.
 func (l *lab) add(name string, n int, cfg Config) *router {
-	l.t.Helper()
+	l.T.Helper()
 	l.seed++
-	rnd := &locked{r: rand.NewChaCha8([32]byte{l.seed})}
+	rnd := labkit.Random(l.seed)
 	r := &router{l: l, name: name, n: n, got: map[uint16]int{}, cfg: cfg}
-	log := zerolog.New(r)
-	r.loop = loop.New(l.clock, log)
-	r.dp = netstack.New(netstack.Options{Clock: l.clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
+	log := zerolog.New(&r.log)
+	r.loop = loop.New(l.Clock, log)
+	r.dp = netstack.New(netstack.Options{Clock: l.Clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
 		if r.m.HandlePunt(p) || r.protect.HandlePunt(p) {
 			return
 		}
-		if p.Packet != nil {
-			p.Packet.Release()
-		}
+		labkit.Release(p)
 	}})
 	r.vrf = r.dp.Default()
 	r.rib = rib.New(rib.Options{VRF: "default", Output: func(c []fib.Change) { r.vrf.Program(c) },
-		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.clock.Now})
+		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.Clock.Now})
 	var err error
 	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: ikev2.NewEngine(ikeConfig(), rnd), Log: log, Rand: rnd,
 		Events: func(e protect.Event) { r.m.HandleEvent(e) }})
@@ -150,7 +117,7 @@ func (l *lab) add(name string, n int, cfg Config) *router {
 
 	l.wires++
 	port := fmt.Sprintf("%s:%d", name, l.wires)
-	a, b := l.net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
+	a, b := l.Net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
 	if l.protected {
 		l.watch(a.Link())
 	}
@@ -158,7 +125,7 @@ func (l *lab) add(name string, n int, cfg Config) *router {
 	outside := fmt.Sprintf("Ethernet%d", l.wires)
 	far, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: outside, Driver: b})
 	l.check(err)
-	program(far, netip.MustParsePrefix(fmt.Sprintf("172.16.%d.254/24", n)))
+	labkit.Address(far, netip.MustParsePrefix(fmt.Sprintf("172.16.%d.254/24", n)))
 	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})
 	l.check(err)
 	r.address(eth, fmt.Sprintf("172.16.%d.%d/24", n, n))
@@ -178,9 +145,9 @@ func (l *lab) add(name string, n int, cfg Config) *router {
 	})
 	r.route("0.0.0.0/0", fmt.Sprintf("172.16.%d.254", n))
 	r.vrf.HandleICMP(func(p *packet.Packet) {
-		if b := p.Bytes(); len(b) >= 28 && b[9] == 1 && b[20] == 0 {
+		if seq, ok := labkit.Answer(p); ok {
 			r.mu.Lock()
-			r.got[binary.BigEndian.Uint16(b[26:])]++
+			r.got[seq]++
 			r.mu.Unlock()
 		}
 	})
@@ -192,37 +159,22 @@ func (l *lab) add(name string, n int, cfg Config) *router {
 	}
 	r.apply()
 	l.routers = append(l.routers, r)
-	l.t.Cleanup(func() { r.stop() })
+	l.Join(r.loop)
+	l.T.Cleanup(func() { r.stop() })
 	return r
 }
 
-func (l *lab) check(err error) {
-	l.t.Helper()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-}
+func (l *lab) check(err error) { l.T.Helper(); l.Check(err) }
 
 // watch looks for what must never be seen on a protected network's wire.
 func (l *lab) watch(w *mem.Link) {
-	w.SetCapture(func(at time.Time, from *mem.Port, frame []byte) {
-		bad := ""
-		if len(frame) > 34 && frame[12] == 8 && frame[13] == 0 && frame[23] == 47 {
-			bad = "GRE in clear"
-		}
-		if bytes.Contains(frame, secret) {
-			bad = "a payload in clear"
-		}
+	l.Watch(w, func(frame []byte) string {
 		for n := byte(1); n <= 9; n++ {
 			if bytes.Contains(frame, []byte{10, 10, 10, n}) || bytes.Contains(frame, []byte{192, 168, n * 11, n}) {
-				bad = "an overlay address in clear"
+				return "an overlay address in clear"
 			}
 		}
-		if bad != "" {
-			l.mu.Lock()
-			l.leak = append(l.leak, fmt.Sprintf("%s %s: %s", at.Format("15:04:05.000"), from.Name(), bad))
-			l.mu.Unlock()
-		}
+		return ""
 	})
 }
 
@@ -232,6 +184,7 @@ func (r *router) stop() {
 	}
 	r.dp.Close()
 	r.loop.Close()
+	r.l.Leave(r.loop)
 	r.dp = nil
 	for i, x := range r.l.routers {
 		if x == r {
@@ -241,24 +194,15 @@ func (r *router) stop() {
 }
 
 func (r *router) apply() {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	var err error
 	r.call(func() { err = r.m.Apply(r.tunnel, r.cfg) })
 	r.l.check(err)
 }
 
 func (r *router) call(f func()) {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	r.l.check(r.loop.Call("test", f))
-}
-
-func program(i *netstack.Interface, p netip.Prefix) {
-	i.SetAddresses([]netip.Prefix{p})
-	i.SetAdminUp(true)
-	i.VRF().Program([]fib.Change{
-		{Route: fib.Route{Prefix: p.Masked(), NextHops: []fib.NextHop{{Interface: i.Index()}}}},
-		{Route: fib.Route{Prefix: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), Kind: fib.Local}},
-	})
 }
 
 func (r *router) address(i *netstack.Interface, s string) {
@@ -274,49 +218,11 @@ func (r *router) route(prefix, via string) {
 	})
 }
 
-func (l *lab) settle() {
-	for {
-		l.clock.Advance(0)
-		for _, r := range l.routers {
-			_ = r.loop.Call("settle", func() {})
-		}
-		if at, ok := l.clock.Next(); !ok || at.After(l.clock.Now()) {
-			return
-		}
-	}
-}
+func (l *lab) run(d time.Duration) { l.Run(d) }
 
-func (l *lab) run(d time.Duration) {
-	end := l.clock.Now().Add(d)
-	for {
-		l.settle()
-		at, ok := l.clock.Next()
-		if !ok || at.After(end) {
-			l.clock.Advance(end.Sub(l.clock.Now()))
-			l.settle()
-			return
-		}
-		l.clock.Advance(at.Sub(l.clock.Now()))
-	}
-}
+func (l *lab) until(d time.Duration, what string, ok func() bool) { l.T.Helper(); l.Until(d, what, ok) }
 
-func (l *lab) until(d time.Duration, what string, ok func() bool) {
-	l.t.Helper()
-	for end := l.clock.Now().Add(d); !ok(); l.run(20 * time.Millisecond) {
-		if !l.clock.Now().Before(end) {
-			for _, r := range l.routers {
-				l.t.Logf("%s: %v\n%s", r.name, r.dp.Drops(), r.logs())
-			}
-			l.t.Fatalf("not within %v: %s", d, what)
-		}
-	}
-}
-
-func (r *router) logs() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.String()
-}
+func (r *router) logs() string { return r.log.String() }
 
 func (r *router) saw(kind nhrp.EventKind) (n int) {
 	r.mu.Lock()
@@ -340,35 +246,10 @@ func (r *router) snapshot() (i nhrp.TunnelInfo) {
 
 // echo sends a ping from the router's loopback.
 func (r *router) echo(to *router, seq uint16) {
-	b := make([]byte, 28, 100)
-	b = append(b, secret...)
-	b[0], b[8], b[9] = 0x45, 64, 1
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	copy(b[12:], netip.MustParseAddr(hostOf(r.n)).AsSlice())
-	copy(b[16:], netip.MustParseAddr(hostOf(to.n)).AsSlice())
-	b[20] = 8
-	binary.BigEndian.PutUint16(b[24:], 77)
-	binary.BigEndian.PutUint16(b[26:], seq)
-	binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
-	binary.BigEndian.PutUint16(b[22:], sum(b[20:]))
-	_ = r.vrf.SendIP(packet.From(b))
+	_ = r.vrf.SendIP(labkit.Echo(netip.MustParseAddr(hostOf(r.n)), netip.MustParseAddr(hostOf(to.n)), seq))
 }
 
 func hostOf(n int) string { return fmt.Sprintf("192.168.%d%d.%d", n, n, n) }
-
-func sum(b []byte) uint16 {
-	var s uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		s += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 == 1 {
-		s += uint32(b[len(b)-1]) << 8
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
-}
 
 func (r *router) answered(seq uint16) bool {
 	r.mu.Lock()
@@ -378,7 +259,7 @@ func (r *router) answered(seq uint16) bool {
 
 // ping sends one and waits for its answer; it returns how many data packets crossed the hub for it.
 func (l *lab) ping(from, to, hub *router, seq uint16) uint64 {
-	l.t.Helper()
+	l.T.Helper()
 	before := hub.transit()
 	from.echo(to, seq)
 	l.until(3*time.Second, fmt.Sprintf("%s reaches %s (%d)", from.name, to.name, seq), func() bool { return from.answered(seq) })
@@ -422,7 +303,7 @@ func (r *router) responding() bool {
 }
 
 func (l *lab) registered(spokes ...*router) {
-	l.t.Helper()
+	l.T.Helper()
 	l.until(20*time.Second, "registrations", func() bool {
 		for _, s := range spokes {
 			if !s.responding() {

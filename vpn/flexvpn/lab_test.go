@@ -1,10 +1,7 @@
 package flexvpn_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,13 +10,13 @@ import (
 	"time"
 
 	"felloe/netstack"
-	"felloe/netstack/clock"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/netstack/link/mem"
 	"felloe/netstack/loop"
 	"felloe/netstack/packet"
 	"felloe/routing/rib"
+	"felloe/tests/labkit"
 	"felloe/tests/natbox"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/flexvpn"
@@ -34,20 +31,13 @@ import (
 // The lab is FlexVPN in virtual time: hubs with a virtual template, spokes with a tunnel to a hub and a template for
 // shortcuts, and the internet between them, with data planes, routing tables and IKE. Routes are what IKE tells.
 
-var secret = []byte("FELLOE-OVERLAY-PAYLOAD")
-
 type lab struct {
-	t        *testing.T
-	clock    *clock.Virtual
-	net      *mem.Network
+	*labkit.Lab
 	internet *netstack.Dataplane
 	routers  []*router
 	wires    int
 	nets     networks
 	sites    map[int]*site // routers that are not on a wire of their own
-
-	mu   sync.Mutex
-	leak []string
 }
 
 // networks are the addresses: outside, of the tunnels and behind the routers. %d is a router's number.
@@ -71,15 +61,10 @@ func (x networks) behind(n int) netip.Prefix { return netip.MustParsePrefix(at(x
 func (x networks) host(n int) netip.Addr     { return x.behind(n).Addr().Next() }
 
 func newLab(t *testing.T, nets networks) *lab {
-	v := clock.NewVirtual(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
-	l := &lab{t: t, clock: v, net: mem.NewNetwork(v), nets: nets}
-	l.internet = netstack.New(netstack.Options{Clock: v, Log: zerolog.Nop(), Rand: rand.NewChaCha8([32]byte{99}), Punt: release})
-	t.Cleanup(func() {
-		l.internet.Close()
-		for _, s := range l.leak {
-			t.Error(s)
-		}
-	})
+	l := &lab{Lab: labkit.New(t), nets: nets}
+	l.Explain = l.explain
+	l.internet = netstack.New(netstack.Options{Clock: l.Clock, Log: zerolog.Nop(), Rand: labkit.Random(99), Punt: labkit.Release})
+	t.Cleanup(func() { l.internet.Close() })
 	return l
 }
 
@@ -91,14 +76,14 @@ type site struct {
 
 // behind puts routers behind one NAT, whose public address is outside router n's.
 func (l *lab) behind(n int, routers ...int) {
-	s := &site{link: l.net.Switch(fmt.Sprint("site", n), mem.Impairment{Delay: time.Millisecond}), wan: "10.9.9.%d/24", gateway: "10.9.9.254"}
-	public, far := l.net.Pair(fmt.Sprint("nat", n), fmt.Sprint("nat", n, "-net"), mem.Impairment{Delay: 5 * time.Millisecond})
+	s := &site{link: l.Net.Switch(fmt.Sprint("site", n), mem.Impairment{Delay: time.Millisecond}), wan: "10.9.9.%d/24", gateway: "10.9.9.254"}
+	public, far := l.Net.Pair(fmt.Sprint("nat", n), fmt.Sprint("nat", n, "-net"), mem.Impairment{Delay: 5 * time.Millisecond})
 	eth, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprint("Site", n), Driver: far})
 	l.check(err)
 	gateway := netip.MustParsePrefix(at(l.nets.gateway, n))
-	program(eth, gateway)
+	labkit.Address(eth, gateway)
 	_, err = natbox.New(s.link.Port("nat"), public, natbox.Config{Inside: netip.MustParsePrefix(s.gateway + "/24"), Outside: l.nets.outside(n),
-		Gateway: gateway.Addr(), Clock: l.clock})
+		Gateway: gateway.Addr(), Clock: l.Clock})
 	l.check(err)
 	if l.sites == nil {
 		l.sites = map[int]*site{}
@@ -123,17 +108,11 @@ func (l *lab) plug(name string, n int) *mem.Port {
 	if s := l.sites[n]; s != nil {
 		return s.link.Port(port)
 	}
-	a, b := l.net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
+	a, b := l.Net.Pair(port, port+"-net", mem.Impairment{Delay: 5 * time.Millisecond})
 	far, err := l.internet.AddEthernet(netstack.EthernetConfig{Name: fmt.Sprintf("Ethernet%d", l.wires), Driver: b})
 	l.check(err)
-	program(far, netip.MustParsePrefix(at(l.nets.gateway, n)))
+	labkit.Address(far, netip.MustParsePrefix(at(l.nets.gateway, n)))
 	return a
-}
-
-func release(p netstack.Punt) {
-	if p.Packet != nil {
-		p.Packet.Release()
-	}
 }
 
 type router struct {
@@ -153,28 +132,11 @@ type router struct {
 	mute    bool           // tells hubs only
 	told    []netip.Prefix // to every peer
 
+	log    labkit.Log
 	mu     sync.Mutex
-	log    bytes.Buffer
 	events []nhrp.Event
 	got    map[uint16]int
 	ikeUps int
-}
-
-func (r *router) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(p)
-}
-
-type locked struct {
-	mu sync.Mutex
-	r  *rand.ChaCha8
-}
-
-func (l *locked) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.r.Read(p)
 }
 
 // Authorize tells every peer the same, and takes what it tells.
@@ -214,19 +176,19 @@ func (r *router) ikeConfig(hub netip.Addr) ikev2.Config {
 
 // add makes router n, with a WAN, its tunnel address on a loopback and a network behind it.
 func (l *lab) add(name string, n int, hub netip.Addr) *router {
-	l.t.Helper()
-	rnd := &locked{r: rand.NewChaCha8([32]byte{byte(n), byte(len(l.routers))})}
+	l.T.Helper()
+	rnd := labkit.Random(byte(n), byte(len(l.routers)))
 	r := &router{l: l, name: name, n: n, got: map[uint16]int{}, told: []netip.Prefix{l.nets.inside(n)}}
-	log := zerolog.New(r)
-	r.loop = loop.New(l.clock, log)
-	r.dp = netstack.New(netstack.Options{Clock: l.clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
+	log := zerolog.New(&r.log)
+	r.loop = loop.New(l.Clock, log)
+	r.dp = netstack.New(netstack.Options{Clock: l.Clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
 		if !r.nhrp.HandlePunt(p) && !r.protect.HandlePunt(p) {
-			release(p)
+			labkit.Release(p)
 		}
 	}})
 	r.vrf = r.dp.Default()
 	r.rib = rib.New(rib.Options{VRF: "default", Output: func(c []fib.Change) { r.vrf.Program(c) },
-		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.clock.Now})
+		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.Clock.Now})
 	var err error
 	r.engine = ikev2.NewEngine(r.ikeConfig(hub), rnd)
 	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: r.engine, Log: log, Rand: rnd,
@@ -257,45 +219,33 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 	wan, gateway := l.outside(n)
 	a := l.plug(name, n)
 	r.wire = a.Link()
-	l.watch(r)
+	l.Watch(r.wire, nil)
 	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})
 	l.check(err)
 	r.address(eth, wan)
 	lan, err := r.dp.AddLoopback("Loopback10", nil)
 	l.check(err)
 	r.address(lan, netip.PrefixFrom(l.nets.host(n), l.nets.behind(n).Bits()))
-	everything := netip.PrefixFrom(unspecified(gateway), 0)
+	everything := netip.PrefixFrom(gateway, 0).Masked()
 	r.call(func() {
 		r.rib.Update(rib.Static, "wan", everything, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: gateway}}}})
 	})
 	r.vrf.HandleICMP(func(p *packet.Packet) {
-		if b := p.Bytes(); len(b) >= 28 && b[0]>>4 == 4 && b[9] == 1 && b[20] == 0 {
-			r.answer(binary.BigEndian.Uint16(b[26:]))
-		} else if len(b) >= 48 && b[0]>>4 == 6 && b[6] == 58 && b[40] == 129 {
-			r.answer(binary.BigEndian.Uint16(b[46:]))
+		if seq, ok := labkit.Answer(p); ok {
+			r.mu.Lock()
+			r.got[seq]++
+			r.mu.Unlock()
 		}
 	})
 	l.routers = append(l.routers, r)
-	l.t.Cleanup(func() { r.stop() })
+	l.Join(r.loop)
+	l.T.Cleanup(func() { r.stop() })
 	return r
-}
-
-func unspecified(like netip.Addr) netip.Addr {
-	if like.Is4() {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
-}
-
-func (r *router) answer(seq uint16) {
-	r.mu.Lock()
-	r.got[seq]++
-	r.mu.Unlock()
 }
 
 // template makes Virtual-Template1, unnumbered to an interface.
 func (r *router) template(unnumbered string, n *dmvpn.Config) {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	r.call(func() {
 		r.l.check(r.flex.SetTemplate(flexvpn.Template{Name: "Virtual-Template1", VRF: "default", Underlay: "default", Profile: "PROF",
 			ChildPolicies: map[string]netstack.TunnelMode{"Virtual-Template1": netstack.GREPointToPoint},
@@ -372,30 +322,7 @@ func (r *router) match(a netip.Addr) (name string) {
 	return name
 }
 
-func (l *lab) check(err error) {
-	l.t.Helper()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-}
-
-// watch looks for what must never be seen on a wire.
-func (l *lab) watch(r *router) {
-	r.wire.SetCapture(func(at time.Time, from *mem.Port, frame []byte) {
-		bad := ""
-		if len(frame) > 34 && frame[12] == 8 && frame[13] == 0 && frame[23] == 47 || len(frame) > 54 && frame[12] == 0x86 && frame[20] == 47 {
-			bad = "GRE in clear"
-		}
-		if bytes.Contains(frame, secret) {
-			bad = "a payload in clear"
-		}
-		if bad != "" {
-			l.mu.Lock()
-			l.leak = append(l.leak, fmt.Sprintf("%s %s: %s", at.Format("15:04:05.000"), from.Name(), bad))
-			l.mu.Unlock()
-		}
-	})
-}
+func (l *lab) check(err error) { l.T.Helper(); l.Check(err) }
 
 func (r *router) stop() {
 	if r.dp == nil {
@@ -403,22 +330,14 @@ func (r *router) stop() {
 	}
 	r.dp.Close()
 	r.loop.Close()
+	r.l.Leave(r.loop)
 	r.dp = nil
 	r.l.routers = slices.DeleteFunc(r.l.routers, func(x *router) bool { return x == r })
 }
 
 func (r *router) call(f func()) {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	r.l.check(r.loop.Call("test", f))
-}
-
-func program(i *netstack.Interface, p netip.Prefix) {
-	i.SetAddresses([]netip.Prefix{p})
-	i.SetAdminUp(true)
-	i.VRF().Program([]fib.Change{
-		{Route: fib.Route{Prefix: p.Masked(), NextHops: []fib.NextHop{{Interface: i.Index()}}}},
-		{Route: fib.Route{Prefix: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), Kind: fib.Local}},
-	})
 }
 
 func (r *router) address(i *netstack.Interface, p netip.Prefix) {
@@ -427,43 +346,18 @@ func (r *router) address(i *netstack.Interface, p netip.Prefix) {
 	r.call(func() { r.rib.SetInterface(i.Name(), i.Index(), true, []netip.Prefix{p}) })
 }
 
-func (l *lab) settle() {
-	for {
-		l.clock.Advance(0)
-		for _, r := range l.routers {
-			_ = r.loop.Call("settle", func() {})
-		}
-		if at, ok := l.clock.Next(); !ok || at.After(l.clock.Now()) {
-			return
-		}
-	}
-}
+func (l *lab) run(d time.Duration) { l.Run(d) }
 
-func (l *lab) run(d time.Duration) {
-	end := l.clock.Now().Add(d)
-	for {
-		l.settle()
-		at, ok := l.clock.Next()
-		if !ok || at.After(end) {
-			l.clock.Advance(end.Sub(l.clock.Now()))
-			l.settle()
-			return
-		}
-		l.clock.Advance(at.Sub(l.clock.Now()))
-	}
-}
-
-func (l *lab) until(d time.Duration, what string, ok func() bool) {
-	l.t.Helper()
-	for end := l.clock.Now().Add(d); !ok(); l.run(20 * time.Millisecond) {
-		if !l.clock.Now().Before(end) {
-			l.fail("not within %v: %s", d, what)
-		}
-	}
-}
+func (l *lab) until(d time.Duration, what string, ok func() bool) { l.T.Helper(); l.Until(d, what, ok) }
 
 func (l *lab) fail(format string, args ...any) {
-	l.t.Helper()
+	l.T.Helper()
+	l.explain()
+	l.T.Fatalf(format, args...)
+}
+
+// explain tells how things stand.
+func (l *lab) explain() {
 	for _, r := range l.routers {
 		var routes []string
 		r.call(func() {
@@ -471,16 +365,11 @@ func (l *lab) fail(format string, args ...any) {
 				routes = append(routes, fmt.Sprint(x.Prefix, " ", x.Source, " ", x.Hops, " % ", x.Override))
 			}
 		})
-		l.t.Logf("%s: %v\n%s\n%s\n%s", r.name, r.dp.Drops(), strings.Join(r.shown(), "\n"), strings.Join(routes, "\n"), r.logs())
+		l.T.Logf("%s: %v\n%s\n%s\n%s", r.name, r.dp.Drops(), strings.Join(r.shown(), "\n"), strings.Join(routes, "\n"), r.logs())
 	}
-	l.t.Fatalf(format, args...)
 }
 
-func (r *router) logs() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.String()
-}
+func (r *router) logs() string { return r.log.String() }
 
 func (r *router) saw(kind nhrp.EventKind) (n int) {
 	r.mu.Lock()
@@ -517,54 +406,13 @@ func (r *router) accesses() (out []string) {
 
 // ikes is how many IKE SAs a router has.
 func (r *router) ikes() (n int) {
-	r.call(func() { n = len(r.engine.Snapshot(r.l.clock.Now())) })
+	r.call(func() { n = len(r.engine.Snapshot(r.l.Clock.Now())) })
 	return n
 }
 
 // echo sends a ping from the network behind the router.
 func (r *router) echo(to *router, seq uint16) {
-	src, dst := r.l.nets.host(r.n), r.l.nets.host(to.n)
-	var b []byte
-	if src.Is4() {
-		b = make([]byte, 28, 100)
-		b = append(b, secret...)
-		b[0], b[8], b[9] = 0x45, 64, 1
-		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-		copy(b[12:], src.AsSlice())
-		copy(b[16:], dst.AsSlice())
-		b[20] = 8
-		binary.BigEndian.PutUint16(b[24:], 77)
-		binary.BigEndian.PutUint16(b[26:], seq)
-		binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
-		binary.BigEndian.PutUint16(b[22:], sum(b[20:]))
-	} else {
-		b = make([]byte, 48, 120)
-		b = append(b, secret...)
-		b[0], b[6], b[7] = 0x60, 58, 64
-		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-40))
-		copy(b[8:], src.AsSlice())
-		copy(b[24:], dst.AsSlice())
-		b[40] = 128
-		binary.BigEndian.PutUint16(b[44:], 77)
-		binary.BigEndian.PutUint16(b[46:], seq)
-		pseudo := slices.Concat(b[8:40], []byte{0, 0, 0, byte(len(b) - 40), 0, 0, 0, 58}, b[40:])
-		binary.BigEndian.PutUint16(b[42:], sum(pseudo))
-	}
-	_ = r.vrf.SendIP(packet.From(b))
-}
-
-func sum(b []byte) uint16 {
-	var s uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		s += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 == 1 {
-		s += uint32(b[len(b)-1]) << 8
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
+	_ = r.vrf.SendIP(labkit.Echo(r.l.nets.host(r.n), r.l.nets.host(to.n), seq))
 }
 
 func (r *router) answered(seq uint16) bool {
@@ -587,7 +435,7 @@ var sequence uint16
 
 // ping sends one and waits for its answer; it tells whether that went over the hub.
 func (l *lab) ping(from, to, hub *router) bool {
-	l.t.Helper()
+	l.T.Helper()
 	sequence++
 	seq := sequence
 	before := hub.forwarded()

@@ -13,6 +13,7 @@ import (
 	"felloe/netstack/link/mem"
 	"felloe/netstack/packet"
 	"felloe/routing/rib"
+	"felloe/tests/labkit"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/nhrp"
 )
@@ -65,7 +66,7 @@ func TestAShortcutBetweenSpokesInEveryFamily(t *testing.T) {
 
 // direct pings both ways until both have a shortcut.
 func (l *lab) direct(a, b, hub *router) {
-	l.t.Helper()
+	l.T.Helper()
 	l.until(20*time.Second, a.name+" and "+b.name+" meet", func() bool {
 		over := l.ping(a, b, hub)
 		over = l.ping(b, a, hub) || over
@@ -80,7 +81,7 @@ func TestBothSpokesAtOnceLoseNothingAndEndInOneSession(t *testing.T) {
 		l := newLab(t, v4over4)
 		hub := l.hub(1)
 		a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
-		l.net.Seed(seed)
+		l.Net.Seed(seed)
 		for _, r := range []*router{a, b} {
 			r.wire.SetImpairment(mem.Impairment{Delay: 5 * time.Millisecond, Jitter: time.Duration(seed) * 10 * time.Millisecond})
 		}
@@ -249,8 +250,8 @@ func (r *router) tcp(to *router, port uint16) {
 	binary.BigEndian.PutUint16(b[20:], 33333)
 	binary.BigEndian.PutUint16(b[22:], port)
 	b[32], b[33] = 5<<4, 2
-	binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
-	binary.BigEndian.PutUint16(b[36:], sum(slices.Concat(b[12:20], []byte{0, 6, 0, 20}, b[20:])))
+	binary.BigEndian.PutUint16(b[10:], labkit.Sum(b[:20]))
+	binary.BigEndian.PutUint16(b[36:], labkit.Sum(slices.Concat(b[12:20], []byte{0, 6, 0, 20}, b[20:])))
 	_ = r.vrf.SendIP(packet.From(b))
 }
 

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -13,64 +11,56 @@ import (
 	"time"
 
 	"felloe/netstack"
-	"felloe/netstack/clock"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
 	"felloe/netstack/link"
 	"felloe/netstack/link/mem"
 	"felloe/netstack/loop"
 	"felloe/netstack/packet"
+	"felloe/tests/labkit"
 	"felloe/vpn/ikev2"
 	"felloe/vpn/ikev2/suite"
 
 	"github.com/rs/zerolog"
 )
 
-// secret is in every payload that travels in the tunnels: no frame on a wire may hold it.
-var secret = []byte("FELLOE-OVERLAY-PAYLOAD")
-
 // lab is some routers on a clock that only run moves.
 type lab struct {
-	t       *testing.T
-	clock   *clock.Virtual
-	net     *mem.Network
+	*labkit.Lab
 	routers []*router
-	seed    uint64
+	seed    byte
 	ports   map[string]*mem.Port
 	link    *mem.Link
 
 	mu     sync.Mutex
 	frames int
-	leaks  []string
 	esp    int
 	natt   int
 	ike    int
 }
 
 func newLab(t *testing.T) *lab {
-	v := clock.NewVirtual(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
-	l := &lab{t: t, clock: v, net: mem.NewNetwork(v), ports: map[string]*mem.Port{}}
-	t.Cleanup(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, s := range l.leaks {
-			t.Error(s)
+	l := &lab{Lab: labkit.New(t), ports: map[string]*mem.Port{}}
+	l.Explain = func() {
+		for _, r := range l.routers {
+			t.Logf("%s: %v\n%s", r.name, r.dp.Drops(), r.logs())
 		}
-	})
+	}
 	return l
 }
 
-// watch has every frame of a link scanned.
+// overlay are the addresses inside tunnels.
+var overlay = []string{"10.10.10.1", "10.10.10.2", "10.10.10.3", "10.20.20.1", "10.20.20.2"}
+
+// watch has every frame of a link counted, and scanned for what must not be seen.
 func (l *lab) watch(w *mem.Link) {
-	w.SetCapture(func(at time.Time, from *mem.Port, frame []byte) {
+	l.Watch(w, func(frame []byte) string {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.frames++
 		if len(frame) > 34 && frame[12] == 8 && frame[13] == 0 {
 			ihl := 14 + int(frame[14]&15)*4
 			switch frame[23] {
-			case 47:
-				l.leaks = append(l.leaks, fmt.Sprintf("%s: a GRE packet in clear from %s", at, from.Name()))
 			case 50:
 				l.esp++
 			case 17:
@@ -82,17 +72,15 @@ func (l *lab) watch(w *mem.Link) {
 				}
 			}
 		}
-		if bytes.Contains(frame, secret) {
-			l.leaks = append(l.leaks, fmt.Sprintf("%s: a payload in clear from %s", at, from.Name()))
-		}
-		for _, a := range []string{"10.10.10.1", "10.10.10.2", "10.10.10.3", "10.20.20.1", "10.20.20.2"} {
-			for _, b := range []string{"10.10.10.1", "10.10.10.2", "10.10.10.3", "10.20.20.1", "10.20.20.2"} {
+		for _, a := range overlay {
+			for _, b := range overlay {
 				pair := append(netip.MustParseAddr(a).AsSlice(), netip.MustParseAddr(b).AsSlice()...)
 				if a != b && bytes.Contains(frame, pair) {
-					l.leaks = append(l.leaks, fmt.Sprintf("%s: overlay addresses in clear from %s", at, from.Name()))
+					return "overlay addresses in clear"
 				}
 			}
 		}
+		return ""
 	})
 }
 
@@ -110,16 +98,10 @@ type router struct {
 	tuns   map[string]*netstack.Tunnel
 	keys   *bytes.Buffer
 
+	log     labkit.Log
 	mu      sync.Mutex
-	log     bytes.Buffer
 	events  []Event
 	replies map[uint16]int
-}
-
-func (r *router) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.Write(p)
 }
 
 // spec is what differs between routers of the tests.
@@ -189,15 +171,15 @@ func (s spec) config() ikev2.Config {
 
 // add makes a router with its WAN interface on the port.
 func (l *lab) add(name string, wan netip.Prefix, d link.Driver, s spec) *router {
-	l.t.Helper()
+	l.T.Helper()
 	l.seed++
-	rnd := &locked{r: rand.NewChaCha8([32]byte{byte(l.seed), 7})}
+	rnd := labkit.Random(l.seed, 7)
 	r := &router{l: l, name: name, wan: wan.Addr(), tuns: map[string]*netstack.Tunnel{}, replies: map[uint16]int{}, keys: &bytes.Buffer{}}
-	log := zerolog.New(r)
-	r.loop = loop.New(l.clock, log)
-	r.dp = netstack.New(netstack.Options{Clock: l.clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
-		if !r.m.HandlePunt(p) && p.Packet != nil {
-			p.Packet.Release()
+	log := zerolog.New(&r.log)
+	r.loop = loop.New(l.Clock, log)
+	r.dp = netstack.New(netstack.Options{Clock: l.Clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
+		if !r.m.HandlePunt(p) {
+			labkit.Release(p)
 		}
 	}})
 	r.vrf, _ = r.dp.VRF("default")
@@ -209,36 +191,24 @@ func (l *lab) add(name string, wan netip.Prefix, d link.Driver, s spec) *router 
 		r.events = append(r.events, e)
 	}})
 	if err != nil {
-		l.t.Fatal(err)
+		l.T.Fatal(err)
 	}
 	r.eth, err = r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", VRF: r.vrf, Driver: d})
 	if err != nil {
-		l.t.Fatal(err)
+		l.T.Fatal(err)
 	}
 	r.address(r.eth, wan)
 	r.vrf.HandleICMP(func(p *packet.Packet) {
-		b := p.Bytes()
-		if len(b) >= 28 && b[9] == 1 && b[20] == 0 {
+		if seq, ok := labkit.Answer(p); ok {
 			r.mu.Lock()
-			r.replies[binary.BigEndian.Uint16(b[26:])]++
+			r.replies[seq]++
 			r.mu.Unlock()
 		}
 	})
 	l.routers = append(l.routers, r)
-	l.t.Cleanup(r.stop)
+	l.Join(r.loop)
+	l.T.Cleanup(r.stop)
 	return r
-}
-
-// locked makes a source of randomness safe for the data plane's workers.
-type locked struct {
-	mu sync.Mutex
-	r  *rand.ChaCha8
-}
-
-func (l *locked) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.r.Read(p)
 }
 
 func (r *router) stop() {
@@ -247,6 +217,7 @@ func (r *router) stop() {
 	}
 	r.dp.Close()
 	r.loop.Close()
+	r.l.Leave(r.loop)
 	r.dp = nil
 	for i, x := range r.l.routers {
 		if x == r {
@@ -256,15 +227,7 @@ func (r *router) stop() {
 	}
 }
 
-// address gives an interface its address, routes and life.
-func (r *router) address(i *netstack.Interface, p netip.Prefix) {
-	i.SetAddresses([]netip.Prefix{p})
-	i.SetAdminUp(true)
-	r.vrf.Program([]fib.Change{
-		{Route: fib.Route{Prefix: p.Masked(), Kind: fib.Forward, NextHops: []fib.NextHop{{Interface: i.Index()}}}},
-		{Route: fib.Route{Prefix: netip.PrefixFrom(p.Addr(), p.Addr().BitLen()), Kind: fib.Local}},
-	})
-}
+func (r *router) address(i *netstack.Interface, p netip.Prefix) { labkit.Address(i, p) }
 
 func (r *router) defaultRoute(via string) {
 	r.vrf.Program([]fib.Change{{Route: fib.Route{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Kind: fib.Forward,
@@ -273,14 +236,14 @@ func (r *router) defaultRoute(via string) {
 
 // tunnel makes a protected tunnel. Without a destination it is a multipoint one.
 func (r *router) tunnel(name, addr, dst string, key uint32, p TunnelProtection) *netstack.Tunnel {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	c := netstack.TunnelConfig{Name: name, VRF: r.vrf, Underlay: r.vrf, Mode: netstack.GREMultipoint, Source: r.wan, Key: key, HasKey: key != 0, Protected: true}
 	if dst != "" {
 		c.Mode, c.Destination = netstack.GREPointToPoint, netip.MustParseAddr(dst)
 	}
 	t, err := r.dp.AddTunnel(c)
 	if err != nil {
-		r.l.t.Fatal(err)
+		r.l.T.Fatal(err)
 	}
 	r.address(t.Interface(), netip.MustParsePrefix(addr))
 	r.tuns[name] = t
@@ -290,62 +253,23 @@ func (r *router) tunnel(name, addr, dst string, key uint32, p TunnelProtection) 
 	}
 	r.call(func() { err = r.m.AddTunnel(t, p) })
 	if err != nil {
-		r.l.t.Fatal(err)
+		r.l.T.Fatal(err)
 	}
 	return t
 }
 
 func (r *router) call(f func()) {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	if err := r.loop.Call("test", f); err != nil {
-		r.l.t.Fatal(err)
+		r.l.T.Fatal(err)
 	}
 }
 
-// settle lets everything that is due now happen.
-func (l *lab) settle() {
-	for {
-		l.clock.Advance(0)
-		for _, r := range l.routers {
-			_ = r.loop.Call("settle", func() {})
-		}
-		if at, ok := l.clock.Next(); !ok || at.After(l.clock.Now()) {
-			return
-		}
-	}
-}
+func (l *lab) settle() { l.Settle() }
 
-// run lets time pass.
-func (l *lab) run(d time.Duration) {
-	end := l.clock.Now().Add(d)
-	for {
-		l.settle()
-		at, ok := l.clock.Next()
-		if !ok || at.After(end) {
-			l.clock.Advance(end.Sub(l.clock.Now()))
-			l.settle()
-			return
-		}
-		l.clock.Advance(at.Sub(l.clock.Now()))
-	}
-}
+func (l *lab) run(d time.Duration) { l.Run(d) }
 
-// until runs till ok, and fails when that takes longer than d.
-func (l *lab) until(d time.Duration, what string, ok func() bool) {
-	l.t.Helper()
-	for end := l.clock.Now().Add(d); ; l.run(10 * time.Millisecond) {
-		l.settle()
-		if ok() {
-			return
-		}
-		if !l.clock.Now().Before(end) {
-			for _, r := range l.routers {
-				l.t.Logf("%s: %v\n%s", r.name, r.dp.Drops(), r.logs())
-			}
-			l.t.Fatalf("not within %v: %s", d, what)
-		}
-	}
-}
+func (l *lab) until(d time.Duration, what string, ok func() bool) { l.T.Helper(); l.Until(d, what, ok) }
 
 func (r *router) sessions() (out []Info) {
 	r.call(func() { out = r.m.Sessions() })
@@ -367,11 +291,7 @@ func (r *router) counters() (c Counters) {
 	return c
 }
 
-func (r *router) logs() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.log.String()
-}
+func (r *router) logs() string { return r.log.String() }
 
 // lines are the log lines of an event at level info or above.
 func (r *router) lines(event string) (out []map[string]any) {
@@ -398,33 +318,7 @@ func (r *router) kinds() (out []EventKind) {
 
 // echo sends an ICMP echo request over IPv4.
 func (r *router) echo(src, dst string, seq uint16) {
-	b := make([]byte, 28, 100)
-	b = append(b, secret...)
-	b[0], b[8], b[9] = 0x45, 64, 1
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	copy(b[12:], netip.MustParseAddr(src).AsSlice())
-	copy(b[16:], netip.MustParseAddr(dst).AsSlice())
-	b[20] = 8
-	binary.BigEndian.PutUint16(b[24:], 77)
-	binary.BigEndian.PutUint16(b[26:], seq)
-	binary.BigEndian.PutUint16(b[10:], sum(b[:20]))
-	binary.BigEndian.PutUint16(b[22:], sum(b[20:]))
-	p := packet.From(b)
-	_ = r.vrf.SendIP(p)
-}
-
-func sum(b []byte) uint16 {
-	var s uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		s += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 == 1 {
-		s += uint32(b[len(b)-1]) << 8
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
+	_ = r.vrf.SendIP(labkit.Echo(netip.MustParseAddr(src), netip.MustParseAddr(dst), seq))
 }
 
 func (r *router) got(seq uint16) bool {
@@ -435,7 +329,7 @@ func (r *router) got(seq uint16) bool {
 
 // ping reports whether an echo is answered within a second.
 func (r *router) ping(src, dst string, seq uint16) bool {
-	r.l.t.Helper()
+	r.l.T.Helper()
 	r.echo(src, dst, seq)
 	for range 20 {
 		r.l.run(50 * time.Millisecond)
@@ -453,7 +347,7 @@ func (r *router) neighbour(tun, addr string, s *netstack.Session) {
 
 // pair is a hub with a multipoint tunnel and a spoke with a point-to-point one, on one link.
 func (l *lab) pair(hub, spoke spec, imp mem.Impairment) (h, s *router) {
-	l.link = l.net.Switch("wan", imp)
+	l.link = l.Net.Switch("wan", imp)
 	l.watch(l.link)
 	a, b := l.link.Port("hub"), l.link.Port("spoke")
 	l.ports["hub"], l.ports["spoke"] = a, b

@@ -83,13 +83,13 @@ func TestOnDemandDPDAsksWhenTrafficHasHadNoAnswerForAMinute(t *testing.T) {
 	l.run(2 * time.Second)
 	l.cut(true)
 	// Traffic without an answer: nothing for a minute, then every two seconds, five times.
-	begin := l.clock.Now()
+	begin := l.Clock.Now()
 	down := time.Duration(0)
 	for i := uint16(500); down == 0 && i < 700; i++ {
 		s.echo("10.10.10.2", "10.10.10.1", i)
 		l.run(time.Second)
 		if s.up() == 0 {
-			down = l.clock.Now().Sub(begin)
+			down = l.Clock.Now().Sub(begin)
 		}
 	}
 	if down < 65*time.Second || down > 71*time.Second {

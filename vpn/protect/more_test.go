@@ -87,7 +87,7 @@ func TestALossyLinkIsSurvived(t *testing.T) {
 
 func TestAnUnderlayOfIPv6WorksTheSame(t *testing.T) {
 	l := newLab(t)
-	l.link = l.net.Switch("wan", mem.Impairment{Delay: 5 * time.Millisecond})
+	l.link = l.Net.Switch("wan", mem.Impairment{Delay: 5 * time.Millisecond})
 	l.watch(l.link)
 	sp := spec{psk6: true}
 	h := l.add("hub", netip.MustParsePrefix("2001:db8::1/64"), l.link.Port("hub"), sp)

@@ -11,6 +11,7 @@ import (
 	"felloe/netstack/link"
 	"felloe/netstack/link/mem"
 	"felloe/netstack/packet"
+	"felloe/tests/labkit"
 	"felloe/vpn/ikev2"
 )
 
@@ -118,7 +119,7 @@ func (n *nat) forward(from int, f []byte) {
 	}
 	ip[8]--
 	ip[10], ip[11], ip[26], ip[27] = 0, 0, 0, 0
-	binary.BigEndian.PutUint16(ip[10:], sum(ip[:20]))
+	binary.BigEndian.PutUint16(ip[10:], labkit.Sum(ip[:20]))
 	mac, ok := to.macs[dst.Addr()]
 	if !ok {
 		n.arp(to, 1, [6]byte{}, dst.Addr())
@@ -134,7 +135,7 @@ func (n *nat) forward(from int, f []byte) {
 func behindNAT(t *testing.T, sp spec) (l *lab, n *nat, h, a, b *router) {
 	t.Helper()
 	l = newLab(t)
-	outside, inside := l.net.Switch("outside", mem.Impairment{Delay: 5 * time.Millisecond}), l.net.Switch("inside", mem.Impairment{Delay: time.Millisecond})
+	outside, inside := l.Net.Switch("outside", mem.Impairment{Delay: 5 * time.Millisecond}), l.Net.Switch("inside", mem.Impairment{Delay: time.Millisecond})
 	l.link = outside
 	l.watch(outside)
 	l.watch(inside)

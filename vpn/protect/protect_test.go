@@ -71,7 +71,7 @@ func thin(every time.Duration) time.Duration {
 // stream sends an echo every interval for as long as it takes and returns how many were lost.
 func (l *lab) stream(from *router, src, dst string, d, every time.Duration) (sent, lost int) {
 	seq := uint16(1000)
-	for end := l.clock.Now().Add(d); l.clock.Now().Before(end); {
+	for end := l.Clock.Now().Add(d); l.Clock.Now().Before(end); {
 		seq++
 		sent++
 		from.echo(src, dst, seq)
@@ -262,7 +262,7 @@ func TestTwoRoutersThatCallEachOtherEndInOneSession(t *testing.T) {
 			}
 			for _, r := range []*router{a, b} {
 				var n int
-				r.call(func() { n = len(r.engine.Snapshot(l.clock.Now())) })
+				r.call(func() { n = len(r.engine.Snapshot(l.Clock.Now())) })
 				if n != 1 {
 					t.Errorf("%s has %d IKE SAs", r.name, n)
 				}
@@ -298,7 +298,7 @@ func TestTwoTunnelsBetweenTheSameTwoAddresses(t *testing.T) {
 		t.Fatalf("a tunnel does not carry: %v %v\n%s", s.dp.Drops(), h.dp.Drops(), h.logs())
 	}
 	var n int
-	s.call(func() { n = len(s.engine.Snapshot(l.clock.Now())) })
+	s.call(func() { n = len(s.engine.Snapshot(l.Clock.Now())) })
 	if n != 1 {
 		t.Errorf("%d IKE SAs for two tunnels to one peer", n)
 	}
@@ -366,7 +366,7 @@ func TestOpenAndCloseFollowTheCaller(t *testing.T) {
 	l.until(5*time.Second, "both sides are clean", func() bool {
 		var n int
 		for _, r := range []*router{h, s} {
-			r.call(func() { n += len(r.engine.Snapshot(l.clock.Now())) })
+			r.call(func() { n += len(r.engine.Snapshot(l.Clock.Now())) })
 		}
 		return n == 0 && len(h.sessions()) == 0 && len(s.sessions()) == 0
 	})

@@ -24,7 +24,7 @@ type gateways struct {
 func newGateways(t *testing.T) *gateways {
 	t.Helper()
 	g := &gateways{lab: newLab(t), sent: map[netip.Addr]int{}}
-	g.link = g.net.Switch("wan", mem.Impairment{Delay: 5 * time.Millisecond})
+	g.link = g.Net.Switch("wan", mem.Impairment{Delay: 5 * time.Millisecond})
 	g.watch(g.link)
 	for k, name := range []string{"hub1", "hub2", "spoke"} {
 		port := g.link.Port(name)
@@ -55,7 +55,7 @@ func (g *gateways) addr(hub int) netip.Addr { return g.hubs[hub].wan }
 
 // known makes a hub's neighbour of the spoke, once it has a session with it.
 func (g *gateways) known(hub int) {
-	g.t.Helper()
+	g.T.Helper()
 	h := g.hubs[hub]
 	g.until(10*time.Second, "the hub has a session", func() bool { return h.up() > 0 })
 	s := h.sessions()
@@ -92,10 +92,10 @@ func TestATunnelMovesToAnotherGatewayAtOnce(t *testing.T) {
 		t.Fatal("no answer from hub 1")
 	}
 	g.ports["hub1"].SetCarrier(false)
-	before := g.clock.Now()
+	before := g.Clock.Now()
 	g.reconnect(1)
 	g.until(time.Second, "hub 2 has it", func() bool { return g.spoke.up() == 1 })
-	if took := g.clock.Now().Sub(before); took > 200*time.Millisecond {
+	if took := g.Clock.Now().Sub(before); took > 200*time.Millisecond {
 		t.Errorf("it took %v", took)
 	}
 	g.known(1)
