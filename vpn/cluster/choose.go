@@ -9,10 +9,10 @@ import (
 // settling is how long a caller that was sent to a member counts as its session, besides those that it tells of.
 const settling = 4 * time.Second
 
-// Limits of what callers can make us remember. More of one address, or more in all, are sent on, but do not count.
+// Limits of what callers can make us remember. More of one place, or more in all, are sent on, but do not count.
 const (
-	maxSentAddress = 16
-	maxSent        = 1024 // to one member
+	maxSentPlace = 16   // an IPv4 address, or an IPv6 /64: all of that is one host's if it likes
+	maxSent      = 1024 // to one member
 )
 
 // sent is a caller that was sent to a member.
@@ -55,7 +55,7 @@ func (m *Machine) Choose(now time.Time, c Caller) Choice {
 		return Choice{}
 	}
 	best.total++
-	if m.countsOf(c.Remote.Addr()) < maxSentAddress && len(best.sent) < maxSent {
+	if len(best.sent) < maxSent && m.countsOf(c.Remote.Addr()) < maxSentPlace {
 		best.sent = append(best.sent, sent{m.now, c.Remote})
 	}
 	if best == &m.own {
@@ -71,11 +71,12 @@ func (m *Machine) forget(caller netip.AddrPort) {
 	}
 }
 
-// countsOf is how many callers of one address count as sessions.
+// countsOf is how many callers of an address's place count as sessions.
 func (m *Machine) countsOf(a netip.Addr) (n int) {
+	place := netip.PrefixFrom(a, min(a.BitLen(), 64))
 	for x := range m.all {
 		for _, s := range x.sent {
-			if s.caller.Addr() == a {
+			if place.Contains(s.caller.Addr()) {
 				n++
 			}
 		}

@@ -338,18 +338,22 @@ func TestACallerIsExpectedForAWhileWhetherOrNotThereIsALimit(t *testing.T) {
 	}
 }
 
-func TestOneAddressDoesNotFillACluster(t *testing.T) {
+func TestOneHostDoesNotFillACluster(t *testing.T) {
 	l := cluster(t, []uint8{120, 110})
 	l.run(2 * time.Second)
 	m := l.nodes[0].m
-	for n := range 60000 {
-		c := l.caller(virtual, true, false)
-		c.Remote = netip.AddrPortFrom(hub(99), uint16(n))
-		if got := m.Choose(l.now, c); !got.Gateway.IsValid() {
-			t.Fatalf("%+v", got)
+	for n := range 30000 {
+		six := netip.MustParseAddr("2001:db8:1:2::").As16()
+		six[8], six[15] = byte(n>>8), byte(n)
+		for _, from := range []netip.AddrPort{netip.AddrPortFrom(hub(99), uint16(n)), netip.AddrPortFrom(netip.AddrFrom16(six), 500)} {
+			c := l.caller(virtual, true, false)
+			c.Remote = from
+			if got := m.Choose(l.now, c); !got.Gateway.IsValid() {
+				t.Fatalf("%+v", got)
+			}
 		}
 	}
-	if i := m.Snapshot(l.now); i.Members[0].Expected+i.Members[1].Expected > maxSentAddress {
+	if i := m.Snapshot(l.now); i.Members[0].Expected+i.Members[1].Expected > 2*maxSentPlace {
 		t.Errorf("%+v", i.Members)
 	}
 	// Nor do many cost more than so much.

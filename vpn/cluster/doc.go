@@ -30,7 +30,7 @@
 // member with the fewest sessions for its weight of those that are below their overload limit; that may be the master itself,
 // under its own address, so that the session outlives a change of the master. Who was sent to a member counts as its session
 // for some seconds, until its hellos can say so: a crowd of callers spreads. One that calls again counts anew, not twice, and of
-// one address few count. A caller of a hub's own address is sent on only when that hub is over its limit, another one is not,
+// one address (of one /64 in IPv6) few count. A caller of a hub's own address is sent on only when that hub is over its limit, another one is not,
 // and nobody has sent the caller here; or when that hub is leaving. When all are full, callers of the virtual address are
 // refused. Callers that do not follow redirects are served where they call.
 //
