@@ -37,6 +37,7 @@ type lab struct {
 	routers  []*router
 	wires    int
 	nets     networks
+	inside   string        // the VRF of tunnels and of what is behind the routers
 	sites    map[int]*site // routers that are not on a wire of their own
 }
 
@@ -61,7 +62,7 @@ func (x networks) behind(n int) netip.Prefix { return netip.MustParsePrefix(at(x
 func (x networks) host(n int) netip.Addr     { return x.behind(n).Addr().Next() }
 
 func newLab(t *testing.T, nets networks) *lab {
-	l := &lab{Lab: labkit.New(t), nets: nets}
+	l := &lab{Lab: labkit.New(t), nets: nets, inside: "default"}
 	l.Explain = l.explain
 	l.internet = netstack.New(netstack.Options{Clock: l.Clock, Log: zerolog.Nop(), Rand: labkit.Random(99), Punt: labkit.Release})
 	t.Cleanup(func() { l.internet.Close() })
@@ -120,9 +121,10 @@ type router struct {
 	name    string
 	n       int
 	dp      *netstack.Dataplane
-	vrf     *netstack.VRF
+	vrf     *netstack.VRF // inside
 	loop    *loop.Loop
-	rib     *rib.RIB
+	rib     *rib.RIB // inside
+	ribs    map[string]*rib.RIB
 	engine  *ikev2.Engine
 	protect *protect.Manager
 	nhrp    *dmvpn.Manager
@@ -178,7 +180,7 @@ func (r *router) ikeConfig(hub netip.Addr) ikev2.Config {
 func (l *lab) add(name string, n int, hub netip.Addr) *router {
 	l.T.Helper()
 	rnd := labkit.Random(byte(n), byte(len(l.routers)))
-	r := &router{l: l, name: name, n: n, got: map[uint16]int{}, told: []netip.Prefix{l.nets.inside(n)}}
+	r := &router{l: l, name: name, n: n, got: map[uint16]int{}, told: []netip.Prefix{l.nets.inside(n)}, ribs: map[string]*rib.RIB{}}
 	log := zerolog.New(&r.log)
 	r.loop = loop.New(l.Clock, log)
 	r.dp = netstack.New(netstack.Options{Clock: l.Clock, Log: log, Rand: rnd, Punt: func(p netstack.Punt) {
@@ -186,9 +188,16 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 			labkit.Release(p)
 		}
 	}})
-	r.vrf = r.dp.Default()
-	r.rib = rib.New(rib.Options{VRF: "default", Output: func(c []fib.Change) { r.vrf.Program(c) },
-		Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.Clock.Now})
+	if l.inside != "default" {
+		_, err := r.dp.AddVRF(l.inside)
+		l.check(err)
+	}
+	for _, v := range r.dp.VRFs() {
+		r.ribs[v.Name()] = rib.New(rib.Options{VRF: v.Name(), Output: func(c []fib.Change) { v.Program(c) },
+			Defer: func(f func()) { r.loop.Post("rib", f) }, Now: l.Clock.Now})
+	}
+	r.vrf, _ = r.dp.VRF(l.inside)
+	r.rib = r.ribs[l.inside]
 	var err error
 	r.engine = ikev2.NewEngine(r.ikeConfig(hub), rnd)
 	r.protect, err = protect.New(protect.Options{Loop: r.loop, Dataplane: r.dp, Engine: r.engine, Log: log, Rand: rnd,
@@ -212,9 +221,13 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 	}})
 	l.check(err)
 	r.flex, err = flexvpn.New(flexvpn.Options{Loop: r.loop, Dataplane: r.dp, Protection: r.protect, NHRP: r.nhrp, Log: log,
-		Routes: func(string) flexvpn.Routes { return r.rib }})
+		Routes: func(vrf string) flexvpn.Routes { return r.ribs[vrf] }})
 	l.check(err)
-	r.call(func() { r.nhrp.AddVRF("default", r.rib) })
+	r.call(func() {
+		for name, table := range r.ribs {
+			r.nhrp.AddVRF(name, table)
+		}
+	})
 
 	wan, gateway := l.outside(n)
 	a := l.plug(name, n)
@@ -223,12 +236,12 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})
 	l.check(err)
 	r.address(eth, wan)
-	lan, err := r.dp.AddLoopback("Loopback10", nil)
+	lan, err := r.dp.AddLoopback("Loopback10", r.vrf)
 	l.check(err)
 	r.address(lan, netip.PrefixFrom(l.nets.host(n), l.nets.behind(n).Bits()))
 	everything := netip.PrefixFrom(gateway, 0).Masked()
 	r.call(func() {
-		r.rib.Update(rib.Static, "wan", everything, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: gateway}}}})
+		r.ribs["default"].Update(rib.Static, "wan", everything, []rib.Path{{Source: rib.Static, NextHops: []rib.NextHop{{Via: gateway}}}})
 	})
 	r.vrf.HandleICMP(func(p *packet.Packet) {
 		if seq, ok := labkit.Answer(p); ok {
@@ -247,7 +260,7 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 func (r *router) template(unnumbered string, n *dmvpn.Config) {
 	r.l.T.Helper()
 	r.call(func() {
-		r.l.check(r.flex.SetTemplate(flexvpn.Template{Name: "Virtual-Template1", VRF: "default", Underlay: "default", Profile: "PROF",
+		r.l.check(r.flex.SetTemplate(flexvpn.Template{Name: "Virtual-Template1", VRF: r.l.inside, Underlay: "default", Profile: "PROF",
 			ChildPolicies: map[string]netstack.TunnelMode{"Virtual-Template1": netstack.GREPointToPoint},
 			Settings:      flexvpn.Settings{Unnumbered: unnumbered, NHRP: n}}))
 	})
@@ -264,7 +277,7 @@ func spokeNHRP() *dmvpn.Config {
 // hub makes router n a hub: it tells its spokes the summaries of everything.
 func (l *lab) hub(n int) *router {
 	r := l.add(fmt.Sprintf("hub%d", n), n, netip.Addr{})
-	lo, err := r.dp.AddLoopback("Loopback0", nil)
+	lo, err := r.dp.AddLoopback("Loopback0", r.vrf)
 	l.check(err)
 	r.address(lo, l.nets.inside(n))
 	for _, s := range []string{"192.168.0.0/16", "10.1.1.0/24", "2001:db8:a::/48", "2001:db8:1::/64"} {
@@ -286,7 +299,7 @@ func (l *lab) spoke(n int, hub *router, shy bool) *router {
 		r.told = append(r.told, l.nets.behind(n))
 	}
 	var err error
-	r.tunnel, err = r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", Mode: netstack.GREPointToPoint, Source: wan.Addr(), Destination: outside, Protected: true})
+	r.tunnel, err = r.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", VRF: r.vrf, Mode: netstack.GREPointToPoint, Source: wan.Addr(), Destination: outside, Protected: true})
 	l.check(err)
 	r.address(r.tunnel.Interface(), l.nets.inside(n))
 	r.template("Tunnel0", spokeNHRP())
@@ -343,7 +356,7 @@ func (r *router) call(f func()) {
 func (r *router) address(i *netstack.Interface, p netip.Prefix) {
 	i.SetAddresses([]netip.Prefix{p})
 	i.SetAdminUp(true)
-	r.call(func() { r.rib.SetInterface(i.Name(), i.Index(), true, []netip.Prefix{p}) })
+	r.call(func() { r.ribs[i.VRF().Name()].SetInterface(i.Name(), i.Index(), true, []netip.Prefix{p}) })
 }
 
 func (l *lab) run(d time.Duration) { l.Run(d) }

@@ -64,6 +64,82 @@ func TestAShortcutBetweenSpokesInEveryFamily(t *testing.T) {
 	}
 }
 
+func TestAShortcutInsideAVRF(t *testing.T) {
+	for name, nets := range map[string]networks{"IPv4": v4over4, "IPv6": v6over4} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, nets)
+			l.inside = "BLUE"
+			hub := l.hub(1)
+			a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+			// Outside the same networks lead nowhere: who looks there says no.
+			for _, r := range l.routers {
+				r.call(func() {
+					for _, p := range []netip.Prefix{nets.behind(2), nets.behind(3), nets.inside(2), nets.inside(3)} {
+						r.ribs["default"].Update(rib.Static, "trap "+p.String(), p, []rib.Path{{Source: rib.Static, Discard: true}})
+					}
+				})
+			}
+			if !l.ping(a, b, hub) {
+				t.Fatal("the first packet must cross the hub")
+			}
+			l.direct(a, b, hub)
+			if a.match(nets.host(3)) != "Virtual-Access1" || b.match(nets.host(2)) != "Virtual-Access1" {
+				l.fail("no routes inside")
+			}
+			for _, r := range []*router{a, b} {
+				r.call(func() {
+					for _, x := range r.ribs["default"].Routes() {
+						if slices.ContainsFunc(slices.Concat(x.Hops, x.Override), func(h rib.Hop) bool { return h.Interface != "GigabitEthernet1" }) {
+							t.Errorf("%s: outside %s leads over %v %v", r.name, x.Prefix, x.Hops, x.Override)
+						}
+					}
+					for _, i := range r.nhrp.Snapshot() {
+						if i.VRF != "BLUE" {
+							t.Errorf("%s: %s is in VRF %s", r.name, i.Name, i.VRF)
+						}
+					}
+				})
+			}
+			for range 120 {
+				if l.ping(a, b, hub) {
+					l.fail("over the hub beside a shortcut")
+				}
+				l.run(time.Second)
+			}
+			l.until(3*time.Minute, "the end of the idle shortcut", func() bool { return len(a.accesses())+len(b.accesses()) == 0 })
+			if !l.ping(a, b, hub) {
+				t.Fatal("not over the hub")
+			}
+		})
+	}
+}
+
+func TestClearingWhileBothAskHealsAndLeavesNothing(t *testing.T) {
+	for after := time.Duration(0); after <= 160*time.Millisecond; after += 20 * time.Millisecond {
+		l := newLab(t, v4over4)
+		hub := l.hub(1)
+		a, b := l.spoke(2, hub, true), l.spoke(3, hub, true)
+		sequence += 2
+		a.echo(b, sequence-1)
+		b.echo(a, sequence)
+		l.run(after)
+		for _, r := range []*router{a, hub} {
+			r.call(func() { r.nhrp.Clear(false, netip.Addr{}) })
+		}
+		l.run(100 * time.Millisecond) // what was under way over a session that ended is lost
+		l.direct(a, b, hub)
+		if len(a.accesses()) != 1 || len(b.accesses()) != 1 || a.ikes() != 2 || b.ikes() != 2 || hub.ikes() != 2 {
+			l.fail("cleared after %v: %q and %q, IKE SAs %d, %d and %d", after, a.accesses(), b.accesses(), a.ikes(), b.ikes(), hub.ikes())
+		}
+		l.until(5*time.Minute, "the end of the idle shortcut", func() bool {
+			return len(a.accesses())+len(b.accesses()) == 0 && a.ikes() == 1 && b.ikes() == 1
+		})
+		for _, r := range slices.Clone(l.routers) {
+			r.stop()
+		}
+	}
+}
+
 // direct pings both ways until both have a shortcut.
 func (l *lab) direct(a, b, hub *router) {
 	l.T.Helper()
