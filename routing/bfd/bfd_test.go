@@ -275,6 +275,23 @@ func TestSilenceTakesTheSessionDownAndTheClientsHear(t *testing.T) {
 	}
 }
 
+func TestAPacketThatWaitedBehindALaterOneChangesNothing(t *testing.T) {
+	e, r := alone()
+	e.Open(start, single, fast, "BGP", func(Change) {})
+	now := start.Add(time.Millisecond)
+	p := established(t, e, r, single, now)
+	before := *p
+	before.State, before.Yours = Down, 0
+	before.say(t, start)
+	if len(r.changes) != 1 || r.last().State != Up {
+		t.Fatalf("%+v", r.changes)
+	}
+	before.say(t, now.Add(time.Millisecond)) // it has begun anew
+	if len(r.changes) != 2 || r.changes[1].Up {
+		t.Fatalf("%+v", r.changes)
+	}
+}
+
 func TestALateEngineDoesNotTakeItsOwnLatenessForSilence(t *testing.T) {
 	e, r := alone()
 	var heard []Change

@@ -258,7 +258,8 @@ func (c *Context) Key() Key {
 	return k
 }
 
-// Receive takes a packet that came at the time now. Its error says why it was refused.
+// Receive takes a packet that came at the time now. Its error says why it was refused. One that waited until a later one of
+// the neighbour's had been taken, as those may who do not know our number, changes nothing.
 func (e *Engine) Receive(now time.Time, c Context, b []byte) error {
 	err := e.receive(now, c, b)
 	n := &e.counters
@@ -321,6 +322,9 @@ func (e *Engine) receive(now time.Time, c Context, b []byte) error {
 		// Anybody can say "down" from afar in our neighbour's name who need not know our discriminator. A neighbour that
 		// really has begun anew is silent otherwise, and heard as soon as that has been noticed.
 		return ErrMismatch
+	}
+	if now.Before(s.lastRx) {
+		return nil // what the neighbour has said since counts
 	}
 	e.process(now, s, &p)
 	e.fix(s)
