@@ -18,6 +18,7 @@ func main() {
 	flag.DurationVar(&o.For, "for", 10*time.Minute, "how long hubs are killed")
 	flag.Uint64Var(&o.Seed, "seed", uint64(time.Now().UnixNano()), "what decides which, when and how")
 	flag.StringVar(&o.Keep, "keep", "", "a folder for what the routers show if something is wrong at the end")
+	flag.StringVar(&o.Profile, "profile", "", "a folder for heap and goroutine profiles as the memory grows")
 	flag.Parse()
 	start := time.Now()
 	o.Say = func(format string, a ...any) {

@@ -29,7 +29,10 @@ type Options struct {
 	Goroutines bool
 	// Keep is a folder for what all routers show when something is wrong in the end; empty keeps nothing.
 	Keep string
-	Say  func(format string, a ...any)
+	// Profile is a folder for heap and goroutine profiles, two whenever the memory is a quarter more than at the last ones;
+	// empty writes none.
+	Profile string
+	Say     func(format string, a ...any)
 }
 
 const (
@@ -76,6 +79,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	n := &network{Options: &o, memory: &qemu.Memory{Factory: newRouter}, rand: rand.New(rand.NewPCG(o.Seed, 0)), down: map[int]func() error{},
 		meter: newMeter(), echoes: map[[2]int]bool{}}
 	o.Say("seed %d: %d spokes, %d hubs, %v", o.Seed, o.Spokes, o.Hubs, o.For)
+	gauge := newGauge(&o)
 	err = n.memory.Start(ctx, lab, func(string, ...any) {})
 	if err == nil {
 		err = n.live(ctx)
@@ -90,6 +94,8 @@ func Run(ctx context.Context, o Options) (err error) {
 	late, worst := n.meter.read()
 	o.Say("the machine kept all of this waiting for %.1f s, for %.1f s at the longest", late.Seconds(), worst.Seconds())
 	n.meter.close()
+	gauge.close()
+	o.Say("%d MB of memory at the most", gauge.peak()>>20)
 	if serr := n.memory.Stop(); err == nil {
 		err = serr
 	}
