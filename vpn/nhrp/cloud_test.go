@@ -22,6 +22,7 @@ type cloud struct {
 	routers map[string]*router
 	trace   func(from, to *router, p *message.Packet)
 	publics map[string]netip.Addr // of routers to come that are behind a NAT
+	wan6    bool                  // point-to-point tunnels go over IPv6
 	setup   time.Duration         // of a session
 	probe   time.Duration         // until a dead peer is found dead
 }

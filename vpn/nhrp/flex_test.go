@@ -109,11 +109,26 @@ func (r *router) released(s *session) {
 	})
 }
 
+// flexHubNBMA and flexNBMA are the outside addresses of hub and spoke n.
+func (c *cloud) flexHubNBMA(n int) netip.Addr {
+	if c.wan6 {
+		return ip(fmt.Sprintf("2001:db8:ff:%d::1", n))
+	}
+	return ip(fmt.Sprintf("172.16.%d.1", n))
+}
+
+func (c *cloud) flexNBMA(n int) netip.Addr {
+	if c.wan6 {
+		return ip(fmt.Sprintf("2001:db8:fe::%d", n))
+	}
+	return ip(fmt.Sprintf("10.0.0.%d", n))
+}
+
 // flexHub is a hub whose spokes have tunnels of a template each.
 func (c *cloud) flexHub(n int) *router {
 	h := c.add(fmt.Sprint("hub", n))
 	self := ip(fmt.Sprintf("172.20.%d.1", n))
-	h.template = &Config{NetworkID: 1, Holdtime: time.Minute, Addresses: []netip.Addr{self}, NBMA: ip(fmt.Sprintf("172.16.%d.1", n)), Redirect: true}
+	h.template = &Config{NetworkID: 1, Holdtime: time.Minute, Addresses: []netip.Addr{self}, NBMA: c.flexHubNBMA(n), Redirect: true}
 	h.routes = []route{{prefix: hostPrefix(self), local: true}}
 	return h
 }
@@ -124,7 +139,7 @@ func flexAddr(n int) netip.Addr { return ip(fmt.Sprintf("172.20.0.%d", n)) }
 func (c *cloud) flexSpoke(n int, hub *router) *router {
 	r := c.add(fmt.Sprint("spoke", n))
 	cfg := Config{Tunnel: "Tunnel0", NetworkID: 1, Holdtime: time.Minute, Addresses: []netip.Addr{flexAddr(n)},
-		NBMA: ip(fmt.Sprintf("10.0.0.%d", n)), Shortcut: true, Redirect: true, PointToPoint: true, ShortcutTemplate: 1}
+		NBMA: c.flexNBMA(n), Shortcut: true, Redirect: true, PointToPoint: true, ShortcutTemplate: 1}
 	r.nbma["Tunnel0"] = cfg.NBMA
 	tmpl := cfg
 	r.template = &tmpl
@@ -203,6 +218,52 @@ func TestARedirectBetweenTwoVirtualAccessesMakesAShortcutOnATunnelOfItsOwn(t *te
 	want(t, "entries in the network", len(s3.engine.tunnels["Tunnel0"].net.entries), 0)
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "hub1", "spoke2")
 	want(t, "the hub's tunnels", len(hub.clones), 2)
+}
+
+func TestAHubAndSpokesThatAreReachedOverIPv6(t *testing.T) {
+	c := newCloud(t)
+	c.wan6 = true
+	c.publics = map[string]netip.Addr{"spoke4": ip("2001:db8:cafe::1")} // NPTv6 is between
+	hub := c.flexHub(1)
+	s2, s3, s4 := c.flexSpoke(2, hub), c.flexSpoke(3, hub), c.flexSpoke(4, hub)
+	c.trace = func(from, to *router, p *message.Packet) {
+		if p.AFN != message.AFNIPv6 || p.Protocol != message.ProtocolIPv4 || p.SrcNBMA.IsValid() && !p.SrcNBMA.Is6() {
+			t.Errorf("%s to %s: %s of family %d, protocol %#x, from %s", from.name, to.name, p.Type, p.AFN, p.Protocol, p.SrcNBMA)
+		}
+		for _, x := range append(p.Extensions, message.Extension{CIEs: p.CIEs}) {
+			for _, cie := range x.CIEs {
+				if cie.NBMA.IsValid() && !cie.NBMA.Is6() {
+					t.Errorf("%s to %s: %s names %s", from.name, to.name, p.Type, cie.NBMA)
+				}
+			}
+		}
+	}
+	// Until the answer is there the hub has the packets.
+	c.ping(s3, hostOf(3), hostOf(2))
+	c.run(15 * time.Millisecond)
+	want(t, "who has the packets", s3.engine.Snapshot()[0].Cache[0].NBMA, c.flexHubNBMA(1))
+	c.run(time.Second)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "spoke2")
+	want(t, "where it leads", s3.engine.Snapshot()[1].Cache[0].NBMA, c.flexNBMA(2))
+	// No tunnel leads to the hub or to ourselves, no shortcut over their addresses.
+	t0 := s3.engine.tunnels["Tunnel0"]
+	for _, nbma := range []netip.Addr{c.flexHubNBMA(1), c.flexNBMA(3)} {
+		if _, _, err := t0.open(c.now, nbma); err == nil {
+			t.Errorf("a tunnel to %s", nbma)
+		}
+		if !slices.Contains(t0.keepers(netip.Addr{}), nbma) {
+			t.Errorf("%s may be covered by a shortcut", nbma)
+		}
+	}
+	// The hub knows how the one whose address is translated looks.
+	for _, x := range []struct{ a, b int }{{4, 2}, {3, 4}} {
+		from := c.routers[fmt.Sprint("spoke", x.a)]
+		c.ping(from, hostOf(x.a), hostOf(x.b))
+		c.run(2 * time.Second)
+		wantPath(t, c.ping(from, hostOf(x.a), hostOf(x.b)), from.name, fmt.Sprint("spoke", x.b))
+	}
+	c.run(3 * time.Minute)
+	want(t, "tunnels", len(s2.clones)+len(s3.clones)+len(s4.clones), 0)
 }
 
 func TestBothSpokesAskingAtOnceEndInOneTunnelEach(t *testing.T) {
