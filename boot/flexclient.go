@@ -11,6 +11,8 @@ import (
 	"felloe/netstack/clock"
 	"felloe/vpn/flexvpn/client"
 	"felloe/vpn/protect"
+
+	"github.com/rs/zerolog"
 )
 
 // clients joins the client blocks (package client) to tunnel protection, tracked objects, interfaces, names and the log.
@@ -450,6 +452,12 @@ func (c *clients) Event(e client.Event) {
 	if e.Reason != "" {
 		line.Str("reason", e.Reason)
 	}
+	c.tracked(line, e)
+	line.Msg(text)
+}
+
+// tracked says which object decides about the peer that an event is about.
+func (c *clients) tracked(line *zerolog.Event, e client.Event) {
 	if s, ok := c.blocks[e.Client]; ok {
 		for _, p := range s.Peers {
 			if p.Seq == e.Call.Seq && p.While.Track != 0 {
@@ -457,7 +465,6 @@ func (c *clients) Event(e client.Event) {
 			}
 		}
 	}
-	line.Msg(text)
 }
 
 // told is the line of a client's session that comes or goes.
@@ -466,6 +473,7 @@ func (c *clients) told(e client.Event) {
 	word := map[bool]string{true: "UP", false: "DOWN"}[e.Kind == client.Connected]
 	line := c.r.log.Info().Str("event", "flexvpn-"+state).Str("mnemonic", "FLEXVPN-6-FLEXVPN_CONNECTION_"+word).Str("client", e.Client).Str("tunnel", e.Tunnel).
 		Stringer("peer", e.Call.Peer).Str("state", state)
+	c.tracked(line, e)
 	local := e.Call.Local
 	if i := c.r.ifs[e.Tunnel]; i != nil && i.spec.Tunnel != nil && !local.IsValid() {
 		local = i.spec.Tunnel.Source

@@ -34,6 +34,7 @@ type Event struct {
 	before    string       // the address that was assigned before
 	link      string       // the interface of one peer only that this is about
 	phase     phase        // what it means for a story
+	place     int          // among the events: of two at one time the first is the one that was heard of first
 }
 
 // RoutesMoved counts routes of a routing table that left some interfaces for others; no name is no route.

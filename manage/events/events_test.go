@@ -220,6 +220,16 @@ func TestAPeerThatHasMovedIsCountedWhereItIs(t *testing.T) {
 	}
 }
 
+func TestOfWhatHappensAtOnceTheFirstToSaySoHasNoticedIt(t *testing.T) {
+	w := newWorld()
+	w.say(0, "bfd", "BFD-SYSLOG: …", "peer="+hub1, "state=down", "reason=control detection time expired")
+	w.say(0, "track", "1 bfd 172.25.1.1 Up -> Down", "track=1", "state=down")
+	w.say(0, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "track=1", "peer="+hub1, "state=down", "reason=track 1 is not up")
+	if all := Stories(w.Events()); len(all) != 1 || all[0].By != "BFD" || all[0].Events[1].Kind != "track" {
+		t.Fatalf("%+v", all)
+	}
+}
+
 func TestAStoryIsAboutTheAddressesOfBothFamilies(t *testing.T) {
 	w := newWorld()
 	log := w.log.Logger()

@@ -47,6 +47,7 @@ func Stories(events []Event) []Story {
 	open := map[string]*Story{} // the latest that is about a thing
 	for i := range events {
 		e := &events[i]
+		e.place = i
 		var s *Story
 		switch {
 		case slices.Contains(routine, e.Kind):
@@ -175,13 +176,18 @@ func (s *Story) mayHold(thing string, e *Event) bool {
 func (s *Story) join(o *Story) {
 	later := o.last().After(s.last())
 	s.Events = append(s.Events, o.Events...)
-	slices.SortStableFunc(s.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	s.sort()
 	for thing := range o.things {
 		s.things[thing] = true
 	}
 	if later {
 		s.well = o.well
 	}
+}
+
+// sort puts the story's events into the order in which they happened.
+func (s *Story) sort() {
+	slices.SortFunc(s.Events, func(a, b Event) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.place, b.place)) })
 }
 
 // list is names without repetition, in their order.
@@ -195,7 +201,7 @@ func (l *list) add(s string) {
 
 // tell finds out what the events come to.
 func (s *Story) tell() {
-	slices.SortStableFunc(s.Events, func(a, b Event) int { return a.Time.Compare(b.Time) })
+	s.sort()
 	s.Begin, s.End = s.Events[0].Time, s.last()
 	s.Seconds = -1
 	var lost, gained, anew, clients, links, inside, bgpDown, bgpUp, tracks, lines, shortcuts list

@@ -16,6 +16,7 @@ import (
 	"felloe/config"
 	"felloe/manage/cli"
 	"felloe/manage/events"
+	"felloe/manage/syslog"
 	"felloe/netstack/dns"
 	"felloe/netstack/esp"
 	"felloe/netstack/fib"
@@ -238,9 +239,9 @@ func TestAnswersLookAsTheirGoldenFiles(t *testing.T) {
 
 func tracks() []track.Info {
 	return []track.Info{
-		{ID: 1, Kind: "icmp-echo", What: "icmp-echo 172.25.1.1", Description: "Hub1", Known: true, Reason: "no answer in time", Since: now.Add(-65 * time.Second), Changes: 3,
+		{ID: 1, Kind: "icmp-echo", What: "icmp-echo 172.25.1.1", Description: "Hub1", Known: true, Reason: "timeout", Since: now.Add(-65 * time.Second), Changes: 3,
 			Delay: track.Delay{Up: 10 * time.Second, Down: 500 * time.Millisecond}, Pending: now.Add(2 * time.Second), TrackedBy: []string{"FlexVPN Flex_Client"},
-			Probe: &track.ProbeInfo{Sent: 100, Answered: 90, Failed: 10, RTT: 1500 * time.Microsecond, Failure: "no answer in time"}},
+			Probe: &track.ProbeInfo{Sent: 100, Answered: 90, Failed: 10, RTT: 1500 * time.Microsecond, Failure: "timeout"}},
 		{ID: 2, Kind: "boolean", What: "list boolean or", Up: true, Known: true, Since: now.Add(-26 * time.Hour), Changes: 1,
 			Members: []track.Member{{ID: 1, Known: true}, {ID: 3, Not: true, Up: true, Known: true}, {ID: 4}}},
 		{ID: 3, Kind: "interface", What: "interface Tunnel1 line-protocol"},
@@ -249,11 +250,11 @@ func tracks() []track.Info {
 }
 
 func bfdSessions() []bfd.Info {
-	up := bfd.Info{VRF: "default", Local: addr("10.1.1.100"), Remote: addr("10.1.1.1"), Interface: "Tunnel1", State: bfd.Up, StateName: "up", PeerState: "up", Diagnostic: "none", PeerDiagnostic: "none",
-		LastDown: "control detection time expired", Mine: 1, Yours: 7, Interval: 100 * time.Millisecond, Detection: 300 * time.Millisecond, DesiredMinTx: 100 * time.Millisecond, RequiredMinRx: 100 * time.Millisecond,
+	up := bfd.Info{VRF: "default", Local: addr("10.1.1.100"), Remote: addr("10.1.1.1"), Interface: "Tunnel1", State: bfd.Up, StateName: bfd.Up.String(), PeerState: bfd.Up.String(), Diagnostic: bfd.NoDiagnostic.String(), PeerDiagnostic: bfd.NoDiagnostic.String(),
+		LastDown: bfd.DetectionTimeExpired.String(), Mine: 1, Yours: 7, Interval: 100 * time.Millisecond, Detection: 300 * time.Millisecond, DesiredMinTx: 100 * time.Millisecond, RequiredMinRx: 100 * time.Millisecond,
 		Multiplier: 3, PeerMinTx: 100 * time.Millisecond, PeerMinRx: 50 * time.Millisecond, PeerMultiplier: 3, Clients: []string{"BGP", "Static"}, Since: now.Add(-65 * time.Second), Received: 700, Sent: 701,
 		Ups: 2, Downs: 1, Remaining: 250 * time.Millisecond}
-	down := bfd.Info{VRF: "red", Local: addr("172.16.1.2"), Remote: addr("172.25.2.1"), Multihop: true, State: bfd.Down, StateName: "down", PeerState: "up", Diagnostic: "none", PeerDiagnostic: "none", Mine: 2,
+	down := bfd.Info{VRF: "red", Local: addr("172.16.1.2"), Remote: addr("172.25.2.1"), Multihop: true, State: bfd.Down, StateName: bfd.Down.String(), PeerState: bfd.Up.String(), Diagnostic: bfd.NoDiagnostic.String(), PeerDiagnostic: bfd.NoDiagnostic.String(), Mine: 2,
 		Interval: time.Second, DesiredMinTx: time.Second, RequiredMinRx: 100 * time.Millisecond, Multiplier: 3, Clients: []string{"Track"}, Since: now.Add(-5 * time.Second), Sent: 5}
 	six := up
 	six.Local, six.Remote, six.Mine, six.Yours, six.Clients = addr("2001:db8::100"), addr("2001:db8::1"), 3, 9, []string{}
@@ -296,19 +297,36 @@ func hosts() []dns.Host {
 
 // failover is what a spoke tells that loses its hub, after something else.
 func failover() []events.Story {
-	at := now
-	say := func(ms int, kind, text, reason string) events.Event {
-		at = at.Add(time.Duration(ms) * time.Millisecond)
-		return events.Event{Time: at, Kind: kind, Text: text, Reason: reason}
+	r := events.New(events.Options{Single: func(name string) bool { return name == "Tunnel1" }})
+	at := now.Add(-3 * time.Minute)
+	say := func(later time.Duration, event, text string, fields ...string) {
+		at = at.Add(later)
+		e := syslog.Entry{Time: at, Level: "info", Message: text, Fields: map[string]any{"event": event}}
+		for i := 0; i < len(fields); i += 2 {
+			e.Fields[fields[i]] = fields[i+1]
+		}
+		r.Log(e)
 	}
-	return []events.Story{{Title: "not among the last ones"},
-		{Begin: now, Title: "configuration applied", Seconds: -1, Events: []events.Event{say(0, "applied", "configuration applied", "")}},
-		{Begin: now, Title: "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)", By: "BFD", Noticed: "BFD session with 10.1.1.1 is down: control detection time expired", Seconds: 0.158,
-			Moved: []string{"the address of Tunnel1 from 10.1.1.100 to 10.1.1.177", "BGP with 10.1.1.1 is up again"},
-			Events: []events.Event{say(0, "bfd-down", "BFD session with 10.1.1.1 is down", "control detection time expired"),
-				say(2, "ike-down", "Crypto tunnel v2 is DOWN.  Peer 172.25.1.1:500 Id: 172.25.1.1", "BFD\nwent down"),
-				{Time: at, Kind: "routes", Routes: &events.RoutesMoved{From: "Tunnel1", Count: 3}},
-				say(156, "child-up", "IPsec SAs are installed", ""), say(80, "bgp-up", "neighbor 10.1.1.1 Up", "")}}}
+	flex := func(state, peer, assigned, track, reason string) {
+		say(0, "flexvpn-"+state, "FlexVPN(Flex_Client) Client_public_addr = 172.16.1.2 Server_public_addr = "+peer+" Assigned_Tunnel_v4_addr = "+assigned,
+			"client", "Flex_Client", "tunnel", "Tunnel1", "peer", peer, "track", track, "state", state, "assigned", assigned, "reason", reason)
+	}
+	const reason = "track 1 is not up"
+	say(0, "applied", "not among the last ones")
+	say(time.Minute, "applied", "configuration applied")
+	say(2*time.Minute, "bfd", "BFD-SYSLOG: BFD session ld:1 handle:1,is going Down Reason: DETECT TIMER EXPIRED", "peer", "172.25.1.1", "state", "down", "reason", "control detection time expired")
+	say(0, "track", "1 bfd 172.25.1.1 Up -> Down", "track", "1", "state", "down", "reason", "control detection time expired")
+	flex("down", "172.25.1.1", "10.1.1.100", "1", reason)
+	say(time.Millisecond, "ike-down", "Crypto tunnel v2 is DOWN.  Peer 172.25.1.1:500 Id: hub\n1", "peer", "172.25.1.1:500", "reason", reason)
+	r.Routes(at, "default", "Tunnel1", "", 2)
+	say(0, "line-protocol", "Line protocol on Interface Tunnel1, changed state to down", "interface", "Tunnel1", "state", "down")
+	say(0, "bgp-down", "neighbor 10.1.1.1 Down the route to it is gone", "peer", "10.1.1.1", "interface", "Tunnel1", "state", "down", "reason", "the route to it is gone")
+	say(47*time.Millisecond, "ike-up", "Crypto tunnel v2 is UP.  Peer 172.25.2.1:500 Id: hub2", "peer", "172.25.2.1:500")
+	say(time.Millisecond, "child-up", "IPsec SAs are installed", "peer", "172.25.2.1:500", "tunnel", "Tunnel1")
+	flex("up", "172.25.2.1", "10.1.1.177", "2", "")
+	r.Routes(at, "default", "", "Tunnel1", 2)
+	say(52*time.Millisecond, "bgp-up", "neighbor 10.1.1.1 Up", "peer", "10.1.1.1", "interface", "Tunnel1", "state", "established")
+	return events.Stories(r.Events())
 }
 
 func statistics(sas []ikev2.SAInfo) IKEv2Stats {
