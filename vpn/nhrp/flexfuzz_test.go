@@ -121,25 +121,12 @@ func runShortcuts(t testing.TB, b []byte) {
 		case 0, 1, 2, 3, 4, 5:
 			id := session()
 			from := From{Tunnel: h.sessions[id].Tunnel, Session: id, NBMA: h.sessions[id].NBMA}
-			p := &message.Packet{AFN: message.AFNIPv4, Protocol: message.ProtocolIPv4, Type: message.Type(1 + in.pick(8)), HopCount: in.byte() & 3,
-				SrcNBMA: in.nbma(), SrcProto: in.addr(), DstProto: in.addr(), RequestID: uint32(in.byte()), Extensions: standardExtensions()}
+			p := in.packet()
 			var asked []*pending
 			for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
 				asked = append(asked, e.tunnels[name].pendings()...)
 			}
-			if len(asked) > 0 && p.RequestID&1 == 0 {
-				q := asked[in.pick(len(asked))] // as one who saw our request would answer
-				p.RequestID, p.SrcProto, p.DstProto = q.id, own, q.target
-			}
-			switch {
-			case p.Type.Indication():
-				p.RequestID, p.ErrorCode, p.Payload = 0, message.ErrorCode(in.pick(16)), header(in.addr(), in.addr())
-			default:
-				p.CIEs = in.cies()
-			}
-			for i := range p.Extensions {
-				p.Extensions[i].CIEs = in.cies()
-			}
+			in.answering(p, own, asked)
 			data, err := p.Encode()
 			if err != nil {
 				t.Fatal(err)
@@ -171,25 +158,7 @@ func runShortcuts(t testing.TB, b []byte) {
 				e.SessionUp(now, *s)
 			}
 		case 11, 12:
-			end := now.Add(time.Duration(in.byte()) * 500 * time.Millisecond)
-			for n := 0; ; n++ {
-				d, ok := e.Deadline()
-				if !ok || d.After(end) {
-					break
-				}
-				if n > 20000 {
-					t.Fatal("timers never rest")
-				}
-				if d.After(now) {
-					now = d
-				}
-				for _, s := range h.sessions {
-					s.Data += uint64(in.byte() & 1)
-				}
-				e.Tick(now)
-				h.released(now)
-			}
-			now = end
+			now = h.elapse(e, now, in, h.released)
 		case 13:
 			i := 2 + in.pick(2)
 			h.routes[i].ifname = []string{spokeTunnel, "GigabitEthernet1", "Virtual-Access1", "Virtual-Access2"}[in.pick(4)]

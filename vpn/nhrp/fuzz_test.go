@@ -135,6 +135,53 @@ func (i *input) cies() (list []message.CIE) {
 	return list
 }
 
+// packet is one that anybody may send.
+func (i *input) packet() *message.Packet {
+	p := &message.Packet{AFN: message.AFNIPv4, Protocol: message.ProtocolIPv4, Type: message.Type(1 + i.pick(8)), HopCount: i.byte() & 3, Flags: uint16(i.byte()) << 8,
+		SrcNBMA: i.nbma(), SrcProto: i.addr(), DstProto: i.addr(), RequestID: uint32(i.byte()), Extensions: standardExtensions()}
+	if p.Type.Indication() {
+		p.RequestID, p.Flags = 0, 0
+		p.ErrorCode = message.ErrorCode(i.pick(16))
+		p.Payload = header(i.addr(), i.addr())
+	} else {
+		p.CIEs = i.cies()
+	}
+	for x := range p.Extensions {
+		p.Extensions[x].CIEs = i.cies()
+	}
+	return p
+}
+
+// answering makes a packet the answer to a request of ours now and then, as one who saw that would give it.
+func (i *input) answering(p *message.Packet, own netip.Addr, asked []*pending) {
+	if len(asked) > 0 && p.RequestID != 0 && p.RequestID&1 == 0 {
+		q := asked[i.pick(len(asked))]
+		p.RequestID, p.SrcProto, p.DstProto = q.id, own, q.target
+	}
+}
+
+// elapse lets up to two minutes pass, in which some sessions carry data; then is called after each moment.
+func (l *lonely) elapse(e *Engine, now time.Time, in *input, then func(now time.Time)) time.Time {
+	end := now.Add(time.Duration(in.byte()) * 500 * time.Millisecond)
+	for n := 0; ; n++ {
+		d, ok := e.Deadline()
+		if !ok || d.After(end) {
+			return end
+		}
+		if n > 20000 {
+			l.t.Fatal("timers never rest")
+		}
+		if d.After(now) {
+			now = d
+		}
+		for _, id := range slices.Sorted(maps.Keys(l.sessions)) {
+			l.sessions[id].Data += uint64(in.byte() & 1)
+		}
+		e.Tick(now)
+		then(now)
+	}
+}
+
 const fuzzTunnel = "Tunnel0"
 
 func fuzzConfig(which int) Config {
@@ -184,32 +231,17 @@ func runMachine(t testing.TB, b []byte) {
 		switch in.pick(16) {
 		case 0, 1, 2, 3, 4, 5:
 			id := session()
-			p := &message.Packet{AFN: message.AFNIPv4, Protocol: message.ProtocolIPv4, Type: message.Type(1 + in.pick(8)), HopCount: in.byte() & 3, Flags: uint16(in.byte()) << 8,
-				SrcNBMA: in.nbma(), SrcProto: in.addr(), DstProto: in.addr(), Extensions: standardExtensions()}
-			p.RequestID = uint32(in.byte())
-			if tn := e.tunnels[fuzzTunnel]; tn != nil && p.RequestID&1 == 0 {
-				// As one who saw our request would answer.
-				for _, q := range tn.pendings() {
-					p.RequestID, p.SrcProto, p.DstProto = q.id, ip("10.10.10.3"), q.target
-				}
+			p := in.packet()
+			if tn := e.tunnels[fuzzTunnel]; tn != nil {
+				in.answering(p, ip("10.10.10.3"), tn.pendings())
 				for _, n := range tn.nhs {
-					if p.Type == message.RegistrationReply && n.session == id {
+					if p.Type == message.RegistrationReply && n.session == id && in.byte()&1 == 0 {
 						p.RequestID, p.SrcProto = n.id, ip("10.10.10.3")
 					}
 				}
 			}
-			if p.Type.Indication() {
-				p.RequestID, p.Flags = 0, 0
-				p.ErrorCode = message.ErrorCode(in.pick(16))
-				p.Payload = header(in.addr(), in.addr())
-				if len(l.sent) > 0 && p.Type == message.ErrorIndication {
-					p.Payload = l.sent[in.pick(len(l.sent))]
-				}
-			} else {
-				p.CIEs = in.cies()
-			}
-			for i := range p.Extensions {
-				p.Extensions[i].CIEs = in.cies()
+			if len(l.sent) > 0 && p.Type == message.ErrorIndication {
+				p.Payload = l.sent[in.pick(len(l.sent))]
 			}
 			wrong := in.pick(5) == 0
 			if wrong {
@@ -245,24 +277,7 @@ func runMachine(t testing.TB, b []byte) {
 			s.Up = true
 			e.SessionUp(now, *s)
 		case 11, 12:
-			end := now.Add(time.Duration(in.byte()) * 500 * time.Millisecond)
-			for n := 0; ; n++ {
-				d, ok := e.Deadline()
-				if !ok || d.After(end) {
-					break
-				}
-				if n > 5000 {
-					t.Fatal("timers never rest")
-				}
-				if d.After(now) {
-					now = d
-				}
-				for _, s := range l.sessions {
-					s.Data += uint64(in.byte() & 1)
-				}
-				e.Tick(now)
-			}
-			now = end
+			now = l.elapse(e, now, in, func(time.Time) {})
 		case 13:
 			i := in.pick(len(l.routes))
 			l.routes[i].via = in.addr()
