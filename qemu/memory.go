@@ -235,6 +235,9 @@ func (m *Memory) Capture(name string, w io.Writer) (func() error, error) {
 	return m.fabric.capture(name, w)
 }
 
+// Overflows counts the frames that the links have lost because this process did not come to them in time.
+func (m *Memory) Overflows() uint64 { return m.fabric.network.Overflows() }
+
 // Boot implements Backend: there is no boot here.
 func (m *Memory) Boot(context.Context, string) ([]agent.Milestone, error) { return nil, nil }
 

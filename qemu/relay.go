@@ -18,9 +18,9 @@ import (
 
 // fabric is all links of a lab: netstack/link/mem does what a link does, whoever holds its ends.
 type fabric struct {
-	lab   *Lab
-	clock clock.Clock
-	links map[string]*fabricLink
+	lab     *Lab
+	network *mem.Network
+	links   map[string]*fabricLink
 }
 
 type fabricLink struct {
@@ -32,8 +32,8 @@ type fabricLink struct {
 }
 
 func newFabric(l *Lab, c clock.Clock) *fabric {
-	f := &fabric{lab: l, clock: c, links: map[string]*fabricLink{}}
 	network := mem.NewNetwork(c)
+	f := &fabric{lab: l, network: network, links: map[string]*fabricLink{}}
 	for _, k := range l.Links {
 		fl := &fabricLink{ports: map[End]*mem.Port{}, taps: map[int]*tap{}}
 		if len(k.Ends) == 2 {
@@ -190,6 +190,7 @@ func (w *wire) deliver(v []*packet.Packet) {
 		select {
 		case w.out <- p:
 		default:
+			w.port.Refused(1)
 			p.Release()
 		}
 	}

@@ -1,7 +1,6 @@
 package mem
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"math/rand/v2"
 	"sync"
@@ -18,8 +17,15 @@ const (
 	vectorSize = 256
 	// queueTime is how long a frame may wait for its turn on a link with a rate.
 	queueTime = 250 * time.Millisecond
-	// maxQueued bounds the frames on their way to one port.
-	maxQueued = 16384
+	// maxFlying bounds the frames on their way to one port: what a long and fast wire holds.
+	maxFlying = 16384
+	// maxWaiting bounds them while the scheduler is late: then they wait rather than fly, and a NIC's ring is no longer. A
+	// starved process with many ports on one switch would fill its memory otherwise.
+	maxWaiting = 1024
+	// late is how far the scheduler may be behind before that is so.
+	late = 20 * time.Millisecond
+	// idleEvents is the room for events that an idle network keeps.
+	idleEvents = 4096
 	// header is an Ethernet header with one VLAN tag, which the MTU does not count.
 	header = 18
 )
@@ -50,7 +56,7 @@ type Network struct {
 	seed    uint64
 	links   []*Link
 	macs    uint32
-	free    []*event
+	lost    uint64 // frames that found a full ring, or a full wire
 }
 
 // NewNetwork returns an empty network that lives by the clock.
@@ -65,6 +71,14 @@ func (n *Network) Seed(seed uint64) {
 	n.mu.Lock()
 	n.seed = seed
 	n.mu.Unlock()
+}
+
+// Overflows counts the frames that were lost because nobody took them in time: those that the scheduler did not come to, and
+// those that were Refused.
+func (n *Network) Overflows() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lost
 }
 
 // Link is what frames cross: two ports, or as many as a switch has.
@@ -204,6 +218,15 @@ func (p *Port) Stats() link.Stats {
 	return p.stats
 }
 
+// Refused says that frames were lost behind the port: who reads from it did not take them.
+func (p *Port) Refused(frames int) {
+	n := p.link.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p.stats.RxDrops += uint64(frames)
+	n.lost += uint64(frames)
+}
+
 // OnState implements link.Driver.
 func (p *Port) OnState(f func(up bool)) {
 	n := p.link.net
@@ -311,7 +334,7 @@ func (p *Port) send(now time.Time, f *packet.Packet) {
 	if l.table == nil {
 		for _, to := range l.ports {
 			if to != p {
-				l.net.deliver(at, to, f, twice)
+				l.net.deliver(now, at, to, f, twice)
 				return
 			}
 		}
@@ -325,7 +348,7 @@ func (p *Port) send(now time.Time, f *packet.Packet) {
 	if b[0]&1 == 0 {
 		if to, ok := l.table[[6]byte(b[0:6])]; ok {
 			if to != p {
-				l.net.deliver(at, to, f, twice)
+				l.net.deliver(now, at, to, f, twice)
 			} else {
 				f.Release()
 			}
@@ -334,16 +357,21 @@ func (p *Port) send(now time.Time, f *packet.Packet) {
 	}
 	for _, to := range l.ports {
 		if to != p {
-			l.net.deliver(at, to, packet.From(b), twice)
+			l.net.deliver(now, at, to, packet.From(b), twice)
 		}
 	}
 	f.Release()
 }
 
 // deliver makes the event of a frame's arrival; n.mu is held.
-func (n *Network) deliver(at time.Time, to *Port, f *packet.Packet, twice bool) {
-	if to.queued >= maxQueued {
+func (n *Network) deliver(now, at time.Time, to *Port, f *packet.Packet, twice bool) {
+	room := maxFlying
+	if len(n.events) > 0 && now.Sub(n.events[0].at) > late {
+		room = maxWaiting
+	}
+	if to.queued >= room {
 		to.stats.RxDrops++
+		n.lost++
 		f.Release()
 		return
 	}
@@ -354,17 +382,10 @@ func (n *Network) deliver(at time.Time, to *Port, f *packet.Packet, twice bool) 
 }
 
 func (n *Network) push(at time.Time, to *Port, f *packet.Packet) {
-	var e *event
-	if k := len(n.free); k > 0 {
-		e, n.free = n.free[k-1], n.free[:k-1]
-	} else {
-		e = new(event)
-	}
 	f.CopyContext(&blank) // a wire carries bytes, nothing else
 	n.seq++
-	*e = event{at: at, seq: n.seq, to: to, frame: f}
 	to.queued++
-	heap.Push(&n.events, e)
+	n.events.push(event{at: at, seq: n.seq, to: to, frame: f})
 }
 
 // arm sets the timer for the earliest event; n.mu is held.
@@ -405,11 +426,8 @@ func (n *Network) run() {
 		}
 		to, k := n.events[0].to, 0
 		for k < vectorSize && len(n.events) > 0 && n.events[0].to == to && !n.events[0].at.After(now) {
-			e := heap.Pop(&n.events).(*event)
+			f := n.events.pop().frame
 			to.queued--
-			f := e.frame
-			*e = event{}
-			n.free = append(n.free, e)
 			if !to.link.up || to.closed || to.input == nil || !to.carrier {
 				to.stats.RxDrops++
 				f.Release()
@@ -449,21 +467,51 @@ type event struct {
 	frame *packet.Packet
 }
 
-type events []*event
+// events are a heap by time, and then by the order of sending.
+type events []event
 
-func (h events) Len() int { return len(h) }
-func (h events) Less(i, j int) bool {
+func (h events) before(i, j int) bool {
 	if h[i].at.Equal(h[j].at) {
 		return h[i].seq < h[j].seq
 	}
 	return h[i].at.Before(h[j].at)
 }
-func (h events) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *events) Push(x any)   { *h = append(*h, x.(*event)) }
-func (h *events) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
+
+func (h *events) push(e event) {
+	*h = append(*h, e)
+	q := *h
+	for k := len(q) - 1; k > 0; {
+		up := (k - 1) / 2
+		if !q.before(k, up) {
+			break
+		}
+		q[k], q[up] = q[up], q[k]
+		k = up
+	}
+}
+
+func (h *events) pop() event {
+	q := *h
+	first, last := q[0], len(q)-1
+	q[0], q[last] = q[last], event{}
+	q = q[:last]
+	*h = q
+	for k := 0; ; {
+		least := 2*k + 1
+		if least >= last {
+			break
+		}
+		if r := least + 1; r < last && q.before(r, least) {
+			least = r
+		}
+		if !q.before(least, k) {
+			break
+		}
+		q[k], q[least] = q[least], q[k]
+		k = least
+	}
+	if last == 0 && cap(q) > idleEvents {
+		*h = nil
+	}
+	return first
 }

@@ -184,3 +184,54 @@ func TestRealTimeDeliversFromManySendersAndCloseWaits(t *testing.T) {
 		t.Fatal("a closed port received")
 	}
 }
+
+func TestAWireHoldsManyFramesAndANetworkThatIsLateFew(t *testing.T) {
+	const sent = 20000
+	flood := func(p *Port) {
+		for range sent / 100 {
+			var v [100]*packet.Packet
+			for k := range v {
+				v[k] = frame(7, 1, 60)
+			}
+			p.Send(v[:])
+		}
+	}
+	c := clock.NewVirtual(start)
+	n := NewNetwork(c)
+	a, b := n.Pair("a", "b", Impairment{Delay: 100 * time.Millisecond})
+	far := &sink{clock: c}
+	_ = b.Start(far.input)
+	flood(a)
+	c.Advance(time.Second)
+	if lost := n.Overflows(); len(far.tags) != maxFlying || lost != sent-maxFlying || b.Stats().RxDrops != lost {
+		t.Errorf("%d arrived over a long wire, %d are counted as lost", len(far.tags), lost)
+	}
+	if cap(n.events) != 0 {
+		t.Errorf("an idle network keeps room for %d events", cap(n.events))
+	}
+
+	// Whoever takes the first frame lets a second pass, in which the next one waits.
+	n = NewNetwork(c)
+	a, b = n.Pair("a", "b", Impairment{})
+	other, next := n.Pair("other", "next", Impairment{})
+	got := &sink{clock: c}
+	slow := true
+	_ = next.Start(got.input)
+	_ = b.Start(func(v []*packet.Packet) {
+		if got.input(v); slow {
+			slow = false
+			c.Advance(time.Second)
+			flood(a)
+		}
+	})
+	a.Send([]*packet.Packet{frame(1, 1, 60)})
+	other.Send([]*packet.Packet{frame(2, 1, 60)})
+	c.Advance(time.Second)
+	if lost := n.Overflows(); len(got.tags) != 2+maxWaiting || lost != sent-maxWaiting || b.Stats().RxDrops != lost {
+		t.Errorf("%d arrived through a network that was late, %d are counted as lost", len(got.tags), lost)
+	}
+	b.Refused(3)
+	if n.Overflows() != sent-maxWaiting+3 || b.Stats().RxDrops != sent-maxWaiting+3 {
+		t.Error("what was refused is not counted")
+	}
+}

@@ -95,7 +95,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	o.Say("the machine kept all of this waiting for %.1f s, for %.1f s at the longest", late.Seconds(), worst.Seconds())
 	n.meter.close()
 	gauge.close()
-	o.Say("%d MB of memory at the most", gauge.peak()>>20)
+	o.Say("%d MB of memory at the most; %d frames were lost because they were not taken in time", gauge.peak()>>20, n.memory.Overflows())
 	if serr := n.memory.Stop(); err == nil {
 		err = serr
 	}
