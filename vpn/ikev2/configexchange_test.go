@@ -213,8 +213,8 @@ func TestAnEmptyOrARefusingResponseEndsASet(t *testing.T) {
 }
 
 func TestBothSidesOfAFlexVPNTellTheirRoutes(t *testing.T) {
-	ga := &granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.1.0.0/16")}, Accept: RouteAccept{true, 5, 6}}}
-	gb := &granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.2.0.0/16")}, Accept: RouteAccept{true, 7, 8}}}
+	ga := &granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.1.0.0/16")}, Accept: RouteAccept{Accept: true, Distance: 5, Tag: 6}}}
+	gb := &granter{t: t, grant: Configuration{Subnets: []netip.Prefix{prefix("10.2.0.0/16")}, Accept: RouteAccept{Accept: true, Distance: 7, Tag: 8}}}
 	all := vti("0.0.0.0/0", "0.0.0.0/0")
 	w, a, b := apart(t, both(all, authorized(ga), func(c *Config) { c.Profiles[0].Request = true }), both(all, authorized(gb)))
 	a.initiate(addrB)
