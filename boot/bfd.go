@@ -262,7 +262,8 @@ func bfdRules(c *config.Config) []passiveRule {
 	return rules
 }
 
-// reviewBFD brings everything up to date with the configuration that was applied.
+// reviewBFD brings everything up to date with the configuration that was applied, and with the addresses that interfaces have
+// been given since.
 func (r *Router) reviewBFD() {
 	rules := bfdRules(r.applied)
 	for n := range rules {

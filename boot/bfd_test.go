@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -237,13 +238,22 @@ func TestBFDDoesNotWaitForTheControlLoop(t *testing.T) {
 		})
 		return n
 	}
+	stands, over, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	goOn := sync.OnceFunc(func() { close(over) })
+	defer goOn()
+	defer time.AfterFunc(30*time.Second, goOn).Stop() // what is told of a failure comes from the loop
+	go func() {
+		ended <- r.call("a long computation", func() error {
+			close(stands)
+			<-over
+			return nil
+		})
+	}()
+	<-stands
 	was := received()
-	if err := r.call("a long computation", func() error {
-		for received() < was+100 {
-			time.Sleep(time.Millisecond)
-		}
-		return nil
-	}); err != nil {
+	c.becomes("a hundred packets come", func() bool { return received() >= was+100 })
+	goOn()
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 	for n, name := range []string{"R1", "R2"} {
@@ -307,4 +317,23 @@ timers = { connect-retry = 1 }
 	})
 	f.wan["spoke2"].SetUp(true)
 	f.becomes("it is up again", up("Tunnel1", "spoke2", "10.1.1.1"))
+}
+
+func TestASpokeAnswersAtTheAddressThatItWasGiven(t *testing.T) {
+	t.Parallel()
+	f := newFlex(t)
+	f.run("hub1", flexHub(1, `{ set-interface = ["self"] }`, `
+[track.1]
+bfd = { address = "10.1.1.100", multihop = true, source = "Loopback100" }
+`))
+	f.run("spoke2", flexSpoke(2, "address = \"negotiated\"\nsource = \"GigabitEthernet1\"\ndestination = \"172.25.1.1\"", `
+[[bfd.multihop]]
+destination = "10.1.1.1"
+passive = true
+source = "Tunnel1"
+`))
+	f.becomes("the hub's session is up", func() bool { return f.track("hub1", 1).Up })
+	if i := f.session("spoke2", "10.1.1.1"); i.Local.String() != "10.1.1.100" || !i.Multihop {
+		t.Errorf("%+v", i)
+	}
 }

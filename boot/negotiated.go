@@ -60,6 +60,7 @@ func prefixTexts(list []netip.Prefix) []string {
 // BGP keeps it until there is another one: most often it comes back.
 func (r *Router) renumbered(up bool) {
 	r.authz.SetConfig(authzConfig(r.numbered(r.applied, false), r.policies))
+	r.reviewBFD()
 	if up {
 		r.protect.Reauthorize()
 		r.applyBGP(r.numbered(r.applied, true))
