@@ -116,6 +116,21 @@ func TestDynamicNeighboursAreLimitedAndForgotten(t *testing.T) {
 	})
 }
 
+func TestAGroupThatIsShutDownEndsTheSessionsOfItsDynamicNeighbours(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	n := neighbor("10.10.10.0", 0)
+	n.Address = netip.Addr{}
+	hub := newRouter(t, b, 1, 65010, func(c *bgp.Config) { c.Listen = []bgp.Listen{{Range: pfx("10.10.10.0/24"), Template: n}} })
+	spoke := newRouter(t, b, 2, 65011, hubOf(65010))
+	eventually(t, "the session is up", func() bool { return hub.up("10.10.10.2") && spoke.up("10.10.10.1") })
+	hub.apply(func(c *bgp.Config) { c.Listen[0].Template.Shutdown = true })
+	eventually(t, "the session is down", func() bool { return !hub.peer("10.10.10.2").Address.IsValid() && !spoke.up("10.10.10.1") })
+	eventually(t, "it is refused", func() bool { return hub.log.lines("the peer group is shut down") == 1 })
+	hub.apply(func(c *bgp.Config) { c.Listen[0].Template.Shutdown = false })
+	eventually(t, "the session is back", func() bool { return hub.up("10.10.10.2") })
+}
+
 func TestDynamicNeighboursMustBeAdmitted(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)

@@ -263,12 +263,18 @@ func (s *speaker) reconcile(old, cfg bgp.Config) {
 		}
 	}
 	s.mu.Lock()
+	var shut []*peer
 	for _, p := range s.peers {
 		if n, ok := cfg.Settings(p.addr); ok && p.dynamic {
-			p.n = n
+			if p.n = n; n.Shutdown {
+				shut = append(shut, p)
+			}
 		}
 	}
 	s.mu.Unlock()
+	for _, p := range shut {
+		s.removePeer(p, &guard.Notification{Code: guard.Cease, Subcode: guard.AdminShutdown}, "Admin. shutdown")
+	}
 	s.listen()
 }
 
