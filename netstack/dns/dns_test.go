@@ -179,6 +179,18 @@ func TestServersAreAskedInOrderAndWhatIsKnownStandsIn(t *testing.T) {
 	fails(t, r, "hub.example.com", false, ErrNoAnswer)
 }
 
+func TestAnAnswerThatIsOnItsWayWhenTheServersChangeIsNotKept(t *testing.T) {
+	r, s, _ := newResolver(t, Config{})
+	old := zone(60, map[string][]string{"hub.example.com.": {"172.25.1.1"}})
+	s.by[first] = func(m dnsmessage.Message, tcp bool) (dnsmessage.Message, error) {
+		r.SetConfig(Config{Servers: []netip.Addr{second}})
+		return old(m, tcp)
+	}
+	s.by[second] = zone(60, map[string][]string{"hub.example.com.": {"172.25.2.2"}})
+	look(t, r, "hub.example.com", false, "172.25.1.1") // it was asked before
+	look(t, r, "hub.example.com", false, "172.25.2.2")
+}
+
 func TestASilentServerCostsItsTimeout(t *testing.T) {
 	r, s, v := newResolver(t, Config{Timeout: time.Second})
 	s.by[second] = zone(10, map[string][]string{"hub.example.com.": {"172.25.1.1"}})

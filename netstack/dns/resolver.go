@@ -78,7 +78,7 @@ func New(c clock.Clock, rand io.Reader, via Transport) *Resolver {
 func (r *Resolver) SetConfig(c Config) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !slices.Equal(c.Servers, r.cfg.Servers) || c.Domain != r.cfg.Domain {
+	if !c.from(&r.cfg) {
 		clear(r.cache)
 	}
 	r.cfg = c
@@ -177,7 +177,7 @@ func (r *Resolver) ask(ctx context.Context, cfg Config, k key) (*record, error) 
 		for _, server := range cfg.Servers {
 			x, err := r.askOne(ctx, cfg, k, server)
 			if err == nil {
-				r.keep(k, x)
+				r.keep(&cfg, k, x)
 				return x, nil
 			}
 			last = fmt.Errorf("%s: %w", server, err)
@@ -224,10 +224,18 @@ func (r *Resolver) askOne(ctx context.Context, cfg Config, k key, server netip.A
 
 var errSilent = errors.New("no answer in time")
 
-// keep remembers an answer; the ones that expire first make room.
-func (r *Resolver) keep(k key, x *record) {
+// from says whether both would ask the same servers for the same names.
+func (c *Config) from(o *Config) bool {
+	return slices.Equal(c.Servers, o.Servers) && c.Domain == o.Domain
+}
+
+// keep remembers an answer, unless others than those who gave it are to be asked by now; the ones that expire first make room.
+func (r *Resolver) keep(asked *Config, k key, x *record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !asked.from(&r.cfg) {
+		return
+	}
 	if len(r.cache) >= maxCached {
 		var first key
 		var at time.Time
