@@ -167,6 +167,7 @@ func (n *NAT) input(from int, v []*packet.Packet) {
 func (n *NAT) frame(from int, p *packet.Packet, send *[2][]*packet.Packet) {
 	f := p.Bytes()
 	if len(f) < 14 {
+		n.n.Dropped++
 		p.Release()
 		return
 	}
@@ -183,6 +184,7 @@ func (n *NAT) frame(from int, p *packet.Packet, send *[2][]*packet.Packet) {
 		}
 		n.emit(to, next, p, send)
 	default:
+		n.n.Dropped++
 		p.Release()
 	}
 }
