@@ -32,7 +32,6 @@ type MemberInfo struct {
 	Percent    int // of Max; 0 without a limit
 	Full       bool
 	Redirected uint64 // callers that this router has sent there
-	LastHeard  time.Time
 }
 
 // Snapshot is all that there is to show.
@@ -56,7 +55,7 @@ func (m *Machine) Snapshot(now time.Time) Info {
 	}
 	add(&m.own, m.load(), MemberInfo{Self: true, State: m.state.String(), Since: m.since, Priority: m.cfg.Priority, RedirectTo: m.cfg.RedirectTo})
 	for _, x := range m.members {
-		v := MemberInfo{State: "down", Since: x.since, Priority: x.last.priority, RedirectTo: x.last.redirectTo, LastHeard: x.heard}
+		v := MemberInfo{State: "down", Since: x.since, Priority: x.last.priority, RedirectTo: x.last.redirectTo}
 		switch {
 		case !x.alive:
 		case !x.last.able:
