@@ -68,7 +68,7 @@ func (r *Router) SourceAddress(name string, v6 bool) (netip.Addr, error) {
 //
 //	session     the sessions: their IPsec SAs and the IKE SAs that nothing else needs, and IKE SAs without a session
 //	ikev2 sa    the IKE SAs, and with them their IPsec SAs
-//	sa          the IPsec SAs only: new ones are made under their IKE SA
+//	sa          the IPsec SAs only: new ones are made under their IKE SA, unless that is one tunnel's alone and goes with them
 func (r *Router) ClearCrypto(kind string, only show.Only) int {
 	n := 0
 	r.look(func() {

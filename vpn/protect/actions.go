@@ -281,6 +281,11 @@ func (m *Manager) childDown(a ikev2.ChildDown) {
 	}
 	m.logChildDown(p, a)
 	m.uninstall(p, a.Linger)
+	if ike := m.ikes[a.SA]; ike != nil && ike.alone && !ike.going && len(ike.pairs) == 0 && !m.needed(a.SA, p.s) {
+		// The next attempt has an IKE SA of its own: nobody would ever use this one, whose peer keeps an address for it.
+		ike.going = true
+		m.run(m.o.Engine.DeleteIKE(m.now(), a.SA, a.Reason))
+	}
 }
 
 func (m *Manager) childFailed(a ikev2.ChildFailed) {

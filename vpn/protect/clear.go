@@ -14,14 +14,10 @@ func (m *Manager) Reset(n *netstack.Session, reason string) {
 }
 
 // ResetChildren deletes the session's Child SAs and leaves the IKE SA: what "clear crypto sa" does. A wanted session gets
-// new ones at once.
+// new ones at once. A tunnel that shares no IKE SA loses that too, with its last child.
 func (m *Manager) ResetChildren(n *netstack.Session, reason string) {
 	s := m.byNet[n]
 	if s == nil {
-		return
-	}
-	if s.t.cfg.Dynamic {
-		m.Reset(n, reason) // nobody would make another child under its IKE SA
 		return
 	}
 	s.failures, s.atOnce, s.downWhy = 0, true, reason
