@@ -13,12 +13,14 @@ import (
 )
 
 // parent is a spoke's tunnel to its hub, whose source shortcuts are called from.
-func (s *stage) parent() *netstack.Tunnel {
+func (s *stage) parent() *netstack.Tunnel { return s.tunnelTo("Tunnel0", "10.88.200.1") }
+
+func (s *stage) tunnelTo(name, hub string) *netstack.Tunnel {
 	s.t.Helper()
 	public, _ := s.dp.VRF("public")
 	private, _ := s.dp.VRF("private")
-	t, err := s.dp.AddTunnel(netstack.TunnelConfig{Name: "Tunnel0", VRF: private, Underlay: public, Mode: netstack.GREPointToPoint, Source: server,
-		Destination: netip.MustParseAddr("10.88.200.1"), Protected: true})
+	t, err := s.dp.AddTunnel(netstack.TunnelConfig{Name: name, VRF: private, Underlay: public, Mode: netstack.GREPointToPoint, Source: server,
+		Destination: netip.MustParseAddr(hub), Protected: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -150,6 +152,51 @@ func TestShortcutsThatCannotBeSayWhy(t *testing.T) {
 	ipsec.ChildPolicies = map[string]netstack.TunnelMode{"Virtual-Template1 ipsec": netstack.VTI}
 	s.set(ipsec)
 	refused("10.88.247.1", "not GRE")
+}
+
+// Whom to call is what others say: addresses where nobody is must not keep everybody else from being called.
+func TestSilentPeersMakeRoomAndHoldNobodyBackBesideAnotherTunnel(t *testing.T) {
+	s := newStage(t)
+	s.set(s.tmpl)
+	parent, other := s.parent(), s.tunnelTo("Tunnel9", "10.88.200.9")
+	open := func(parent *netstack.Tunnel, n int) error {
+		_, err := s.open(parent, peerAt(n))
+		return err
+	}
+	for n := 1; n <= 256; n++ {
+		if err := open(parent, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(parent, 257); err == nil {
+		t.Fatal("so many at once")
+	}
+	if err := open(other, 258); err != nil {
+		t.Errorf("beside another tunnel: %v", err)
+	}
+	s.clock.Advance(5 * time.Second)
+	for n := 300; n < 310; n++ {
+		if err := open(parent, n); err != nil {
+			t.Fatalf("after a while: %v", err)
+		}
+	}
+	if n := len(s.accesses()); n != 257 || len(s.engine.deleted) != 10 {
+		t.Errorf("%d are being called, %d are given up", n, len(s.engine.deleted))
+	}
+	s.do(func() {
+		if _, ok := s.m.Find("Virtual-Access11"); !ok {
+			t.Error("not the oldest were given up")
+		}
+	})
+	// An answer takes one off.
+	up := s.gre(1, 1266, 309)
+	up.Tag = s.engine.called[len(s.engine.called)-1].Tag
+	mine := ikeUp(1266, 309, ikev2.Configuration{})
+	mine.Initiator, mine.Tag = true, up.Tag
+	s.happen(mine, up)
+	if err := open(parent, 400); err != nil {
+		t.Error(err)
+	}
 }
 
 // members counts what joins and leaves an NHRP network.

@@ -24,10 +24,17 @@ func (t *tunnel) dropSession(s *session) {
 	s.answered()
 }
 
-// answered takes a session off those of its template that are being called.
+// answered takes a session off those of its template that are being called: it is up, or given up.
 func (s *session) answered() {
-	if s.t.template != nil {
-		delete(s.t.template.calling, s)
+	t := s.t.template
+	if t == nil || s.beside == nil {
+		return
+	}
+	calls := slices.DeleteFunc(t.calling[s.beside], func(x *session) bool { return x == s })
+	if len(calls) == 0 {
+		delete(t.calling, s.beside)
+	} else {
+		t.calling[s.beside] = calls
 	}
 }
 
@@ -180,7 +187,7 @@ func (m *Manager) ordered() []*tunnel {
 	return slices.SortedFunc(maps.Keys(m.tunnels), func(a, b *tunnel) int { return cmp.Compare(a.seq, b.seq) })
 }
 
-// wanting are the sessions with a far end that are wanted and have nothing to send on. Nobody calls a template's peers.
+// wanting are the sessions of configured tunnels with a far end that are wanted and have nothing to send on.
 func (m *Manager) wanting(vrf string, remote netip.Addr) (out []*session) {
 	for _, list := range m.byPolicy {
 		for _, t := range list {

@@ -34,11 +34,11 @@ type session struct {
 	standby   bool // of Prepare, until Commit
 	ready     bool // Prepared was told
 	readyIn   clock.Timer
-	opened    bool // by OpenTemplate
 	retired   bool // another one has taken its place: it only receives, and not for long
 
-	local    netip.Addr // where it is called from, when not from where the tunnel is
-	redirect netip.Addr // the gateway that has sent us here
+	beside   *netstack.Tunnel // by OpenTemplate: the tunnel that it is a shortcut of
+	local    netip.Addr       // where it is called from, when not from where the tunnel is
+	redirect netip.Addr       // the gateway that has sent us here
 
 	peer, self ikev2.Identity // once authenticated
 	remote     netip.AddrPort // of IKE, once known
@@ -256,6 +256,7 @@ func (m *Manager) shut(s *session, reason string) {
 	}
 	s.wanted = false
 	s.closed = true
+	s.answered()
 	m.disconnect(s, reason)
 }
 
@@ -358,7 +359,7 @@ func (m *Manager) settle(s *session) {
 		m.armPoll()
 		return
 	}
-	if s.opened && s.total.Ups > 0 && s.attempt == 0 {
+	if s.beside != nil && s.total.Ups > 0 && s.attempt == 0 {
 		s.wanted = false // it is opened anew when there is need
 	}
 	switch {

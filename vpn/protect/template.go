@@ -45,16 +45,22 @@ type CloneRequest struct {
 type template struct {
 	Template
 	accesses map[*tunnel]struct{}
-	// byNBMA are its tunnels' sessions by their far end, calling those that we have begun and that nobody has answered.
+	// byNBMA are its tunnels' sessions by their far end, calling those that we have begun and that nobody has answered, by the
+	// tunnel that they go beside, the oldest first.
 	byNBMA  map[netip.Addr][]*session
-	calling map[*session]struct{}
+	calling map[*netstack.Tunnel][]*session
 	removed bool
 }
 
 var errTemplate = errors.New("protect: template")
 
-// maxCalling is how many tunnels of a template may be waiting for peers that were called and have not answered.
-const maxCalling = 256
+// Whom to call others tell, and they may lie: maxCalling is how many tunnels of a template may, beside one tunnel, be waiting for
+// peers that were called and have not answered. One that has waited for patientCall makes room for another: who is there has
+// answered by then.
+const (
+	maxCalling  = 256
+	patientCall = 5 * time.Second
+)
 
 // OpenTemplate returns the session with the far end at nbma on a tunnel of a virtual template: one that is there, whoever
 // called, or that of a new tunnel, for which IKE is begun from where parent is. When its peer calls at the same time its
@@ -70,8 +76,11 @@ func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tu
 	nbma = nbma.Unmap()
 	s := tmpl.sessionAt(nbma)
 	if s == nil {
-		if n := len(tmpl.calling); n >= maxCalling {
-			return nil, fmt.Errorf("%w %s: %d peers are being called already", errTemplate, name, n)
+		if calls := tmpl.calling[parent]; len(calls) >= maxCalling {
+			if m.now().Sub(calls[0].since) < patientCall {
+				return nil, fmt.Errorf("%w %s: %d peers are being called beside %s already", errTemplate, name, len(calls), parent.Interface().Name())
+			}
+			m.shut(calls[0], "it has not answered, and others are to be called")
 		}
 		policy := ""
 		for _, p := range slices.Sorted(maps.Keys(tmpl.ChildPolicies)) {
@@ -95,8 +104,8 @@ func (m *Manager) OpenTemplate(name string, nbma netip.Addr, parent *netstack.Tu
 		t.cfg.Passive = false
 		s = m.newSession(t, nbma)
 		t.net.SetDefault(s.net)
-		s.opened, s.wanted = true, true
-		tmpl.calling[s] = struct{}{}
+		s.beside, s.wanted = parent, true
+		tmpl.calling[parent] = append(tmpl.calling[parent], s)
 	}
 	s.lastData = m.now()
 	m.connect(s)
@@ -120,7 +129,7 @@ func (t *template) sessionAt(nbma netip.Addr) (best *session) {
 // called is the session of a template's tunnel on which we are calling, or have called, the peer of a child.
 func (t *template) called(up ikev2.ChildUp, mode netstack.TunnelMode) (best *session) {
 	for _, s := range t.byNBMA[up.Remote.Addr()] {
-		if !s.opened || s.closed || s.t.net.Config().Mode != mode || s.t.cfg.Local != up.Local.Addr() {
+		if s.beside == nil || s.closed || s.t.net.Config().Mode != mode || s.t.cfg.Local != up.Local.Addr() {
 			continue
 		}
 		known := s.peer == up.Peer && s.remote.Port() == up.Remote.Port()
@@ -169,7 +178,7 @@ func (m *Manager) AddTemplate(t Template) error {
 	if err := m.listen(t.VRF); err != nil {
 		return fmt.Errorf("%w %s: %w", errTemplate, t.Name, err)
 	}
-	rec := &template{Template: t, accesses: map[*tunnel]struct{}{}, byNBMA: map[netip.Addr][]*session{}, calling: map[*session]struct{}{}}
+	rec := &template{Template: t, accesses: map[*tunnel]struct{}{}, byNBMA: map[netip.Addr][]*session{}, calling: map[*netstack.Tunnel][]*session{}}
 	m.templates[t.Name] = rec
 	for p := range t.ChildPolicies {
 		m.templateOf[p] = rec
