@@ -87,6 +87,8 @@ func (r *Router) apply(desired *config.Config) {
 			}
 		}
 	}
+	// What happens from here on, such as a tunnel's loss of the address that its peer had given, is looked at by what is desired.
+	r.applied = desired
 	r.books.configure(desired)
 	r.names.apply(desired)
 	r.compilePolicies(desired)
@@ -114,7 +116,6 @@ func (r *Router) apply(desired *config.Config) {
 		r.protect.Reauthorize()
 	}
 	r.settle()
-	r.applied = desired
 	r.reviewBFD()
 	r.reviewTracks()
 	r.log.Info().Str("event", "applied").Int("changes", len(changes)).Int("problems", len(r.problems)).Msg("configuration applied")
