@@ -69,6 +69,7 @@ func (r *Router) apply(desired *config.Config) {
 	r.removeBGP(desired)
 	r.cluster.remove(desired)
 	r.removeTemplates(templates, desired)
+	r.endLost(desired)
 	for _, n := range sorted(r.ifs) {
 		if w, ok := want[n]; !ok || !reflect.DeepEqual(r.ifs[n].spec, w) {
 			r.removeInterface(n)

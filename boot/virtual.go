@@ -155,6 +155,35 @@ func (r *Router) removeTemplates(want map[string]flexvpn.Template, desired *conf
 	}
 }
 
+// endLost ends the sessions that are at addresses outside which the router is about to lose, while their peers can be told: a peer
+// that has called does so again, elsewhere, and a shortcut is made anew when it is needed. Configured tunnels have their source
+// in their spec.
+func (r *Router) endLost(desired *config.Config) {
+	type place struct {
+		vrf  string
+		addr netip.Addr
+	}
+	lost := map[place]bool{}
+	for _, i := range r.applied.Interface {
+		for _, p := range i.Address {
+			lost[place{i.VRF, p.Addr()}] = true
+		}
+	}
+	for _, i := range desired.Interface {
+		for _, p := range i.Address {
+			delete(lost, place{i.VRF, p.Addr()})
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	for _, a := range r.flexvpn.List() {
+		if a.Session != nil && lost[place{a.Underlay, a.Local.Addr()}] {
+			r.protect.Close(a.Session, "our address "+a.Local.Addr().String()+" is taken away")
+		}
+	}
+}
+
 // applyTemplates makes the templates be as wanted.
 func (r *Router) applyTemplates(want map[string]flexvpn.Template) {
 	for _, name := range sorted(want) {

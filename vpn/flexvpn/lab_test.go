@@ -39,6 +39,7 @@ type lab struct {
 	nets     networks
 	inside   string        // the VRF of tunnels and of what is behind the routers
 	sites    map[int]*site // routers that are not on a wire of their own
+	ports    map[int]*mem.Port
 }
 
 // networks are the addresses: outside, of the tunnels and behind the routers. %d is a router's number.
@@ -62,7 +63,7 @@ func (x networks) behind(n int) netip.Prefix { return netip.MustParsePrefix(at(x
 func (x networks) host(n int) netip.Addr     { return x.behind(n).Addr().Next() }
 
 func newLab(t *testing.T, nets networks) *lab {
-	l := &lab{Lab: labkit.New(t), nets: nets, inside: "default"}
+	l := &lab{Lab: labkit.New(t), nets: nets, inside: "default", ports: map[int]*mem.Port{}}
 	l.Explain = l.explain
 	l.internet = netstack.New(netstack.Options{Clock: l.Clock, Log: zerolog.Nop(), Rand: labkit.Random(99), Punt: labkit.Release})
 	t.Cleanup(func() { l.internet.Close() })
@@ -102,8 +103,11 @@ func (l *lab) outside(n int) (netip.Prefix, netip.Addr) {
 	return l.nets.outside(n), netip.MustParsePrefix(at(l.nets.gateway, n)).Addr()
 }
 
-// plug connects a router to the internet.
+// plug connects a router to the internet; one that begins anew to where it was.
 func (l *lab) plug(name string, n int) *mem.Port {
+	if was := l.ports[n]; was != nil {
+		return was
+	}
 	l.wires++
 	port := fmt.Sprintf("%s:%d", name, l.wires)
 	if s := l.sites[n]; s != nil {
@@ -231,6 +235,9 @@ func (l *lab) add(name string, n int, hub netip.Addr) *router {
 
 	wan, gateway := l.outside(n)
 	a := l.plug(name, n)
+	if l.sites[n] == nil {
+		l.ports[n] = a
+	}
 	r.wire = a.Link()
 	l.Watch(r.wire, nil)
 	eth, err := r.dp.AddEthernet(netstack.EthernetConfig{Name: "GigabitEthernet1", Driver: a})

@@ -263,6 +263,9 @@ func (e *Engine) Remove(now time.Time, name string) {
 	t.tellGlean()
 	delete(e.tunnels, name)
 	t.leave()
+	if t.cfg.PointToPoint && !t.cfg.Clone {
+		e.orphaned(t.net)
+	}
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
 		if id == 0 || !t.ends() {
 			continue

@@ -1,6 +1,7 @@
 package nhrp
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -92,6 +93,20 @@ func (t *tunnel) leave() {
 	n.parents = slices.DeleteFunc(n.parents, func(o *tunnel) bool { return o == t })
 	if n.members--; n.members == 0 {
 		delete(t.e.networks, networkKey{t.cfg.VRF, t.cfg.NetworkID})
+	}
+}
+
+// orphaned ends a network's shortcuts that no configured tunnel with their outer address is there for any more: what they borrowed
+// of it, its addresses, is gone, and if it comes back from another address outside nothing reaches them where they are.
+func (e *Engine) orphaned(n *network) {
+	for _, name := range slices.Sorted(maps.Keys(e.tunnels)) {
+		t := e.tunnels[name]
+		if t == nil || t.net != n || !t.shortcut || slices.ContainsFunc(n.parents, func(p *tunnel) bool { return p.cfg.NBMA == t.cfg.NBMA }) {
+			continue
+		}
+		if s, ok := e.host.Peer(name); ok {
+			e.close(s.ID, "the tunnel that it is a shortcut beside is removed")
+		}
 	}
 }
 
