@@ -38,17 +38,20 @@ func newClients(r *Router) *clients {
 	return c
 }
 
-// clientSpecs translates the client blocks. One whose tunnel is shut has nothing to do.
+// clientSpecs translates the client blocks.
 func clientSpecs(c *config.Config) map[string]client.Config {
 	out := map[string]client.Config{}
 	for name, b := range c.IKEv2.Client {
 		t := c.Interface[b.ClientConnect]
-		if t == nil || t.Shutdown {
-			continue
+		if t == nil {
+			continue // the configuration has said so
 		}
 		v6 := outerIPv6(t)
 		x := client.Config{Name: name, Tunnel: b.ClientConnect, Manual: b.Connect.Mode == config.ConnectManual, IPv6: v6, Reactivate: b.PeerReactivate,
 			ReactivateInterval: b.ReactivateInterval, BackupGroup: b.BackupGroup, BackupInterface: b.BackupInterface}
+		if t.Shutdown {
+			x.Off = b.ClientConnect + " is shut down"
+		}
 		if b.Connect.Mode == config.ConnectTrack {
 			x.Wanted = client.Condition{Track: b.Connect.Track, Down: b.Connect.State == config.TrackDown}
 		}
@@ -117,9 +120,9 @@ func (c *clients) apply(desired *config.Config) {
 	objects := map[int]bool{}
 	for name, b := range c.blocks {
 		i := r.ifs[b.Tunnel]
-		if i == nil || i.tunnel == nil || !i.spec.Tunnel.Dynamic {
-			delete(c.blocks, name) // it could not be made, and that was said
-			continue
+		if b.Off == "" && (i == nil || i.tunnel == nil || !i.spec.Tunnel.Dynamic) {
+			b.Off = b.Tunnel + " could not be made" // and that was said
+			c.blocks[name] = b
 		}
 		if b.BackupInterface != "" {
 			backups[b.BackupInterface] = c.backups[b.BackupInterface]
@@ -153,7 +156,7 @@ func (c *clients) apply(desired *config.Config) {
 		}
 	}
 	for _, b := range c.blocks {
-		if _, known := c.status(b.Name); !known {
+		if _, known := c.Status(b.Name); !known {
 			c.pin(b.Tunnel, peersOf(b), "")
 		}
 	}
@@ -169,16 +172,6 @@ func peersOf(b client.Config) []netip.Addr {
 		out = append(out, p.Address)
 	}
 	return out
-}
-
-// status is a client as it stands.
-func (c *clients) status(name string) (client.Status, bool) {
-	for _, s := range c.Snapshot() {
-		if s.Name == name {
-			return s, true
-		}
-	}
-	return client.Status{}, false
 }
 
 // interested says whether some block's sessions may come from an interface.
@@ -301,7 +294,7 @@ func (c *clients) pin(tunnel string, far []netip.Addr, prefer string) {
 
 // repin follows what a client has come to.
 func (c *clients) repin(name string) {
-	if s, ok := c.status(name); ok {
+	if s, ok := c.Status(name); ok {
 		c.pin(s.Tunnel, c.Far(name), s.Call.Source)
 	}
 }

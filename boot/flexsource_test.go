@@ -62,10 +62,12 @@ func TestAClientFallsOverBetweenSourcesByLineProtocolAndByTrack(t *testing.T) {
 			from("GigabitEthernet1", x.first)
 			f.wan["spoke1"].SetUp(false) // the line stays up
 			from("GigabitEthernet3", x.second)
-			stop := f.stream("spoke1", "192.168.0.1")
+			flow := f.flow("spoke1", "192.168.101.1", "192.168.0.1")
+			flow.more(20)
 			f.wan["spoke1"].SetUp(true)
 			from("GigabitEthernet1", x.first)
-			if sent, lost := stop(); lost > 0 || sent < 20 {
+			flow.more(20)
+			if sent, lost := flow.stop(); lost > 0 {
 				t.Errorf("%d of %d lost on the way back", lost, sent)
 			}
 		})
@@ -115,15 +117,15 @@ protection = "P"
 	r := f.routers["spoke1"]
 	both := func() (a, b client.Status) {
 		r.look(func() {
-			a, _ = r.clients.status("Flex_Client")
-			b, _ = r.clients.status("Other")
+			a, _ = r.clients.Status("Flex_Client")
+			b, _ = r.clients.Status("Other")
 		})
 		return a, b
 	}
 	var met atomic.Pointer[string]
 	stop := watch(r, func() {
-		a, _ := r.clients.status("Flex_Client")
-		b, _ := r.clients.status("Other")
+		a, _ := r.clients.Status("Flex_Client")
+		b, _ := r.clients.Status("Other")
 		for _, x := range []netip.Addr{a.Call.Peer, a.Beside.Peer} {
 			if x.IsValid() && (x == b.Call.Peer || x == b.Beside.Peer) {
 				s := fmt.Sprintf("%+v\n%+v", a, b)
@@ -184,26 +186,40 @@ protection = "P"
 func TestOnDemandProbesMoveAClientWhenThereIsTrafficAndOnlyThen(t *testing.T) {
 	t.Parallel() // it mostly waits
 	f := newFlex(t)
-	onDemand := func(text string) string {
-		return strings.Replace(text, `dpd = { interval = "10s", retry = "2s", mode = "periodic" }`, `dpd = { interval = "1s", retry = "1s", mode = "on-demand" }`, 1)
+	dpd := func(text, mode string) string {
+		return strings.Replace(text, `dpd = { interval = "10s", retry = "2s", mode = "periodic" }`, `dpd = { interval = "1s", retry = "1s", mode = "`+mode+`" }`, 1)
 	}
 	for n := 1; n <= 2; n++ {
-		f.run(fmt.Sprintf("hub%d", n), onDemand(flexHub(n, pushAll, "")))
+		f.run(fmt.Sprintf("hub%d", n), dpd(flexHub(n, pushAll, ""), "periodic"))
 	}
-	f.run("spoke1", onDemand(flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1" }, { address = "172.25.2.1" }]`))))
+	f.run("spoke1", dpd(flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1" }, { address = "172.25.2.1" }]`)), "on-demand"))
 	f.at("spoke1", "172.25.1.1")
 	f.want("spoke1", "ping 192.168.0.1 source GigabitEthernet2 repeat 3", "(3/3)")
+	f.want("hub1", "show ip route", "192.168.101.0/24") // all is told: no configuration is on its way any more
+	var asked atomic.Int32
+	f.wan["spoke1"].SetCapture(func(_ time.Time, from *mem.Port, frame []byte) {
+		const flags, response = 14 + 20 + 8 + 19, 0x20 // of IKE in UDP in IPv4
+		if from.Name() == "spoke1:1" && len(frame) > flags && frame[12] == 8 && frame[13] == 0 && frame[23] == 17 && frame[flags]&response == 0 {
+			asked.Add(1)
+		}
+	})
 	f.wan["hub1"].SetUp(false)
-	time.Sleep(8 * time.Second) // interval and all probes, and more
-	if s := f.client("spoke1"); s.State != client.StateActive || s.Call.Peer.String() != "172.25.1.1" {
-		t.Fatalf("it has moved without traffic: %+v", s)
+	// The hub probes with the same times whether there is traffic or not. When it has found the spoke dead, the spoke, did it probe
+	// without traffic, would have sent all of its probes.
+	f.until(func() string {
+		n := 0
+		f.routers["hub1"].look(func() { n = f.routers["hub1"].protect.Count().IKE })
+		return unless(n == 0, "an end of the session at the hub")
+	})
+	if s := f.client("spoke1"); s.State != client.StateActive || s.Call.Peer.String() != "172.25.1.1" || asked.Load() > 0 {
+		t.Fatalf("it has sent %d requests, or moved, without traffic: %+v", asked.Load(), s)
 	}
 	began := time.Now()
-	stop := f.stream("spoke1", "192.168.0.2")
+	x := f.flow("spoke1", "192.168.101.1", "192.168.0.2")
 	f.at("spoke1", "172.25.2.1")
 	t.Logf("moved %v after the first packet", time.Since(began).Round(100*time.Millisecond))
 	f.want("spoke1", "ping 192.168.0.2 source GigabitEthernet2 repeat 3", "(3/3)")
-	stop()
+	x.stop()
 }
 
 func TestAClientCallsAtOnceWhenTheLineIsBackThatItsTunnelSendsFrom(t *testing.T) {

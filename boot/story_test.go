@@ -53,6 +53,16 @@ func TestTheLogOfASpokeThatComesUpReadsAsAStory(t *testing.T) {
 	}
 }
 
+// rest waits until nothing has happened at a router for so long that what happens next is another story: what came up a moment ago is
+// not part of what goes down now.
+func (c *cloud) rest(name string) {
+	c.t.Helper()
+	c.until(func() string {
+		all := c.routers[name].Events()
+		return unless(len(all) > 0 && c.routers[name].clock.Now().Sub(all[len(all)-1].Time) > 1100*time.Millisecond, "a rest")
+	})
+}
+
 func TestAFailoverAndTheWayBackAreAStoryEach(t *testing.T) {
 	t.Parallel() // it mostly waits
 	f := failover(t, clientTunnel, "[logging]\nsession = true\n"+flexClient(trackedPeers))
@@ -61,13 +71,12 @@ func TestAFailoverAndTheWayBackAreAStoryEach(t *testing.T) {
 	f.want("spoke1", "show track brief", "1      icmp-echo 172.25.1.1  Up", "2      icmp-echo 172.25.2.1  Up")
 	f.want("spoke1", "show ikev2 session", "Status:UP-ACTIVE, IKE count:1, CHILD count:1", "Child sa: Tunnel1")
 	f.want("spoke1", "show interfaces Tunnel1", "Internet address is 10.1.1.100/32", "Tunnel source 172.16.1.2 (GigabitEthernet1), destination 172.25.1.1")
-	// What came up a moment ago is not part of what goes down now.
-	time.Sleep(1200 * time.Millisecond)
+	f.rest("spoke1")
 	f.wan["hub1"].SetUp(false)
 	f.at("spoke1", "172.25.2.1")
 	f.want("spoke1", "show events peer 172.25.2.1", "Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)\n  Noticed by track 1: 1 icmp-echo 172.25.1.1 Up -> Down", "Up again after ",
 		"the address of Tunnel1 from 10.1.1.100 and 2001:db8:101::100 to 10.1.1.200 and 2001:db8:101::200", "2 routes came to Tunnel1; 2 routes left Tunnel1")
-	time.Sleep(1200 * time.Millisecond)
+	f.rest("spoke1")
 	f.wan["hub1"].SetUp(true)
 	f.at("spoke1", "172.25.1.1")
 	f.want("spoke1", "show events last 1", "Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)\n  Noticed by a better peer's return", "Moved after 0.", "from 10.1.1.200 and 2001:db8:101::200 to 10.1.1.100")
@@ -85,7 +94,7 @@ func TestAFailoverAndTheWayBackAreAStoryEach(t *testing.T) {
 			t.Errorf("no line %s in\n%s", mnemonic, strings.Join(lines, "\n"))
 		}
 	}
-	time.Sleep(1200 * time.Millisecond)
+	f.rest("spoke1")
 	f.exec("spoke1", "clear crypto ikev2 client flexvpn Flex_Client")
 	f.want("spoke1", "show events last 1", "Flex_Client with 172.25.1.1 was lost and is back (Tunnel1)\n  Noticed by the operator")
 	f.at("spoke1", "172.25.1.1")
@@ -111,8 +120,9 @@ func TestATunnelThatIsShutSaysSoAndWhoseDoingItIs(t *testing.T) {
 	t.Parallel() // it mostly waits
 	f := failover(t, clientTunnel, flexClient(trackedPeers))
 	f.at("spoke1", "172.25.1.1")
-	time.Sleep(1200 * time.Millisecond)
+	f.rest("spoke1")
 	f.exec("spoke1", "shutdown interface Tunnel1")
+	f.want("spoke1", "show crypto ikev2 client flexvpn", "Current state:IDLE (Tunnel1 is shut down)", "Peer : none")
 	f.want("spoke1", "show events last 2", "Flex_Client with 172.25.1.1 ended (Tunnel1)\n  Noticed by a new configuration: ", "Tunnel1 is shut or changed by the configuration", "Line protocol on Interface Tunnel1, changed state to down")
 	f.exec("spoke1", "no shutdown interface Tunnel1")
 	f.at("spoke1", "172.25.1.1")

@@ -50,7 +50,7 @@ func (r *Router) ShowFlexClients(name string) (cli.Result, error) {
 		}, r.clock.Now())
 	})
 	if name != "" && len(out.Clients) == 0 {
-		return nil, fmt.Errorf("%% There is no client block %s that is in use", name)
+		return nil, fmt.Errorf("%% There is no client block %s", name)
 	}
 	return out, nil
 }

@@ -1,11 +1,13 @@
 package client
 
+import "time"
+
 // Dial backup: an interface that is up while a client has no session. When it is the tunnel of another block, that block
 // rests until it is needed.
 
 // wanted says whether the operator and the tracked object want a session.
 func (c *client) wanted() bool {
-	return (!c.cfg.Manual || c.told) && c.m.holds(c.cfg.Wanted) && !c.standby()
+	return c.cfg.Off == "" && (!c.cfg.Manual || c.told) && c.m.holds(c.cfg.Wanted) && !c.standby()
 }
 
 // standby says whether the client's tunnel is a backup that nobody needs now.
@@ -34,6 +36,9 @@ func (c *client) backup() {
 		}
 	case !c.wanted():
 		c.setBackup(false)
+		c.lostAt = time.Time{}
+	case c.lostAt.IsZero():
+		c.lostAt = c.m.now // it begins to be
 	case c.state == StateWaiting || c.state == StateIdle && c.why != "" || !c.m.now.Before(c.lostAt.Add(BackupDelay)):
 		// Nobody is left to try, or it takes long.
 		c.setBackup(true)

@@ -33,7 +33,7 @@ type client struct {
 	// retrySource is when a better source is tried again.
 	retrySource time.Time
 
-	lostAt   time.Time // there is no session since
+	lostAt   time.Time // there is no session since; zero: and none is wanted
 	raised   bool      // the dial backup is up
 	lowersAt time.Time
 }
@@ -73,6 +73,9 @@ func (c *client) review() {
 	}
 	c.backup()
 	switch {
+	case c.cfg.Off != "":
+		c.stop(c.cfg.Off, StateIdle)
+		return
 	case c.standby():
 		c.stop("it backs up a client that has its session", StateIdle)
 		return

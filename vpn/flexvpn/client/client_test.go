@@ -393,6 +393,47 @@ func TestAPeerThatAnotherOfTheGroupLeavesIsTakenAtOnce(t *testing.T) {
 	w.want("hangup A: client block is removed", "dial B 172.25.1.1")
 }
 
+func TestABlockWhoseTunnelIsShutRestsAndSaysWhy(t *testing.T) {
+	a := with(block("A", 2), func(c *Config) { c.BackupInterface = "Tunnel-B" })
+	shut := with(a, func(c *Config) { c.Off = "Tunnel-A is shut down" })
+	w := newWorld(t, shut, block("B", 1))
+	w.run(time.Hour)
+	w.want() // no dial backup either
+	if s, ok := w.m.Status("A"); !ok || s.State != StateIdle || s.Reason != "Tunnel-A is shut down" || s.Since != w.start || len(s.Peers) != 2 {
+		t.Errorf("%+v", s)
+	}
+	w.m.SetClients(w.now, []Config{a, block("B", 1)})
+	w.want("dial A 172.25.1.1")
+	w.up("A")
+	w.m.SetClients(w.now, []Config{shut, block("B", 1)})
+	w.want("hangup A: Tunnel-A is shut down")
+	w.run(time.Hour)
+	w.want()
+	w.state("A", StateIdle)
+}
+
+func TestADialBackupWaitsForAClientThatHasJustBeenToldToConnect(t *testing.T) {
+	w := newWorld(t, with(block("A", 1), func(c *Config) { c.Manual, c.BackupInterface = true, "Tunnel-B" }))
+	w.run(time.Hour)
+	for range 2 {
+		if err := w.m.Connect(w.now, "A"); err != nil {
+			t.Fatal(err)
+		}
+		w.run(time.Second)
+		w.up("A")
+		w.want("dial A 172.25.1.1")
+		w.run(time.Hour)
+		if err := w.m.Disconnect(w.now, "A"); err != nil {
+			t.Fatal(err)
+		}
+		w.run(time.Hour)
+		w.want("hangup A: the operator has not said connect")
+	}
+	_ = w.m.Connect(w.now, "A")
+	w.run(BackupDelay)
+	w.want("dial A 172.25.1.1", "backup Tunnel-B true")
+}
+
 func TestASourceFallsOverAndComesBack(t *testing.T) {
 	c := with(block("A", 1), func(c *Config) {
 		c.Sources = []Source{{Seq: 1, Interface: "Gig1", Track: 5}, {Seq: 2, Interface: "Gig2"}}

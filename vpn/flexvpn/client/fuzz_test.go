@@ -180,6 +180,9 @@ func FuzzSequences(f *testing.F) {
 			case 17:
 				x := list[arg%4]
 				x.Reactivate = !x.Reactivate
+				if x.Off = ""; arg&64 != 0 {
+					x.Off = "fuzz"
+				}
 				list[arg%4] = x
 				h.m.SetClients(h.now, list)
 			case 18:

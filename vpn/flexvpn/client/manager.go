@@ -90,7 +90,7 @@ func (m *Manager) SetClients(now time.Time, list []Config) {
 			c := m.clients[name]
 			switch {
 			case c == nil:
-				c = &client{m: m, cfg: w, since: m.now, lostAt: m.now, retryAt: map[uint32]time.Time{}}
+				c = &client{m: m, cfg: w, since: m.now, retryAt: map[uint32]time.Time{}}
 				m.clients[name] = c
 			case !reflect.DeepEqual(c.cfg, w):
 				c.change(w)

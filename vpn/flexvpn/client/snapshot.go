@@ -52,6 +52,14 @@ func (m *Manager) Snapshot() []Status {
 	return out
 }
 
+// Status is one client as it stands.
+func (m *Manager) Status(name string) (s Status, known bool) {
+	if c := m.clients[name]; c != nil {
+		return c.status(), true
+	}
+	return Status{}, false
+}
+
 func (c *client) status() Status {
 	s := Status{Name: c.cfg.Name, Tunnel: c.cfg.Tunnel, State: c.state, Reason: c.why, Since: c.since, Mode: "auto", Wanted: c.cfg.Wanted,
 		Reactivate: c.cfg.Reactivate, BackupGroup: c.cfg.BackupGroup, BackupInterface: c.cfg.BackupInterface, BackupUp: c.raised,

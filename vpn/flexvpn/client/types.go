@@ -9,7 +9,9 @@ import (
 type Config struct {
 	Name   string
 	Tunnel string
-	Peers  []Peer // the best first
+	// Off says why the block has nothing to do, whatever else is said: its tunnel is shut. Empty: it has.
+	Off   string
+	Peers []Peer // the best first
 	// Manual: only while Connect was said. Wanted: only while this holds.
 	Manual             bool
 	Wanted             Condition
