@@ -17,6 +17,8 @@ var flows atomic.Uint32
 
 // flow is a hundred echo requests a second from one of a router's addresses.
 type flow struct {
+	f    *flex
+	to   string
 	mu   sync.Mutex
 	sent int
 	got  map[uint16]bool
@@ -25,7 +27,7 @@ type flow struct {
 }
 
 func (f *flex) flow(router, from, to string) *flow {
-	x := &flow{got: map[uint16]bool{}, end: make(chan struct{})}
+	x := &flow{f: f, to: to, got: map[uint16]bool{}, end: make(chan struct{})}
 	v, _ := f.routers[router].dp.VRF("default")
 	src, dst := netip.MustParseAddr(from), netip.MustParseAddr(to)
 	id := uint16(flows.Add(1))
@@ -65,14 +67,45 @@ func (f *flex) flow(router, from, to string) *flow {
 	return x
 }
 
-// stop ends the flow and says how many were sent and lost.
+// more waits until so many more have been answered.
+func (x *flow) more(n int) {
+	x.f.t.Helper()
+	answered := func() int {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		return len(x.got)
+	}
+	n += answered()
+	x.f.until(func() string { return unless(answered() >= n, "an answer from "+x.to) })
+}
+
+// stop ends the flow and says how many were sent and lost until now: what was sent before one that is answered has been
+// answered by then, or is lost.
 func (x *flow) stop() (sent, lost int) {
+	x.f.t.Helper()
+	x.mu.Lock()
+	sent = x.sent
+	x.mu.Unlock()
+	x.f.until(func() string {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		for k := sent; k < x.sent; k++ {
+			if x.got[uint16(k)] {
+				return ""
+			}
+		}
+		return "there is no answer from " + x.to
+	})
 	close(x.end)
 	x.done.Wait()
-	time.Sleep(time.Second)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.sent, x.sent - len(x.got)
+	for k := range sent {
+		if !x.got[uint16(k)] {
+			lost++
+		}
+	}
+	return sent, lost
 }
 
 // bgpHub is a hub of scenario 3.
@@ -119,7 +152,7 @@ remote-as = 65001
 		f.want("spoke1", "ping "+to+" source GigabitEthernet2 repeat 3", "(3/3)")
 	}
 	x := f.flow("spoke1", "192.168.101.1", "192.168.0.2")
-	time.Sleep(500 * time.Millisecond)
+	x.more(20)
 	f.wan["hub1"].SetUp(false)
 	f.at("spoke1", "172.25.2.1")
 	f.want("spoke1", "ping 192.168.0.2 source GigabitEthernet2 repeat 3", "(3/3)")
@@ -133,10 +166,17 @@ remote-as = 65001
 	f.want("hub1", "show ip route", "B        192.168.101.0/24 [200/0] via 192.168.0.2")
 	x = f.flow("spoke1", "192.168.101.1", "192.168.0.2")
 	y := f.flow("spoke1", "192.168.101.1", "192.168.0.1")
-	time.Sleep(500 * time.Millisecond)
+	x.more(20)
+	y.more(20)
 	f.wan["hub1"].SetUp(true)
 	f.at("spoke1", "172.25.1.1")
-	time.Sleep(lingering + 2*time.Second)
+	f.until(func() string {
+		n := 0
+		f.routers["hub2"].look(func() { n = len(f.routers["hub2"].flexvpn.List()) })
+		return unless(n == 0, "an end of the former session")
+	})
+	x.more(20)
+	y.more(20)
 	for name, x := range map[string]*flow{"hub 2": x, "hub 1": y} {
 		if sent, lost := x.stop(); lost > 0 {
 			t.Errorf("%d of %d to %s lost on the way back", lost, sent, name)

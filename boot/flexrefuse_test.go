@@ -40,9 +40,12 @@ func TestAClientGoesOnWhenAHubRefuses(t *testing.T) {
 			t.Logf("at the next hub after %v", time.Since(began).Round(10*time.Millisecond))
 			f.want("spoke1", "ping 192.168.0.2 source GigabitEthernet2 repeat 3 timeout 1", "(3/3)")
 			// It is tried again beside, and that costs nothing.
-			stop := f.stream("spoke1", "192.168.0.2")
-			time.Sleep(3500 * time.Millisecond)
-			if sent, lost := stop(); lost > 0 {
+			refused := func() int { return count(logLines(f.cloud, "spoke1"), "a gateway could not be had", "172.25.1.1") }
+			before := refused()
+			x := f.flow("spoke1", "192.168.101.1", "192.168.0.2")
+			f.until(func() string { return unless(refused() >= before+3, "a third refusal") })
+			x.more(20)
+			if sent, lost := x.stop(); lost > 0 {
 				t.Errorf("%d of %d lost while the first hub was tried again", lost, sent)
 			}
 			// Nothing of the attempts is left.
@@ -68,9 +71,13 @@ func TestAClientThatNobodyServesTriesAgainWithPausesAndAtOnceWhenTold(t *testing
 	f := newFlex(t)
 	f.run("hub1", strings.Replace(flexHub(1, pushAll, ""), `pre-shared-key = "cisco"`, `pre-shared-key = "juniper"`, 1))
 	f.run("spoke1", flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1" }]`)))
-	time.Sleep(5 * time.Second)
-	if s := f.client("spoke1"); s.Tries < 2 || s.Tries > 6 || s.State == client.StateActive {
-		t.Errorf("after 5 s: %+v", s)
+	f.until(func() string {
+		return unless(count(logLines(f.cloud, "spoke1"), "they are tried again after a pause") >= 3, "a third pause")
+	})
+	for _, wait := range []string{"1000", "2000", "4000"} {
+		if lines := logLines(f.cloud, "spoke1"); count(lines, "they are tried again after a pause", "wait="+wait) != 1 {
+			t.Errorf("no pause of %s ms:\n%s", wait, strings.Join(lines, "\n"))
+		}
 	}
 	f.apply("hub1", flexHub(1, pushAll, ""))
 	if err := f.routers["spoke1"].ClearClient("Flex_Client"); err != nil {
@@ -130,29 +137,52 @@ func TestAClientsTunnelMayBeShutRemovedAndBroughtBackAtAnyMoment(t *testing.T) {
 	none := flexSpoke(1, clientTunnel, "")
 	at, end := strings.Index(none, "[interface.Tunnel1]"), strings.Index(none, "[access-list.lan]")
 	none = none[:at] + none[end:]
-	var clear atomic.Int32
+	var clear, ike atomic.Int32
+	heard := make(chan struct{}, 1)
 	f.wan["spoke1"].SetCapture(func(_ time.Time, _ *mem.Port, frame []byte) {
-		if len(frame) > 34 && frame[12] == 8 && frame[13] == 0 && frame[23] == 47 {
+		if len(frame) < 42 || frame[12] != 8 || frame[13] != 0 {
+			return
+		}
+		switch frame[23] {
+		case 47:
 			clear.Add(1)
+		case 17:
+			ike.Add(1)
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
 		}
 	})
 	f.run("spoke1", a)
-	for _, other := range []string{shut, none} {
-		for _, wait := range []time.Duration{0, time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond} {
-			f.apply("spoke1", a)
-			time.Sleep(wait)
-			f.apply("spoke1", other)
-			f.until(func() string {
-				left := ""
-				r := f.routers["spoke1"]
-				r.look(func() {
-					n, k, w := len(r.clients.calls), len(r.clients.Snapshot()), r.protect.Count()
-					if (n > 0 && other == none) || k > 0 || w != (protect.Count{}) {
-						left = fmt.Sprintf("after %v there are %d calls, %d blocks, %+v", wait, n, k, w)
-					}
-				})
-				return left
+	gone := func(other string, when string) {
+		t.Helper()
+		f.apply("spoke1", other)
+		f.until(func() string {
+			left := ""
+			r := f.routers["spoke1"]
+			r.look(func() {
+				n, s, w := len(r.clients.calls), r.clients.Snapshot(), r.protect.Count()
+				if n > 0 || len(s) > 0 && (other == none || s[0].State != client.StateIdle || s[0].Call.ID != 0) || w != (protect.Count{}) {
+					left = fmt.Sprintf("%s there are %d calls, %+v, %+v", when, n, s, w)
+				}
 			})
+			return left
+		})
+	}
+	for _, other := range []string{shut, none} {
+		for messages := range int32(5) { // of the four until it is up
+			gone(other, "to begin with")
+			before := ike.Load()
+			f.apply("spoke1", a)
+			for late := time.After(20 * time.Second); ike.Load() < before+messages; {
+				select {
+				case <-heard:
+				case <-late:
+					t.Fatal("it does not negotiate")
+				}
+			}
+			gone(other, fmt.Sprintf("after %d messages", messages))
 			f.apply("spoke1", a)
 			f.at("spoke1", "172.25.1.1")
 			f.want("spoke1", "ping 192.168.0.1 source GigabitEthernet2 repeat 1 timeout 1", "(1/1)")

@@ -189,7 +189,7 @@ func (r *Router) lineUp(name string) bool {
 func TestBGPAndATemplateUseTheAddressThatAPeerHasGiven(t *testing.T) {
 	t.Parallel() // it mostly waits
 	f := newFlex(t)
-	f.run("hub1", flexHub(1, `{ set-interface = ["self"] }`, `
+	hub := flexHub(1, `{ set-interface = ["self"] }`, `
 [bgp]
 as = 65001
 router-id = "172.25.1.1"
@@ -200,7 +200,8 @@ update-source = "Loopback100"
 [[bgp.listen]]
 range = "10.1.1.0/24"
 peer-group = "Spokes"
-`))
+`)
+	f.run("hub1", hub)
 	f.run("spoke1", flexSpoke(1, "address = \"negotiated\"\nsource = \"GigabitEthernet1\"\ndestination = \"172.25.1.1\"", `
 [interface.Virtual-Template1]
 unnumbered = "Tunnel1"
@@ -216,18 +217,7 @@ update-source = "Tunnel1"
 	f.want("spoke1", "show ip route", "B        192.168.0.0/24 [200/0] via 10.1.1.1")
 	f.want("spoke1", "ping 192.168.0.1 source GigabitEthernet2 repeat 3", "(3/3)")
 	// Another address: BGP begins anew from there.
-	f.apply("hub1", strings.Replace(flexHub(1, `{ set-interface = ["self"] }`, `
-[bgp]
-as = 65001
-router-id = "172.25.1.1"
-network = ["192.168.0.0/24"]
-[bgp.peer-group.Spokes]
-remote-as = 65001
-update-source = "Loopback100"
-[[bgp.listen]]
-range = "10.1.1.0/24"
-peer-group = "Spokes"
-`), "10.1.1.100-10.1.1.120", "10.1.1.110-10.1.1.120", 1))
+	f.apply("hub1", strings.Replace(hub, "10.1.1.100-10.1.1.120", "10.1.1.110-10.1.1.120", 1))
 	f.exec("spoke1", "clear crypto session")
 	f.want("hub1", "show ip bgp summary", "*10.1.1.110")
 	f.want("spoke1", "ping 192.168.0.1 source GigabitEthernet2 repeat 3", "(3/3)")
