@@ -36,5 +36,5 @@
 //
 // RFCs: 7296 §3.15 (the driver's side), 4301 §4.4 in spirit: the interface is the policy.
 //
-// Left out: addresses that a peer assigns to us; per-user attributes of AAA; QoS.
+// Left out: per-user attributes of AAA; QoS.
 package flexvpn

@@ -25,6 +25,10 @@
 // tried, and after the last the first one. A name is resolved anew whenever its turn comes, and all its addresses are
 // tried. An attempt may take AttemptTime.
 //
+// Peers are called one after the other: a hub that answers makes a session, gives an address and tells routes, and what the one
+// that comes too late has made would have to be taken back on all sides, in the sight of routing. So each peer that is silent costs
+// AttemptTime, unless it has a track: while that is down the peer is not called, and a call ends when it goes down.
+//
 // With Reactivate a client goes back to a better peer: at once when the peer's track comes up, else by calling it every
 // ReactivateInterval. The session in use stays until the new one can be sent on, so nothing is lost.
 //
