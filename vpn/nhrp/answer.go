@@ -107,9 +107,9 @@ func (t *tunnel) originFits(p *message.Packet, s Session) bool {
 // spoke says for itself must be its own. A spoke hands on nothing but requests, which must name the outside address that
 // their source is known by here.
 func (t *tunnel) sourceFits(p *message.Packet) bool {
-	r, _ := t.e.host.Lookup(t.cfg.VRF, p.SrcProto)
+	r, ok := t.e.host.Lookup(t.cfg.VRF, p.SrcProto)
 	if t.network(r.Interface) == nil {
-		return true
+		return !ok || r.Discard || r.Prefix.Bits() == 0 // nothing is known of it; else it is somebody's out of the network
 	}
 	if !t.transit(p) || p.Type != message.ResolutionRequest {
 		return t.leads(r)

@@ -317,15 +317,22 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 		refused(c.NBMA, "the answer names a server's tunnel address, or that of a configured tunnel's far end")
 		return
 	}
-	// Somebody else than we know at that tunnel address, or the same one moved: until what we have is found dead it stands.
-	taken := func(identity string, nbma ...netip.Addr) bool {
+	// Somebody else than we know at that tunnel address, or the same one moved: until what we have is found dead it stands. Who
+	// is at the end of a session is told by his identity, for several may look the same from outside.
+	taken := func(nbma netip.Addr, identity string) bool {
 		en := t.known(hop)
-		if en == nil || !t.e.up(en.session) || slices.Contains(nbma, en.nbma) || identity != "" && identity == en.identity {
+		if en == nil || !t.e.up(en.session) {
 			return false
 		}
-		t.e.host.Probe(en.session)
-		refused(nbma[0], "another session has that tunnel address")
-		return true
+		same := en.nbma == nbma
+		if has, _ := t.e.host.Session(en.session); identity != "" && has.Identity != "" {
+			same = identity == has.Identity
+		}
+		if !same {
+			t.e.host.Probe(en.session)
+			refused(nbma, "another session has that tunnel address")
+		}
+		return !same
 	}
 	home := t
 	switch direct := transitEmpty(p, message.ExtReverseTransit); {
@@ -333,7 +340,7 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 		refused(s.NBMA, "the tunnel's far end has it: there is no shorter way")
 		return
 	case direct:
-		if taken(s.Identity, s.NBMA) {
+		if taken(s.NBMA, s.Identity) {
 			return
 		}
 	default:
@@ -346,7 +353,7 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 			home = en.t
 			break
 		}
-		if taken("", nbma) {
+		if taken(nbma, "") {
 			return
 		}
 		var err error

@@ -230,3 +230,33 @@ func TestASpokeWithdrawsInAnotherSpokesNameNothing(t *testing.T) {
 	want(t, "withdrawn", s3.saw(EventPurged), 0)
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
 }
+
+func TestAnAnswerDoesNotTakeTheTunnelAddressOfOneBehindTheSameNAT(t *testing.T) {
+	c := newCloud(t)
+	c.publics = map[string]netip.Addr{"spoke2": ip("203.0.113.1"), "spoke4": ip("203.0.113.1")}
+	hub := c.flexHub(1)
+	s2, s3, s4 := c.flexSpoke(2, hub), c.flexSpoke(3, hub), c.flexSpoke(4, hub)
+	c.ping(s3, hostOf(3), hostOf(4))
+	c.run(time.Second)
+	want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), s4.name)
+	p := asked(t, c, hub, s2, s3, flexAddr(4))
+	c.inject(s3, s3.sessionTo(s2).ID, p)
+	c.run(time.Second)
+	want(t, "way to spoke 4", s3.leadsTo(flexAddr(4)), s4.name)
+	want(t, "way to what was asked for", len(s3.engine.tunnels["Tunnel0"].net.entries[otherLAN]), 0)
+}
+
+func TestAHubForwardsNoRequestInTheNameOfOneOutOfTheNetwork(t *testing.T) {
+	c, hub, s2, s3 := flexScenario(t)
+	hub.routes = append(hub.routes, route{prefix: lan(9), ifname: "Loopback10"}, route{prefix: net("0.0.0.0/0"), ifname: "GigabitEthernet1"})
+	server := lan(9).Addr().Next()
+	c.inject(hub, hub.sessionTo(s2).ID, request(server, ip("10.0.0.2")))
+	c.run(time.Second)
+	want(t, "way to the hub's server", s3.leadsTo(server), "")
+	want(t, "tunnels", len(s3.clones), 0)
+	// An address that the hub knows nothing of may be the spoke's: that has told its network only.
+	unknown := ip("172.20.99.2")
+	c.inject(hub, hub.sessionTo(s2).ID, request(unknown, ip("10.0.0.2")))
+	c.run(time.Second)
+	want(t, "way to the unknown", s3.leadsTo(unknown), s2.name)
+}
