@@ -19,7 +19,8 @@
 // Lines belong to one story when they follow each other closely and are about the same thing: a peer, an interface of one
 // peer only, a client block, a tracked object. A line about two things makes one story of two. A story that has come to a
 // good end is over when something goes wrong again. Routes are counted by the interfaces that they left and came to, and
-// are part of a story only where it is about such an interface.
+// are part of a story only where it is about such an interface. What a client block tries again and again, while nothing else
+// becomes of it, is one event that says how often: a hub that is away for long pushes nothing out of the ring.
 //
 // What is not here: lines for debugging, and the past before the ring's oldest event.
 package events

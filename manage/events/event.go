@@ -31,10 +31,13 @@ type Event struct {
 	Mnemonic  string       `json:"mnemonic,omitempty"`
 	Text      string       `json:"message"`
 	Routes    *RoutesMoved `json:"routes,omitempty"`
-	before    string       // the address that was assigned before
-	link      string       // the interface of one peer only that this is about
-	phase     phase        // what it means for a story
-	place     int          // among the events: of two at one time the first is the one that was heard of first
+	// Times is how often it happened, the last time at Last, when there was nothing but such attempts between.
+	Times  int       `json:"times,omitempty"`
+	Last   time.Time `json:"last,omitzero"`
+	before string    // the address that was assigned before
+	link   string    // the interface of one peer only that this is about
+	phase  phase     // what it means for a story
+	place  int       // among the events: of two at one time the first is the one that was heard of first
 }
 
 // RoutesMoved counts routes of a routing table that left some interfaces for others; no name is no route.
@@ -121,6 +124,9 @@ func host(s string) string {
 // chatter are lines about what is said, not about what has become of it.
 var chatter = []string{"config", "config-acknowledged", "offer"}
 
+// attempts are what a client block does again and again while no hub answers, or the better one does not.
+var attempts = []string{"dialing", "preparing", "gateway-unreachable", "gateway-unknown", "gateways-exhausted"}
+
 // routine is what happens all the time and belongs to no story.
 var routine = []string{"ike-rekeyed", "child-rekeyed", "child-kept"}
 
@@ -157,12 +163,20 @@ func phaseOf(e *Event) phase {
 
 // begins reports whether something new begins with the event, where all was well.
 func (e *Event) begins() bool {
-	return e.phase == notice || e.Kind == "ike-up" || e.Kind == "dialing" || strings.HasPrefix(e.Kind, "track")
+	return e.phase == notice || slices.Contains([]string{"ike-up", "dialing", "dpd", "bgp-lost", "bgp-notification"}, e.Kind) || strings.HasPrefix(e.Kind, "track")
 }
 
 // is reports whether the event is of a kind such as "ike" or "bgp" and has come to a phase.
 func (e *Event) is(kind string, p phase) bool {
 	return e.phase == p && (e.Kind == kind || strings.HasPrefix(e.Kind, kind+"-"))
+}
+
+// end is when it happened for the last time.
+func (e *Event) end() time.Time {
+	if e.Times > 1 {
+		return e.Last
+	}
+	return e.Time
 }
 
 // ofSession reports whether the event's peer is a transport address, of a session.
@@ -204,7 +218,7 @@ func (e *Event) by() string {
 		return "dead peer detection"
 	case e.Kind == "applied", has("by the configuration"):
 		return "a new configuration"
-	case e.Kind == "preparing", has("reactivate", "better peer", "back to peer"):
+	case e.Kind == "preparing", has("reactivate", "better peer", "back to peer", "back to source"):
 		return "a better peer's return"
 	case strings.HasPrefix(e.Kind, "bgp") && has("hold"):
 		return "BGP's hold timer"

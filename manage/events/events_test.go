@@ -220,6 +220,65 @@ func TestAPeerThatHasMovedIsCountedWhereItIs(t *testing.T) {
 	}
 }
 
+// trial is an attempt at a better hub that does not answer.
+func (w *world) trial() {
+	w.say(30000, "preparing", "a better gateway is called, beside the one in use", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1)
+	w.say(10000, "gateway-unreachable", "a gateway could not be had", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "reason=no session in time")
+}
+
+func TestAttemptsAreOneEventHoweverManyTheyAre(t *testing.T) {
+	w := newWorld()
+	w.failover(hub1, hub2, "10.1.1.100", "10.1.1.177")
+	for range kept {
+		w.trial()
+	}
+	w.say(30000, "preparing", "a better gateway is called, beside the one in use", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1)
+	w.say(50, "ike-up", "Crypto tunnel v2 is UP", "peer="+hub1+":500")
+	w.say(270, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub2, "state=down", "reason=back to peer "+hub1)
+	w.say(0, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1, "state=up")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"Flex_Client moved from 172.25.1.1 to 172.25.2.1 (Tunnel1)", "Flex_Client moved from 172.25.2.1 to 172.25.1.1 (Tunnel1)"}) {
+		t.Fatalf("%q", got)
+	}
+	if s := stories[1]; s.Seconds != 0.32 || !s.Beside || len(s.Events) != 5 || s.Events[0].Times != kept+1 || s.Events[1].Times != kept {
+		t.Errorf("after %v s, beside %v, %+v", s.Seconds, s.Beside, s.Events)
+	}
+}
+
+func TestAHubThatIsLostWhileABetterOneIsTriedIsAStoryOfItsOwn(t *testing.T) {
+	lost := func(w *world) Story {
+		w.say(2000, "bfd", "BFD-SYSLOG: …", "peer="+hub2, "state=down", "reason=control detection time expired")
+		w.say(0, "flexvpn-down", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub2, "state=down", "reason=track 2 is not up")
+		w.say(400, "flexvpn-up", "FlexVPN(Flex_Client) …", "client=Flex_Client", "tunnel=Tunnel1", "peer=172.25.3.1", "state=up")
+		all := Stories(w.Events())
+		return all[len(all)-1]
+	}
+	between, during := newWorld(), newWorld()
+	for _, w := range []*world{between, during} {
+		w.failover(hub1, hub2, "10.1.1.100", "10.1.1.177")
+		w.trial()
+		w.trial()
+	}
+	during.say(15000, "preparing", "a better gateway is called, beside the one in use", "client=Flex_Client", "tunnel=Tunnel1", "peer="+hub1)
+	for name, s := range map[string]Story{"between": lost(between), "during": lost(during)} {
+		if s.By != "BFD" || s.Beside || s.Seconds != 0.4 || s.Title != "Flex_Client moved from 172.25.2.1 to 172.25.3.1 (Tunnel1)" {
+			t.Errorf("%s: noticed by %q, after %v s, beside %v: %s", name, s.By, s.Seconds, s.Beside, s.Title)
+		}
+	}
+}
+
+func TestWhatIsSaidBesideDoesNotHoldAGoodStoryOpen(t *testing.T) {
+	w := newWorld()
+	w.say(0, "ike-up", "Crypto tunnel v2 is UP", "peer="+hub1+":500", "tunnel=Tunnel1")
+	w.say(10, "bgp-up", "neighbor 10.1.1.1 Up", "peer=10.1.1.1", "state=established")
+	w.say(15000, "bgp-notification", "sent to neighbor 10.1.1.1 4/0 (hold time expired)", "peer=10.1.1.1")
+	w.say(0, "bgp-down", "neighbor 10.1.1.1 Down BGP Notification sent: 4/0 (hold time expired)", "peer=10.1.1.1", "reason=BGP Notification sent: 4/0 (hold time expired)")
+	stories := Stories(w.Events())
+	if len(stories) != 2 || stories[1].By != "BGP's hold timer" || len(stories[1].Events) != 2 || stories[0].By != "" {
+		t.Fatalf("%q %+v", titles(stories), stories)
+	}
+}
+
 func TestOfWhatHappensAtOnceTheFirstToSaySoHasNoticedIt(t *testing.T) {
 	w := newWorld()
 	w.say(0, "bfd", "BFD-SYSLOG: …", "peer="+hub1, "state=down", "reason=control detection time expired")

@@ -16,6 +16,8 @@ const (
 	breath = time.Second
 	// near is how long after an event changes of routes may still be because of it.
 	near = 10 * time.Second
+	// within is how many events back an attempt may be that is repeated.
+	within = 100
 	// maxLinks bounds what is remembered of where neighbours are.
 	maxLinks = 4096
 )
@@ -94,7 +96,11 @@ func (r *Recorder) Log(line syslog.Entry) {
 		e.before = was
 		r.given[e.Interface] = e.Assigned
 	}
-	r.ring = append(r.ring, e)
+	if was := r.attempt(e); was != nil {
+		was.Times, was.Last = max(was.Times, 1)+1, e.Time
+	} else {
+		r.ring = append(r.ring, e)
+	}
 	if name := e.link; name != "" || e.Interface != "" {
 		if name == "" {
 			name = e.Interface
@@ -108,6 +114,24 @@ func (r *Recorder) Log(line syslog.Entry) {
 		}
 	}
 	r.trim(e.Time)
+}
+
+// attempt finds what an event is the repetition of: an attempt of a client block that has done nothing but try since then. A hub
+// that is away for a night does not push out what was before.
+func (r *Recorder) attempt(e *Event) *Event {
+	if !slices.Contains(attempts, e.Kind) {
+		return nil
+	}
+	for i := len(r.ring) - 1; i >= max(0, len(r.ring)-within); i-- {
+		switch x := r.ring[i]; {
+		case x.Client != e.Client:
+		case !slices.Contains(attempts, x.Kind):
+			return nil
+		case x.Kind == e.Kind && x.Peer == e.Peer && x.Reason == e.Reason && x.Text == e.Text && x.Interface == e.Interface:
+			return x
+		}
+	}
+	return nil
 }
 
 // count finds out whether an IKE SA that is gone was the only one with its peer: when both ends begin at once, one of two goes.

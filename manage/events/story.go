@@ -37,8 +37,9 @@ type Story struct {
 	Events []Event  `json:"events"`
 
 	things map[string]bool
-	well   bool // its last word was a good one
-	closed bool // another one goes on about the same
+	well   bool      // its last word was a good one
+	calm   time.Time // when it was said
+	closed bool      // another one goes on about the same
 }
 
 // Stories makes stories of events, in the order in which they began.
@@ -112,7 +113,9 @@ func Stories(events []Event) []Story {
 			all = append(all, s)
 		}
 		if e.phase != aside && !s.outlived(e) {
-			s.well = e.phase == good
+			s.well, s.calm = e.phase == good, e.end()
+		} else if p := s.preparing(e); p != nil && strings.HasPrefix(e.Kind, "gateway-") && !e.end().Before(p.end()) {
+			s.well, s.calm = true, e.end() // the one that the client block has is there all the time
 		}
 		s.Events = append(s.Events, *e)
 		for _, thing := range about {
@@ -128,7 +131,15 @@ func Stories(events []Event) []Story {
 	return out
 }
 
-func (s *Story) last() time.Time { return s.Events[len(s.Events)-1].Time }
+func (s *Story) last() time.Time {
+	last := s.Events[len(s.Events)-1].end()
+	for i := range s.Events {
+		if at := s.Events[i].end(); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
 
 // over reports whether an event comes too late for the story, or begins another one.
 func (s *Story) over(e *Event) bool {
@@ -136,7 +147,7 @@ func (s *Story) over(e *Event) bool {
 }
 
 // rests reports whether the story had come to a good end some time before an event.
-func (s *Story) rests(e *Event) bool { return s.well && e.Time.Sub(s.last()) > settled }
+func (s *Story) rests(e *Event) bool { return s.well && e.Time.Sub(s.calm) > settled }
 
 // said reports whether the story has had a reason already: an old session's end, for instance, is announced by its move.
 func (s *Story) said(reason string) bool {
@@ -155,6 +166,20 @@ func (s *Story) outlived(e *Event) bool {
 		}
 	}
 	return false
+}
+
+// preparing is the attempt at a better hub that an event's client block is making, or nil.
+func (s *Story) preparing(e *Event) *Event {
+	for i := len(s.Events) - 1; i >= 0 && e.Client != ""; i-- {
+		switch x := &s.Events[i]; {
+		case x.Client != e.Client:
+		case x.Kind == "preparing":
+			return x
+		case strings.HasPrefix(x.Kind, "flexvpn-"):
+			return nil
+		}
+	}
+	return nil
 }
 
 // mayHold reports whether an event about a thing that the story is about belongs to it: an interface that is made for a peer
@@ -181,7 +206,7 @@ func (s *Story) join(o *Story) {
 		s.things[thing] = true
 	}
 	if later {
-		s.well = o.well
+		s.well, s.calm = o.well, o.calm
 	}
 }
 
@@ -209,6 +234,7 @@ func (s *Story) tell() {
 	moved := map[move]int{}
 	upNow := map[string]bool{} // of peers whose sessions came or went
 	var first *Event
+	trying := false // it is an attempt at a better hub
 	var again time.Time
 	// A client block knows which hub it has; its IKE SAs with others may end later.
 	byClient := slices.ContainsFunc(s.Events, func(e Event) bool { return strings.HasPrefix(e.Kind, "flexvpn-") })
@@ -216,8 +242,12 @@ func (s *Story) tell() {
 		e := &s.Events[i]
 		clients.add(e.Client)
 		links.add(e.link)
-		if e.phase == notice && first == nil {
-			first = e
+		if e.phase == notice {
+			switch {
+			case first == nil, trying && e.Kind == "preparing", trying && e.by() != first.by(): // the attempt that came to something, or did not
+				first = e
+			}
+			trying = first.Kind == "preparing" && (first == e || trying && !strings.HasPrefix(e.Kind, "flexvpn-"))
 		}
 		if e.Assigned != "" {
 			at := cmp.Or(e.Interface, e.Client)
@@ -276,8 +306,8 @@ func (s *Story) tell() {
 		if again.IsZero() && s.well && len(bgpUp)+len(tracks)+len(lines) > 0 {
 			again = s.End
 		}
-		if !again.IsZero() && !again.Before(first.Time) {
-			s.Seconds = again.Sub(first.Time).Seconds()
+		if !again.IsZero() && !again.Before(first.end()) {
+			s.Seconds = again.Sub(first.end()).Seconds()
 		}
 	}
 	s.Noticed = first.Line()

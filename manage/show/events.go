@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"felloe/manage/cli"
 	"felloe/manage/events"
@@ -54,7 +55,12 @@ func (r Events) Text(w *cli.Table) {
 		}
 		for j := range s.Events {
 			e := &s.Events[j]
-			w.Linef("    %9s  %-8s %s", fmt.Sprintf("+%.3f", e.Time.Sub(s.Begin).Seconds()), part(e.Kind), cli.Plain(e.Line(), ""))
+			after := func(t time.Time) string { return fmt.Sprintf("+%.3f", t.Sub(s.Begin).Seconds()) }
+			again := ""
+			if e.Times > 1 {
+				again = fmt.Sprintf(" (%d times, until %s)", e.Times, after(e.Last))
+			}
+			w.Linef("    %9s  %-8s %s%s", after(e.Time), part(e.Kind), cli.Plain(e.Line(), ""), again)
 		}
 	}
 }
