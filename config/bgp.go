@@ -47,7 +47,8 @@ type BGPInstance struct {
 	MaximumPathsIBGP int `toml:"maximum-paths-ibgp" default:"1" range:"1..32" example:"2"`
 	// The cluster that this route reflector belongs to; the router ID when not given.
 	ClusterID netip.Addr `toml:"cluster-id" family:"4" example:"\"10.1.1.1\""`
-	// Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724).
+	// Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724). One that a NOTIFICATION
+	// was sent to or came from, as when the hold time runs out, keeps none (RFC 8538 is left out).
 	GracefulRestart GracefulRestart `toml:"graceful-restart" layout:"inline" example:"true"`
 	// Settings shared by neighbours, by name. Each routing table has its own groups.
 	PeerGroup map[string]*PeerGroup `toml:"peer-group" key:"NAME"`

@@ -44,7 +44,7 @@ var descriptions = map[string]string{
 	"BGPInstance.Aggregate":                   "Summaries: announced while the BGP table has something within them.",
 	"BGPInstance.ClusterID":                   "The cluster that this route reflector belongs to; the router ID when not given.",
 	"BGPInstance.DefaultInformationOriginate": "Let default routes be redistributed, too.",
-	"BGPInstance.GracefulRestart":             "Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724).",
+	"BGPInstance.GracefulRestart":             "Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724). One that a NOTIFICATION was sent to or came from, as when the hold time runs out, keeps none (RFC 8538 is left out).",
 	"BGPInstance.Listen":                      "Who may connect without being listed.",
 	"BGPInstance.MaximumPaths":                "How many equal paths are used.",
 	"BGPInstance.MaximumPathsIBGP":            "How many equal paths of internal neighbours are used.",
