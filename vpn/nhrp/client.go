@@ -196,6 +196,10 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 			s, direct = known, true
 		}
 	}
+	if direct && s.Protected && t.taken(t.cache[hostPrefix(hop)], s.NBMA, s.Identity) {
+		t.unusable(now, q, s.NBMA, reasonTaken)
+		return
+	}
 	if !direct {
 		nbma := c.NBMA
 		if nat := natOf(p, hop); nat.IsValid() && nat != c.NBMA {
@@ -212,15 +216,13 @@ func (t *tunnel) resolutionReply(now time.Time, from From, s Session, p *message
 		} else {
 			opened, err := t.e.host.Open(t.cfg.Tunnel, nbma)
 			if err != nil {
-				t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: err.Error()})
-				t.negative(now, q.target, err.Error())
+				t.unusable(now, q, nbma, err.Error())
 				return
 			}
 			s = opened
 			if nbma != c.NBMA && t.otherwise(s.ID, hop) {
 				// Several spokes behind one NAT have one address: whoever is known there already is somebody else.
-				t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: "another spoke is known behind that NAT"})
-				t.negative(now, q.target, "another spoke is known behind that NAT")
+				t.unusable(now, q, nbma, "another spoke is known behind that NAT")
 				return
 			}
 		}
@@ -307,40 +309,18 @@ func (t *tunnel) learn(now time.Time, q *pending, s Session, c *message.CIE, hop
 // the answer came on, when its end answered directly, else one that we make of the template.
 func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Packet, hop netip.Addr, hold time.Duration) {
 	c := &p.CIEs[0]
-	refused := func(nbma netip.Addr, why string) {
-		t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: why})
-		if !q.refresh {
-			q.t.negative(now, q.target, why)
-		}
-	}
 	if slices.Contains(t.keepers(netip.Addr{}), hop) {
-		refused(c.NBMA, "the answer names a server's tunnel address, or that of a configured tunnel's far end")
+		t.unusable(now, q, c.NBMA, "the answer names a server's tunnel address, or that of a configured tunnel's far end")
 		return
-	}
-	// Somebody else than we know at that tunnel address, or the same one moved: until what we have is found dead it stands. Who
-	// is at the end of a session is told by his identity, for several may look the same from outside.
-	taken := func(nbma netip.Addr, identity string) bool {
-		en := t.known(hop)
-		if en == nil || !t.e.up(en.session) {
-			return false
-		}
-		same := en.nbma == nbma
-		if has, _ := t.e.host.Session(en.session); identity != "" && has.Identity != "" {
-			same = identity == has.Identity
-		}
-		if !same {
-			t.e.host.Probe(en.session)
-			refused(nbma, "another session has that tunnel address")
-		}
-		return !same
 	}
 	home := t
 	switch direct := transitEmpty(p, message.ExtReverseTransit); {
 	case direct && !t.cfg.Clone:
-		refused(s.NBMA, "the tunnel's far end has it: there is no shorter way")
+		t.unusable(now, q, s.NBMA, "the tunnel's far end has it: there is no shorter way")
 		return
 	case direct:
-		if taken(s.NBMA, s.Identity) {
+		if t.taken(t.known(hop), s.NBMA, s.Identity) {
+			t.unusable(now, q, s.NBMA, reasonTaken)
 			return
 		}
 	default:
@@ -353,21 +333,49 @@ func (t *tunnel) answerOver(now time.Time, q *pending, s Session, p *message.Pac
 			home = en.t
 			break
 		}
-		if taken(nbma, "") {
+		if t.taken(t.known(hop), nbma, "") {
+			t.unusable(now, q, nbma, reasonTaken)
 			return
 		}
 		var err error
 		if home, s, err = t.open(now, nbma); err != nil {
-			refused(nbma, err.Error())
+			t.unusable(now, q, nbma, err.Error())
 			return
 		}
 		if nbma != c.NBMA && home.otherwise(s.ID, hop) {
-			refused(nbma, "another spoke is known behind that NAT")
+			t.unusable(now, q, nbma, "another spoke is known behind that NAT")
 			return
 		}
 	}
 	home.shortcut = true
 	home.learn(now, q, s, c, hop, hold, p)
+}
+
+// taken reports whether a tunnel address is that of a living session of somebody else, or of the same one before he moved:
+// until that is found dead it stands. Who is at the end of a session is told by his identity, for several may look the same
+// from outside.
+func (t *tunnel) taken(en *entry, nbma netip.Addr, identity string) bool {
+	if en == nil || !t.e.up(en.session) {
+		return false
+	}
+	same := en.nbma == nbma
+	if has, _ := t.e.host.Session(en.session); identity != "" && has.Identity != "" {
+		same = identity == has.Identity
+	}
+	if !same {
+		t.e.host.Probe(en.session)
+	}
+	return !same
+}
+
+const reasonTaken = "another session has that tunnel address"
+
+// unusable ends a resolution whose answer cannot be used.
+func (t *tunnel) unusable(now time.Time, q *pending, nbma netip.Addr, why string) {
+	t.event(Event{Kind: EventResolutionFailed, Peer: q.target, NBMA: nbma, Reason: why})
+	if !q.refresh {
+		q.t.negative(now, q.target, why)
+	}
 }
 
 // open returns the session to an NBMA address and the tunnel that it is on: for a point-to-point tunnel one of its own.

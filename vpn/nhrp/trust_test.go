@@ -353,3 +353,25 @@ func TestAnUnknownCompulsoryExtensionIsAnErrorAndAnOptionalOneIsNot(t *testing.T
 		t.Fatal(got)
 	}
 }
+
+func TestAnAnswerDoesNotTakeTheTunnelAddressOfALivingSpoke(t *testing.T) {
+	c, hub, s2, s3 := scenario(t)
+	s4 := c.spoke(4, 3)
+	hub.routes = append(hub.routes, route{prefix: lan(4), via: ip("10.10.10.4"), ifname: "Tunnel0"}, route{prefix: otherLAN, via: ip("10.10.10.2"), ifname: "Tunnel0"})
+	s3.routes = append(s3.routes, route{prefix: lan(4), via: ip("10.10.10.1"), ifname: "Tunnel0"}, route{prefix: otherLAN, via: ip("10.10.10.1"), ifname: "Tunnel0"})
+	c.run(time.Second)
+	for _, n := range []int{2, 4} {
+		c.ping(s3, hostOf(3), hostOf(n))
+		c.run(time.Second)
+	}
+	want(t, "spoke 4", s3.neighbours["Tunnel0"][ip("10.10.10.4")], s3.sessionTo(s4).ID)
+	tun, target := s3.engine.tunnels["Tunnel0"], otherLAN.Addr().Next()
+	tun.resolve(c.now, target, "test", nil)
+	p := &message.Packet{HopCount: 64, Type: message.ResolutionReply, RequestID: tun.pending[target].id, SrcNBMA: ip("172.16.3.3"), SrcProto: ip("10.10.10.3"),
+		DstProto: target, CIEs: []message.CIE{{PrefixLen: 24, HoldTime: 60, NBMA: ip("172.16.2.2"), Proto: ip("10.10.10.4")}}, Extensions: standardExtensions()}
+	p.SetAuthentication(auth)
+	c.inject(s3, s3.sessionTo(s2).ID, p)
+	want(t, "spoke 4", s3.neighbours["Tunnel0"][ip("10.10.10.4")], s3.sessionTo(s4).ID)
+	wantPath(t, c.ping(s3, hostOf(3), hostOf(4)), "spoke3", "spoke4")
+	want(t, "failed", s3.saw(EventResolutionFailed), 1)
+}
