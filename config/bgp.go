@@ -41,7 +41,7 @@ type BGPInstance struct {
 	DefaultInformationOriginate bool `toml:"default-information-originate"`
 	// Timers of neighbours that have none of their own.
 	Timers BGPTimers `toml:"timers" layout:"inline"`
-	// How many equal paths are used.
+	// How many equal paths of external neighbours are used.
 	MaximumPaths int `toml:"maximum-paths" default:"1" range:"1..32"`
 	// How many equal paths of internal neighbours are used.
 	MaximumPathsIBGP int `toml:"maximum-paths-ibgp" default:"1" range:"1..32" example:"2"`

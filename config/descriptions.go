@@ -46,7 +46,7 @@ var descriptions = map[string]string{
 	"BGPInstance.DefaultInformationOriginate": "Let default routes be redistributed, too.",
 	"BGPInstance.GracefulRestart":             "Keep the routes of a neighbour that is gone for a while, and ask neighbours to do the same (RFC 4724). One that a NOTIFICATION was sent to or came from, as when the hold time runs out, keeps none (RFC 8538 is left out).",
 	"BGPInstance.Listen":                      "Who may connect without being listed.",
-	"BGPInstance.MaximumPaths":                "How many equal paths are used.",
+	"BGPInstance.MaximumPaths":                "How many equal paths of external neighbours are used.",
 	"BGPInstance.MaximumPathsIBGP":            "How many equal paths of internal neighbours are used.",
 	"BGPInstance.Neighbor":                    "Neighbours by address.",
 	"BGPInstance.Network":                     "Prefixes to announce while the routing table has exactly them. IPv4 and IPv6.",
