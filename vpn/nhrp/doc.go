@@ -33,8 +33,9 @@
 // entry in use is confirmed by whoever is at the tunnel's end, whatever becomes of the hubs; when that one is not the end
 // any more it hands the question on, or has redirected before. Who has given an answer tells the requester directly when it
 // is not true any more. Shortcuts stay where there is no other way, or only a default route out of the network, and beside shorter
-// prefixes while no configured tunnel leads into it: a hub is being changed. A change of our own address withdraws what
-// names the old one, not the networks behind us.
+// prefixes while no configured tunnel leads into it: a hub is being changed. With that tunnel itself they go, when it is shut
+// or made anew from another address outside. A change of our own address inside withdraws what names the old one, not the
+// networks behind us.
 //
 // Ours to end are the sessions of shortcuts alone, when their entries are gone: idle ones at once, used ones when nobody
 // sends on them any more, those that the operator clears whatever is sent. A hub has no entries, so that nothing that is
