@@ -97,7 +97,8 @@ func (s *session) firstContact() bool {
 
 // initialContact ends older SAs of the same identity: the peer says that it does not have them. From another address that
 // is only a claim when anybody with the same pre-shared key can make it: those are asked whether they live. A certificate
-// proves it, and so does a key that the keyring has for that identity alone. Without INITIAL_CONTACT, too, older ones are asked, a few: their peer may have lost them.
+// proves it, and so does a key that the keyring has for that identity alone. Without INITIAL_CONTACT, too, older ones are
+// asked, a few: their peer may have lost them.
 func (s *session) initialContact(said bool) {
 	asked := 0
 	for _, o := range s.older() {
