@@ -336,7 +336,7 @@ func TestARangeOfAddressesIsTheFewestPrefixes(t *testing.T) {
 			if p.Addr() != next || p != p.Masked() {
 				t.Fatalf("%v to %v: %v is not where it should begin, %v", v4(a), v4(b), p, next)
 			}
-			next = last(p).Next()
+			next = message.Last(p).Next()
 		}
 		if next != v4(b).Next() {
 			t.Fatalf("%v to %v: ends before %v", v4(a), v4(b), next)

@@ -384,24 +384,14 @@ func Prefixes(start, end netip.Addr) (out []netip.Prefix) {
 		bits := start.BitLen()
 		for bits > 0 {
 			p := netip.PrefixFrom(start, bits-1)
-			if p.Masked().Addr() != start || end.Less(last(p)) {
+			if p.Masked().Addr() != start || end.Less(message.Last(p)) {
 				break
 			}
 			bits--
 		}
 		p := netip.PrefixFrom(start, bits)
 		out = append(out, p)
-		start = last(p).Next()
+		start = message.Last(p).Next()
 	}
 	return out
-}
-
-// last is a prefix's last address.
-func last(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }

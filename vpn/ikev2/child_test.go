@@ -101,10 +101,10 @@ func TestSelectorArithmetic(t *testing.T) {
 			t.Errorf("%s: %v, not %v", name, got, c.want)
 		}
 	}
-	if p := lastOf(netip.MustParsePrefix("10.1.2.0/23")); p != addr("10.1.3.255") {
+	if p := message.Last(netip.MustParsePrefix("10.1.2.0/23")); p != addr("10.1.3.255") {
 		t.Error(p)
 	}
-	if p := lastOf(netip.MustParsePrefix("2001:db8::/32")); p != addr("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff") {
+	if p := message.Last(netip.MustParsePrefix("2001:db8::/32")); p != addr("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff") {
 		t.Error(p)
 	}
 }

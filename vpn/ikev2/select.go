@@ -76,18 +76,9 @@ func ranges(protocol uint8, list []netip.Prefix, is4 bool) []TrafficSelector {
 	var out []TrafficSelector
 	for _, p := range list {
 		p = p.Masked()
-		out = append(out, TrafficSelector{Protocol: protocol, EndPort: 65535, Start: p.Addr(), End: lastOf(p)})
+		out = append(out, TrafficSelector{Protocol: protocol, EndPort: 65535, Start: p.Addr(), End: message.Last(p)})
 	}
 	return out
-}
-
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
 }
 
 // answer narrows a peer's selectors to a policy (RFC 7296 §2.9), from our point of view: theirs is what the peer has,

@@ -100,6 +100,16 @@ type TrafficSelector struct {
 	Start, End         netip.Addr
 }
 
+// Last is a prefix's last address: a selector of the prefix ends there.
+func Last(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
 // CP is the configuration payload (§3.15).
 type CP struct {
 	CFG        CFGType
