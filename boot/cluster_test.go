@@ -54,14 +54,20 @@ member = [%[3]s]
 `, n, 130-10*n, strings.Join(others, ", "), more+flexCrypto)
 }
 
+// clusterHubs starts the three hubs of a cluster on a link, with what another text stands for in their configurations.
+func (c *cloud) clusterHubs(wan *mem.Link, instead *strings.Replacer) {
+	c.t.Helper()
+	for n := 1; n <= 3; n++ {
+		name := fmt.Sprintf("hub%d", n)
+		c.start(name, instead.Replace(clusterHub(n, "")), NIC{name, wan.Port(name)})
+	}
+}
+
 // clusterLab is three hubs and a host on one link.
 func clusterLab(t *testing.T) *cloud {
 	c := newCloud(t)
 	wan := c.net.Switch("wan", mem.Impairment{})
-	for n := 1; n <= 3; n++ {
-		name := fmt.Sprintf("hub%d", n)
-		c.start(name, clusterHub(n, ""), NIC{name, wan.Port(name)})
-	}
+	c.clusterHubs(wan, strings.NewReplacer())
 	c.start("host", "hostname = \"host\"\n[interface.GigabitEthernet1]\naddress = [\"172.25.1.50/24\"]\n", NIC{"host", wan.Port("host")})
 	return c
 }

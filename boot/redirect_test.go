@@ -34,15 +34,6 @@ peer = [{ address = "172.25.1.100" }]
 client-connect = "Tunnel1"
 ` + flexCrypto
 
-// clusterHubs starts the three hubs of a cluster on a link, with what another text stands for in their configurations.
-func (c *cloud) clusterHubs(wan *mem.Link, instead *strings.Replacer) {
-	c.t.Helper()
-	for n := 1; n <= 3; n++ {
-		name := fmt.Sprintf("hub%d", n)
-		c.start(name, instead.Replace(clusterHub(n, "")), NIC{name, wan.Port(name)})
-	}
-}
-
 // A spoke is sent to a hub, and to another one when that hub leaves.
 func TestASpokeThatCallsAClusterIsSentToAHubAndToAnotherOneWhenThatOneLeaves(t *testing.T) {
 	t.Parallel() // it mostly waits
