@@ -320,7 +320,15 @@ func TestTheRingIsBounded(t *testing.T) {
 		w.say(1, "ike-down", fmt.Sprint(n), "peer="+hub1)
 		w.routes(0, fmt.Sprint("Tunnel", n), "", 1)
 	}
-	if e := w.Events(); len(e) != kept || e[len(e)-1].Text != fmt.Sprint(kept+99) || len(w.moves) > 2001 || len(w.told) != 0 {
+	for n := range 3 * maxLinks {
+		w.Routes(w.now, "default", fmt.Sprint("Tunnel", n), "", 1)
+	}
+	if len(w.moves) > maxLinks {
+		t.Fatalf("%d counts of one moment", len(w.moves))
+	}
+	w.now = w.now.Add(time.Minute)
+	w.Routes(w.now, "default", "Tunnel1", "", 1)
+	if e := w.Events(); len(e) != kept || e[len(e)-1].Text != fmt.Sprint(kept+99) || len(w.moves) != 1 || len(w.told) != 0 {
 		t.Fatalf("%d events, the last one %+v, %d counts", len(e), e[len(e)-1], len(w.moves))
 	}
 }

@@ -209,10 +209,10 @@ func (r *Recorder) Routes(now time.Time, vrf, from, to string, count int) {
 			return
 		}
 	}
-	r.moves[m] = e
-	if len(r.moves) > maxLinks {
-		r.trim(now)
+	if r.trim(now); len(r.moves) >= maxLinks {
+		clear(r.moves) // nobody's, most likely
 	}
+	r.moves[m] = e
 }
 
 // Clear forgets everything.
