@@ -163,7 +163,8 @@ type TunnelProtection struct {
 	OnTraffic bool
 	// VolumeBytes is the lifetime of a pair of SAs in bytes sent or received, 0 for none: at four fifths it is rekeyed.
 	VolumeBytes uint64
-	// IdleTime ends a session that carried no data for so long, 0 for never.
+	// IdleTime ends a session that carried no data for so long, 0 for never. A Dynamic tunnel's stays: who chooses the far end
+	// would take it for dead, and call another one.
 	IdleTime time.Duration
 	// Ask has the peer asked for addresses of our own: the unspecified address of each family that is wanted. Such a
 	// tunnel's sessions have IKE SAs of their own.

@@ -67,7 +67,7 @@ func (m *Manager) look(s *session, now time.Time) {
 	if d := s.net.Data(); d != s.data {
 		s.data, s.lastData = d, now
 	}
-	if idle := s.t.cfg.IdleTime; idle > 0 && s.tx != nil && now.Sub(s.lastData) >= idle {
+	if idle := s.t.cfg.IdleTime; idle > 0 && !s.t.cfg.Dynamic && s.tx != nil && now.Sub(s.lastData) >= idle {
 		m.counters.IdleDeletes++
 		s.dormant = true
 		m.disconnect(s, "idle")

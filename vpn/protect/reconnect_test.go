@@ -142,6 +142,17 @@ func TestADeadGatewayIsToldAndNotCalledAgain(t *testing.T) {
 	}
 }
 
+func TestAGatewayThatNothingIsSentToIsNoDeadOne(t *testing.T) {
+	g := newGateways(t)
+	g.spoke.call(func() { g.spoke.m.byTunnel[g.tun].cfg.IdleTime = 5 * time.Second })
+	g.reconnect(0)
+	g.known(0)
+	g.run(time.Minute)
+	if got := g.history(0); !slices.Equal(got, []EventKind{Up}) {
+		t.Errorf("events %v", got)
+	}
+}
+
 func TestAMoveThatWasPreparedLosesNoPacketAndNothingGoesTheOldWay(t *testing.T) {
 	g := newGateways(t)
 	g.reconnect(0)
