@@ -51,7 +51,7 @@ func (c *client) expectBetter() {
 	at := c.m.now.Add(c.cfg.ReactivateInterval)
 	c.retrySource = at
 	for _, p := range c.cfg.Peers[:c.cur.idx] {
-		if p.While.Track == 0 || c.m.holds(p.While) {
+		if c.m.holds(p.While) {
 			c.retryAt[p.Seq] = at
 		}
 	}
@@ -62,10 +62,7 @@ func (c *client) trackChanged(id int) {
 	for _, p := range c.cfg.Peers {
 		if p.While.Track == id && c.m.holds(p.While) {
 			delete(c.retryAt, p.Seq)
-			if c.cur == nil && !c.waits.IsZero() {
-				// A pause is over: there is somebody else to try.
-				c.waits, c.tried, c.first = time.Time{}, nil, 0
-			}
+			c.hurry() // there is somebody else to try
 		}
 	}
 	for _, s := range c.cfg.Sources {

@@ -211,6 +211,13 @@ func (c *client) pause(n int) {
 	c.m.host.Event(Event{Kind: Exhausted, Client: c.cfg.Name, Tunnel: c.cfg.Tunnel, Reason: c.last, Wait: d})
 }
 
+// hurry ends a pause: the next round is worth while now.
+func (c *client) hurry() {
+	if c.cur == nil && !c.waits.IsZero() {
+		c.waits, c.tried, c.first, c.rounds = time.Time{}, nil, 0, 0
+	}
+}
+
 // advance calls the next peer; false when there is none. Its turn may be over at once.
 func (c *client) advance() bool {
 	idx, ok := c.next()

@@ -235,7 +235,7 @@ func (m *Manager) Clear(now time.Time, name string) error {
 	}
 	m.do(now, func() {
 		c.stop("cleared by the operator", StateIdle)
-		c.rounds, c.first = 0, 0
+		c.first = 0
 		m.reviewAll()
 	})
 	return nil
@@ -247,8 +247,8 @@ func (m *Manager) Names() []string { return slices.Sorted(maps.Keys(m.clients)) 
 // Hurry ends a client's pause: something has changed that lets its next round be worth while.
 func (m *Manager) Hurry(now time.Time, name string) {
 	m.do(now, func() {
-		if c := m.clients[name]; c != nil && c.cur == nil && !c.waits.IsZero() {
-			c.waits, c.tried, c.first, c.rounds = time.Time{}, nil, 0, 0
+		if c := m.clients[name]; c != nil {
+			c.hurry()
 			m.reviewAll()
 		}
 	})
