@@ -69,6 +69,7 @@ func TestASpokeThatHasAnotherAddressOutsideHasItsHubAndItsShortcutAgain(t *testi
 	c.want("host2", "ping "+x.host(3)+" repeat 3 timeout 1", "(3/3)")
 	t.Logf("over the hub again after %v", time.Since(began).Round(10*time.Millisecond))
 	c.meet(x, "10.0.0.122", "10.0.0.103")
+	t.Logf("directly again after %v", time.Since(began).Round(10*time.Millisecond))
 	c.until(func() string {
 		h, two, three := c.count("hub"), c.count("spoke2"), c.count("spoke3")
 		return unless(h.IKE == 2 && two.IKE == 2 && three.IKE == 2 && c.access("hub", "10.0.0.102") == "", fmt.Sprintf("two IKE SAs each: %+v %+v %+v", h, two, three))
