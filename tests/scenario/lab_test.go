@@ -454,11 +454,12 @@ func (x *lab) nothingLeaked() {
 	x.t.Helper()
 	x.stop()
 	inner := x.inner()
+	known := 0
 	for _, k := range x.lab.Links {
 		if inside(k) {
 			continue
 		}
-		x.nothingLate(k)
+		known += x.nothingLate(k)
 		c := wire.NewClear(inner...)
 		if err := c.File(x.capture(k.Name)); err != nil {
 			x.t.Error(err)
@@ -475,10 +476,13 @@ func (x *lab) nothingLeaked() {
 			x.t.Errorf("%s: nothing was captured", k.Name)
 		}
 	}
+	if known == 0 {
+		x.t.Error("no link had a packet of a session whose end is known: packets from after it were not looked for")
+	}
 }
 
-// nothingLate looks for packets of sessions that are over.
-func (x *lab) nothingLate(k *qemu.Link) {
+// nothingLate looks for packets of sessions that are over. It returns how many of their packets it has seen from before.
+func (x *lab) nothingLate(k *qemu.Link) int {
 	x.t.Helper()
 	x.over.mu.Lock()
 	defer x.over.mu.Unlock()
@@ -494,6 +498,7 @@ func (x *lab) nothingLate(k *qemu.Link) {
 		}
 		x.t.Errorf("%s: %s", k.Name, f)
 	}
+	return e.Known
 }
 
 // dissect has tshark read what was captured on a link, decrypted.
