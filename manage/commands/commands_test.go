@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"felloe/manage/cli"
+	"felloe/manage/events"
 	"felloe/manage/show"
 	"felloe/manage/syslog"
 )
@@ -67,6 +68,33 @@ func (f *fake) ClearBGP(c BGPClear) error {
 	return nil
 }
 
+func (f *fake) ShowHosts() cli.Result   { return f.answer("hosts") }
+func (f *fake) ShowCluster() cli.Result { return f.answer("cluster") }
+func (f *fake) ShowBFD(details bool) cli.Result {
+	return f.answer(fmt.Sprint("bfd ", details))
+}
+func (f *fake) ShowTracks(id int, brief bool) (cli.Result, error) {
+	return f.answer(fmt.Sprint("track ", id, " ", brief)), nil
+}
+func (f *fake) ShowIKEv2Sessions(o show.Only, detailed bool) cli.Result {
+	return f.answer(fmt.Sprint("sessions ", o.Remote, " ", detailed))
+}
+func (f *fake) ShowFlexClients(name string) (cli.Result, error) {
+	return f.answer("clients " + name), nil
+}
+func (f *fake) client(verb, name string) error {
+	f.answer(verb + " " + name)
+	return nil
+}
+func (f *fake) ConnectClient(name string) error    { return f.client("connect", name) }
+func (f *fake) DisconnectClient(name string) error { return f.client("disconnect", name) }
+func (f *fake) ClearClient(name string) error      { return f.client("clear client", name) }
+func (f *fake) ClearBFDCounters()                  { f.answer("clear bfd") }
+func (f *fake) Events() []events.Event {
+	f.answer("events")
+	return nil
+}
+
 func newFake() *fake {
 	return &fake{log: syslog.New(4096, func() time.Time { return time.Unix(0, 0) }, nil)}
 }
@@ -100,11 +128,29 @@ func TestWhatOperatorsTypeIsUnderstood(t *testing.T) {
 		"clear ip bgp vrf red * soft in":           "clear bgp red false false invalid IP true false",
 		"clear bgp vpnv4 unicast * out":            "clear bgp default true false invalid IP false true",
 		"clear bgp vpnv4 unicast vrf red 10.0.0.1": "clear bgp red false false 10.0.0.1 false false",
+		"sh tr": "track 0 false", "sh track 7": "track 7 false", "sh track br": "track 0 true", "sh hosts": "hosts", "sh cry ses acc": "accounting",
+		"sh bfd nei": "bfd false", "sh bfd nei det": "bfd true", "clear bfd cou": "clear bfd", "sh cry ikev2 clu": "cluster",
+		"sh cry ikev2 cli flex": "clients ", "sh cry ikev2 cli flex A": "clients A", "cry ikev2 cli flex conn A": "connect A",
+		"cry ikev2 cli flex disc A": "disconnect A", "clear cry ikev2 cli flex": "clear client ", "clear cry ikev2 cli flex A": "clear client A",
+		"sh ikev2 ses det": "sessions invalid IP true", "sh cry ikev2 ses rem 10.0.0.1": "sessions 10.0.0.1 false",
+		"sh ev": "events", "sh ev last 3 peer 10.0.0.1": "events",
 	} {
 		f := newFake()
 		run(t, f, line)
 		if len(f.asked) != 1 || f.asked[0] != want {
 			t.Errorf("%q asked %v, want %q", line, f.asked, want)
+		}
+	}
+}
+
+func TestNumbersOutOfRangeAreSaidSo(t *testing.T) {
+	for _, line := range []string{"show track 1001", "show track x", "show events last 0", "show events peer hub1", "crypto ikev2 client flexvpn connect"} {
+		f := newFake()
+		s := &cli.Session{Tree: New(f), Out: &bytes.Buffer{}}
+		if err := s.Exec(t.Context(), line); err == nil || len(f.asked) > 0 {
+			t.Errorf("%s: %v, asked %v", line, err, f.asked)
+		} else {
+			t.Logf("%s: %v", line, err)
 		}
 	}
 }
