@@ -85,18 +85,19 @@ func (e *Engine) challenge(d Datagram, h message.Header, cookie, nonce []byte) {
 
 // count and uncount keep the number of half-open SAs.
 func (sa *ikeSA) count() {
-	sa.counted = true
+	a := sa.hs.key.remote.Addr()
+	sa.counted = a
 	sa.e.halfOpen++
-	sa.e.halfOpenFrom[sa.hs.key.remote.Addr()]++
+	sa.e.halfOpenFrom[a]++
 }
 
 func (sa *ikeSA) uncount() {
-	if !sa.counted {
+	a := sa.counted
+	if !a.IsValid() {
 		return
 	}
-	sa.counted = false
+	sa.counted = netip.Addr{}
 	sa.e.halfOpen--
-	a := sa.hs.key.remote.Addr()
 	if sa.e.halfOpenFrom[a]--; sa.e.halfOpenFrom[a] <= 0 {
 		delete(sa.e.halfOpenFrom, a)
 	}

@@ -86,7 +86,8 @@
 //
 // Nothing that is not authentic changes an established SA. Before IKE_AUTH is authentic a peer costs at most one
 // half-open SA, which are limited in all and by address; from CookieThreshold on it must show its address first. A
-// failed SA still answers retransmissions for twenty seconds and counts as half-open meanwhile.
+// failed SA still answers retransmissions for twenty seconds and counts as half-open meanwhile, and so does one whose peer was sent
+// away in IKE_AUTH.
 //
 // # Collisions
 //

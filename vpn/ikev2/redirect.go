@@ -217,13 +217,13 @@ func (sa *ikeSA) redirectAuth(d Datagram, h message.Header, head []message.Paylo
 		return false
 	}
 	sa.e.counters.RedirectsSent++
-	sa.uncount()
 	sa.clearHandshake()
 	sa.respond(d, h, append(head, &message.Notify{Message: message.REDIRECT, Data: message.Redirect{Gateway: to}.Data()}))
 	s.said = true
 	s.log(zerolog.InfoLevel, "peer is redirected", Field{"event", "redirect"}, Field{"state", "sent"}, Field{"exchange", RedirectAuth.String()},
 		Field{"identity", s.remoteID.String()}, Field{"to", to.String()})
-	// The peer deletes the SA; until then it is there for nothing else.
+	// The peer deletes the SA; until then it is there for nothing else. As one that failed it counts as half-open until it is gone:
+	// no other limit holds for what is never up.
 	sa.state = stReplaced
 	s.end("peer is redirected to "+to.String(), ErrRedirected)
 	return true

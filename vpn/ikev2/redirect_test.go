@@ -80,6 +80,26 @@ func TestAGatewaySendsAnAuthenticatedClientToAnotherOneWithoutAChild(t *testing.
 	w.clean(b)
 }
 
+func TestAPeerThatIsSentAwayAgainAndAgainWhenItIsAuthenticatedCostsFewSAs(t *testing.T) {
+	x := &elsewhere{to: map[bool]netip.Addr{true: addrC}}
+	w, a, b, _ := hubs(t, x, nil)
+	a.follow = false
+	b.e.SetConfig(config(func(c *Config) { c.Redirect, c.MaxHalfOpenPeer = x, 3 }))
+	for range 20 {
+		a.boot() // who forgets what it had deletes nothing
+		a.initiate(addrB)
+		w.run(100 * time.Millisecond)
+	}
+	if len(b.e.sas) != 3 || b.e.Counters().HalfOpenRefused == 0 {
+		w.fatalf("%d SAs", len(b.e.sas))
+	}
+	w.run(time.Minute)
+	w.clean(b)
+	if len(b.e.halfOpenFrom) != 0 {
+		t.Errorf("%v", b.e.halfOpenFrom)
+	}
+}
+
 func TestAnEstablishedClientIsSentAwayAndLosesNothing(t *testing.T) {
 	w, a, b, c := hubs(t, nil, nil)
 	old := a.initiate(addrB)

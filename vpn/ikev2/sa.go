@@ -116,7 +116,7 @@ type ikeSA struct {
 	in, out    *suite.Protector
 	ni, nr     []byte
 	hs         *handshake // until established
-	counted    bool       // half-open SAs are
+	counted    netip.Addr // whose half-open SA this is; invalid: it is none
 
 	// Requests of ours: one at a time.
 	sendID  uint32
