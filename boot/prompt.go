@@ -188,6 +188,13 @@ func (p *prompt) answered(id int, seq uint32, failure string) {
 	p.wake()
 }
 
+// lost counts what came when the mailbox was full.
+func (p *prompt) lost() uint64 {
+	p.mail.mu.Lock()
+	defer p.mail.mu.Unlock()
+	return p.mail.lost
+}
+
 // close says goodbye to BFD's neighbours and ends the loop.
 func (p *prompt) close() {
 	p.call("bfd goodbye", func(now time.Time) {

@@ -532,6 +532,10 @@ func (r *Router) ShowCounters() cli.Result {
 		} {
 			out.Events[k] = n
 		}
+		if p := r.prompt; p != nil {
+			out.Events["panics"] += p.loop.Panics()
+			out.Events["bfd-and-probes-lost"] = p.lost()
+		}
 	})
 	return out
 }
