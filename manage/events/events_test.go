@@ -264,6 +264,9 @@ func TestAHubThatIsLostWhileABetterOneIsTriedIsAStoryOfItsOwn(t *testing.T) {
 		if s.By != "BFD" || s.Beside || s.Seconds != 0.4 || s.Title != "Flex_Client moved from 172.25.2.1 to 172.25.3.1 (Tunnel1)" {
 			t.Errorf("%s: noticed by %q, after %v s, beside %v: %s", name, s.By, s.Seconds, s.Beside, s.Title)
 		}
+		if name == "between" && len(s.Events) != 3 {
+			t.Errorf("attempts that had come to nothing are in it: %+v", s.Events)
+		}
 	}
 }
 
@@ -273,8 +276,11 @@ func TestWhatIsSaidBesideDoesNotHoldAGoodStoryOpen(t *testing.T) {
 	w.say(10, "bgp-up", "neighbor 10.1.1.1 Up", "peer=10.1.1.1", "state=established")
 	w.say(15000, "bgp-notification", "sent to neighbor 10.1.1.1 4/0 (hold time expired)", "peer=10.1.1.1")
 	w.say(0, "bgp-down", "neighbor 10.1.1.1 Down BGP Notification sent: 4/0 (hold time expired)", "peer=10.1.1.1", "reason=BGP Notification sent: 4/0 (hold time expired)")
+	w.say(5, "bgp-up", "neighbor 10.1.1.1 Up", "peer=10.1.1.1", "state=established")
+	w.say(15000, "bgp-maxpfx", "Number of prefixes received from 10.1.1.1 reaches 9, max 10", "peer=10.1.1.1")
+	w.say(0, "bgp-down", "neighbor 10.1.1.1 Down Maximum prefix", "peer=10.1.1.1", "reason=Maximum prefix")
 	stories := Stories(w.Events())
-	if len(stories) != 2 || stories[1].By != "BGP's hold timer" || len(stories[1].Events) != 2 || stories[0].By != "" {
+	if len(stories) != 3 || stories[1].By != "BGP's hold timer" || len(stories[1].Events) != 4 || stories[0].By != "" {
 		t.Fatalf("%q %+v", titles(stories), stories)
 	}
 }
