@@ -5,10 +5,6 @@ import (
 	"testing"
 )
 
-func over(ifname string, source Source, distance uint8) []Path {
-	return []Path{{Source: source, Distance: distance, NextHops: []NextHop{{Interface: ifname}}}}
-}
-
 // wan is a spoke: Gig1 172.16.2.2/24 (1), Tunnel1 10.1.1.177/32 (2), Gig2 172.17.2.2/24 (3), Tunnel2 (4), and a default
 // route by Gig1 of distance 10.
 func wan(t *testing.T) (*bench, *Pins) {

@@ -48,7 +48,6 @@ type probe struct {
 	known, up bool
 	streak    int // of results that are not what is known, or that agree before anything is known
 	streakOK  bool
-	reason    string
 	info      ProbeInfo
 }
 
