@@ -51,4 +51,5 @@ func (c *client) setBackup(up bool) {
 	}
 	c.raised = up
 	c.m.host.Backup(c.cfg.BackupInterface, up, c.cfg.Name)
+	c.m.pending = append(c.m.pending, c.m.reviewAll) // the block that it stands by may have been looked at already
 }

@@ -73,7 +73,7 @@ func (c *client) trackChanged(id int) {
 }
 
 // reactivate prepares a session with a better peer, or from a better source, when there may be one.
-func (c *client) reactivate(source string, local netip.Addr) {
+func (c *client) reactivate(source string) {
 	a := c.cur
 	if b := c.beside; b != nil {
 		if !b.redirect && (b.idx < a.idx && !c.m.holds(c.cfg.Peers[b.idx].While) || b.call.ID != 0 && !c.works(b.source, b.local)) {

@@ -86,7 +86,7 @@ func (c *client) review() {
 		c.stop(c.cfg.Wanted.fails(), StateTracking)
 		return
 	}
-	source, local, ok := c.source()
+	source, _, ok := c.source()
 	if !ok {
 		c.stop("no source interface can be used", StateIdle)
 		return
@@ -98,7 +98,7 @@ func (c *client) review() {
 		case !c.works(a.source, a.local):
 			c.end("source "+a.source+" is down", a.idx)
 		case c.active:
-			c.reactivate(source, local)
+			c.reactivate(source)
 			return
 		default:
 			return // it is on its way

@@ -412,6 +412,20 @@ func TestABlockWhoseTunnelIsShutRestsAndSaysWhy(t *testing.T) {
 	w.state("A", StateIdle)
 }
 
+func TestADialBackupIsRaisedAtOnceWhateverTheBlocksAreCalled(t *testing.T) {
+	backs := func(c Config, other string) Config { c.BackupInterface = "Tunnel-" + other; return c }
+	for _, x := range [][2]string{{"A", "B"}, {"B", "A"}} {
+		w := newWorld(t, backs(tracked(block(x[0], 2)), x[1]), block(x[1], 1))
+		w.want("backup Tunnel-"+x[1]+" true", "dial "+x[1]+" 172.25.1.1")
+		w.up(x[1])
+		w.track(1, true)
+		w.want("dial " + x[0] + " 172.25.1.1")
+		w.up(x[0])
+		w.run(BackupDelay)
+		w.want("backup Tunnel-"+x[1]+" false", "hangup "+x[1]+": it backs up a client that has its session")
+	}
+}
+
 func TestADialBackupWaitsForAClientThatHasJustBeenToldToConnect(t *testing.T) {
 	w := newWorld(t, with(block("A", 1), func(c *Config) { c.Manual, c.BackupInterface = true, "Tunnel-B" }))
 	w.run(time.Hour)
