@@ -262,6 +262,13 @@ func (c *clients) heard(e protect.Event) {
 	c.arm()
 }
 
+// readdressed is called when a tunnel's peer has given it addresses, other ones for a session that goes on among them.
+func (c *clients) readdressed(t *netstack.Tunnel, addrs []netip.Prefix) {
+	if id, known := c.calls[t.Default()]; known {
+		c.Readdressed(c.r.clock.Now(), id, addrs)
+	}
+}
+
 // tunnel is a block's tunnel.
 func (c *clients) tunnel(name string) *netstack.Tunnel {
 	if i := c.r.ifs[name]; i != nil && i.cfg != nil {

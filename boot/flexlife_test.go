@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"felloe/netstack/link/mem"
+	"felloe/vpn/ikev2"
+	"felloe/vpn/ikev2/message"
 	"felloe/vpn/protect"
 )
 
@@ -152,4 +154,19 @@ func TestWhatPeersAreToldIsTheNewConfigurationsWhateverEndsMeanwhile(t *testing.
 	f.want("hub2", "show ip route", "192.168.101.0/24")
 	f.apply("spoke1", strings.NewReplacer(`permit = ["192.168.101.0/24",`, `permit = ["192.168.177.0/24",`, "client-connect = \"Tunnel1\"\n", "client-connect = \"Tunnel1\"\nconnect = \"manual\"\n").Replace(text))
 	f.want("hub2", "show ip route", "192.168.177.0/24")
+}
+
+func TestAnotherAddressOfASessionThatGoesOnIsTheTunnelsAndIsShown(t *testing.T) {
+	t.Parallel() // it mostly waits
+	f := newFlex(t)
+	f.run("hub1", flexHub(1, pushAll, ""))
+	r := f.run("spoke1", flexSpoke(1, clientTunnel, flexClient(`peer = [{ address = "172.25.1.1" }]`)))
+	f.at("spoke1", "172.25.1.1")
+	f.want("spoke1", "show crypto ikev2 client flexvpn", "Assigned IP address: 10.1.1.100")
+	r.look(func() {
+		r.exchanged(ikev2.ConfigReceived{SA: r.protect.Sessions()[0].IKE, Kind: message.CFG_SET,
+			Configuration: ikev2.Configuration{Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.1.111/32")}}})
+	})
+	f.want("spoke1", "show ip route", "10.1.1.111/32 is directly connected, Tunnel1")
+	f.want("spoke1", "show crypto ikev2 client flexvpn", "Current state:ACTIVE", "Assigned IP address: 10.1.1.111")
 }

@@ -45,6 +45,9 @@ func (r *Router) assign(t *netstack.Tunnel, addrs []netip.Prefix) {
 	if i.nhrp != nil {
 		r.dmvpn.Refresh(i.name)
 	}
+	if len(addrs) > 0 {
+		r.clients.readdressed(t, addrs)
+	}
 	r.renumbered(len(addrs) > 0)
 }
 
