@@ -58,7 +58,7 @@ func (t *tunnel) trafficIndication(now time.Time, from From, p *message.Packet) 
 		return
 	}
 	if t.cfg.PointToPoint && !t.cfg.Clone && !p.SrcProto.IsUnspecified() {
-		t.far = p.SrcProto
+		t.far[family(p.SrcProto)] = p.SrcProto
 	}
 	if known != nil && !stale || t.pending[dst] != nil {
 		return

@@ -84,7 +84,7 @@ type tunnel struct {
 	multicast   []SessionID              // as last told to the host
 	glean       SessionID                // as last told to the host
 	shortcut    bool                     // a point-to-point tunnel that is one
-	far         netip.Addr               // the tunnel address of a configured far end, as it told
+	far         [2]netip.Addr            // the tunnel addresses of a configured far end, IPv4 and IPv6, as it told
 	traffic     Traffic
 	requests    bucket
 	indications bucket
@@ -540,6 +540,14 @@ func (t *tunnel) send(id SessionID, p *message.Packet) {
 	t.traffic.Sent[p.Type]++
 	t.event(Event{Kind: EventPacket, Session: id, Peer: t.behind(id, p.DstProto), Local: true, Reason: p.Type.String(), Packet: info(p, len(b))})
 	t.e.host.Send(id, b)
+}
+
+// family is an index for things that there is one of for IPv4 and one for IPv6.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
 }
 
 func hostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -246,6 +246,26 @@ func TestAnAnswerDoesNotTakeTheTunnelAddressOfOneBehindTheSameNAT(t *testing.T) 
 	want(t, "way to what was asked for", len(s3.engine.tunnels["Tunnel0"].net.entries[otherLAN]), 0)
 }
 
+func TestAFarEndIsKnownByItsTunnelAddressOfEachFamily(t *testing.T) {
+	c, hub, _, s3 := flexScenario(t)
+	s3.routes = append(s3.routes, route{prefix: net("::/0"), ifname: "Tunnel0"})
+	cfg := s3.engine.tunnels["Tunnel0"].cfg
+	cfg.Addresses = []netip.Addr{flexAddr(3), ip("2001:db8:20::3")}
+	s3.engine.Apply(c.now, cfg)
+	for far, dst := range map[string]string{"172.20.1.1": hostOf(2), "2001:db8:20::1": "2001:db8:22::2"} {
+		src := ip("192.168.33.3")
+		if ip(dst).Is6() {
+			src = ip("2001:db8:33::3")
+		}
+		c.inject(s3, s3.sessionTo(hub).ID, &message.Packet{HopCount: 1, Type: message.TrafficIndication, SrcNBMA: ip("172.16.1.1"), SrcProto: ip(far), DstProto: src,
+			Payload: header(src, ip(dst))})
+	}
+	for _, far := range []string{"172.20.1.1", "2001:db8:20::1"} {
+		want(t, far+" is nobody else's", slices.Contains(s3.engine.tunnels["Tunnel0"].keepers(netip.Addr{}), ip(far)), true)
+	}
+	wantPath(t, s3.shown(), "Tunnel0 192.168.22.2/32 172.20.1.1 [temporary]", "Tunnel0 2001:db8:22::2/128 2001:db8:20::1 [temporary]")
+}
+
 func TestAHubForwardsNoRequestInTheNameOfOneOutOfTheNetwork(t *testing.T) {
 	c, hub, s2, s3 := flexScenario(t)
 	hub.routes = append(hub.routes, route{prefix: lan(9), ifname: "Loopback10"}, route{prefix: net("0.0.0.0/0"), ifname: "GigabitEthernet1"})

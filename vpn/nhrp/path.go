@@ -166,7 +166,8 @@ func (t *tunnel) keepers(except netip.Addr) (list []netip.Addr) {
 		if s, ok := t.e.host.Peer(o.cfg.Tunnel); ok {
 			add(s.NBMA)
 		}
-		add(o.far)
+		add(o.far[0])
+		add(o.far[1])
 	}
 	for o := range t.net.serving {
 		for _, n := range o.nhs {

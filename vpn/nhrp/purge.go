@@ -95,6 +95,7 @@ func (t *tunnel) purgeRequest(now time.Time, from From, s Session, p *message.Pa
 	}
 	// Who forwards for us is believed, too: a server, or a configured tunnel's far end.
 	trusted := t.isServer(s.ID) || t.cfg.PointToPoint && !t.cfg.Clone
+	removed := false
 	for i := range p.CIEs {
 		c := &p.CIEs[i]
 		if !c.Proto.IsValid() {
@@ -106,17 +107,20 @@ func (t *tunnel) purgeRequest(now time.Time, from From, s Session, p *message.Pa
 			case KindRegistered:
 				if en.session == s.ID {
 					t.remove(now, en, "withdrawn by its client")
+					removed = true
 				}
 			case KindResolved, KindImplicit:
 				if en.nextHop == p.SrcProto && (en.session == s.ID || trusted) || t.cfg.PointToPoint && en.session == s.ID {
 					t.event(Event{Kind: EventPurged, Session: s.ID, Peer: p.SrcProto, Prefix: en.prefix})
 					en.t.remove(now, en, "purged")
+					removed = true
 				}
 			}
 		}
 	}
-	t.tellMulticast()
-	t.retryClaims(now)
+	if removed {
+		t.retryClaims(now)
+	}
 	if p.Flags&message.FlagNoReply != 0 {
 		return
 	}

@@ -148,7 +148,7 @@ func (t *tunnel) snapshot() TunnelInfo {
 			Type: "incomplete", Flags: []string{"negative"}, Created: p.started, Kind: KindNegative, NoSocket: true}
 		if s, ok := t.e.host.Peer(t.cfg.Tunnel); ok && t.cfg.PointToPoint {
 			// Until the answer is there the hub has the packets.
-			c.Flags, c.NBMA, c.NextHop = []string{"temporary"}, s.NBMA, t.far
+			c.Flags, c.NBMA, c.NextHop = []string{"temporary"}, s.NBMA, t.far[family(p.target)]
 		}
 		i.Cache = append(i.Cache, c)
 	}
