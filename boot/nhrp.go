@@ -69,7 +69,6 @@ func (r *Router) watchServers(objects map[int]bool) {
 // applyNHRP runs NHRP where the configuration says so. A tunnel whose NHRP did not change is not touched.
 func (r *Router) applyNHRP(desired *config.Config) {
 	objects := map[int]bool{}
-	defer func() { r.watchServers(objects) }()
 	for _, name := range desired.InterfaceNames() {
 		c, i := desired.Interface[name], r.ifs[name]
 		if i == nil || i.tunnel == nil {
@@ -96,4 +95,5 @@ func (r *Router) applyNHRP(desired *config.Config) {
 		}
 		i.nhrp = &cfg
 	}
+	r.watchServers(objects)
 }
