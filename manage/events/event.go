@@ -216,6 +216,8 @@ func (e *Event) by() string {
 		return "the peer's delete"
 	case has("does not answer", "dead", "dpd"):
 		return "dead peer detection"
+	case reason == "idle":
+		return "the idle timer"
 	case e.Kind == "applied", has("by the configuration"):
 		return "a new configuration"
 	case e.Kind == "preparing", has("reactivate", "better peer", "back to peer", "back to source"):

@@ -160,7 +160,7 @@ func TestOfTwoSAsWithOnePeerOneMayGoUnnoticed(t *testing.T) {
 	w.say(0, "ike-down", "down", "peer=172.16.1.2:500", "reason=peer deleted it")
 	w.say(9000, "ike-down", "down", "peer=172.16.1.2:500", "reason=idle")
 	stories := Stories(w.Events())
-	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.16.1.2 came up (Virtual-Access1)", "The session with 172.16.1.2 ended (Virtual-Access1)"}) || stories[1].By != "idle" {
+	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.16.1.2 came up (Virtual-Access1)", "The session with 172.16.1.2 ended (Virtual-Access1)"}) || stories[1].By != "the idle timer" {
 		t.Fatalf("%q", got)
 	}
 }
@@ -267,6 +267,19 @@ func TestAHubThatIsLostWhileABetterOneIsTriedIsAStoryOfItsOwn(t *testing.T) {
 		if name == "between" && len(s.Events) != 3 {
 			t.Errorf("attempts that had come to nothing are in it: %+v", s.Events)
 		}
+	}
+}
+
+func TestTheEndOfAnIdleShortcutIsAStoryOfItsOwn(t *testing.T) {
+	w := newWorld()
+	w.say(0, "ike-up", "Crypto tunnel v2 is UP", "peer=172.16.2.2:500")
+	w.say(1, "child-up", "IPsec SAs are installed", "peer=172.16.2.2:500", "tunnel=Virtual-Access1")
+	w.say(20000, "shortcut-expired", "a shortcut expired", "peer=172.16.2.2", "tunnel=Virtual-Access1", "reason=idle")
+	w.say(0, "child-down", "IPsec SAs are deleted", "peer=172.16.2.2:500", "tunnel=Virtual-Access1", "reason=idle")
+	w.say(0, "ike-down", "Crypto tunnel v2 is DOWN", "peer=172.16.2.2:500", "reason=idle")
+	stories := Stories(w.Events())
+	if got := titles(stories); !slices.Equal(got, []string{"The session with 172.16.2.2 came up (Virtual-Access1)", "The session with 172.16.2.2 ended (Virtual-Access1)"}) || stories[1].By != "the idle timer" {
+		t.Fatalf("%q", got)
 	}
 }
 

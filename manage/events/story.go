@@ -151,7 +151,7 @@ func (s *Story) rests(e *Event) bool { return s.well && e.Time.Sub(s.calm) > set
 
 // said reports whether the story has had a reason already: an old session's end, for instance, is announced by its move.
 func (s *Story) said(reason string) bool {
-	return reason != "" && slices.ContainsFunc(s.Events, func(e Event) bool { return e.Reason == reason })
+	return reason != "" && slices.ContainsFunc(s.Events, func(e Event) bool { return e.Reason == reason && e.phase != aside })
 }
 
 // outlived reports whether an event is the end of a session that the client block has left for another hub's: all is as well as
