@@ -14,6 +14,8 @@ import (
 	"felloe/routing/bfd"
 	"felloe/routing/rib"
 	"felloe/routing/track"
+
+	"github.com/gaissmai/bart"
 )
 
 // tracks are the tracked objects of the router, and what reports of them.
@@ -248,19 +250,36 @@ func (r *Router) heedRoutes(name string) {
 		return
 	}
 	v.heeded = true
-	pending := false
-	v.rib.Heed(func() {
+	// What has changed since the last look, and whether addresses of ours have: any session may be from another one then.
+	changed, ours, pending := new(bart.Lite), false, false
+	v.rib.Subscribe(func(changes []rib.Change) {
+		for _, c := range changes {
+			if len(r.bfdWatch) > 0 {
+				changed.Insert(c.Prefix)
+				ours = ours || isOurs(c.Old) || isOurs(c.New)
+			}
+		}
 		if pending {
 			return
 		}
 		pending = true
 		r.loop.Post("routes changed", func() {
-			pending = false
-			r.resolveAllBFD()
+			where, all := changed, ours
+			changed, ours, pending = new(bart.Lite), false, false
+			for w := range r.bfdWatch {
+				if w.vrf == name && (all || where.Lookup(w.remote)) {
+					r.resolveBFD(w)
+				}
+			}
 			r.lookAtAll("route")
 			r.checkProbes()
 		})
 	})
+}
+
+// isOurs says that a route is an address of ours, or its subnet.
+func isOurs(r *rib.Route) bool {
+	return r != nil && (r.Source == rib.Local || r.Source == rib.Connected)
 }
 
 // checkProbes says once of each probe that its packets go through the tunnel which it guards: when the tunnel is down the
