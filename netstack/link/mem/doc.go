@@ -9,7 +9,7 @@
 // clock.Virtual everything happens inside Advance, and the same seed gives the same losses in the same places.
 //
 // Impairments are per direction and may change while frames are on their way; those keep the times they were given.
-// What is on its way is bounded: 16,384 frames to a port, and 1,024 while the scheduler is late, which is when they wait as in
+// What is on its way is bounded: 16,384 frames to a port, and 4,096 while the scheduler is late, which is when they wait as in
 // a NIC's ring, not fly. Those that find no room are lost, counted at the port and by Overflows.
 //
 // Jitter alone never reorders; Reorder does. A cut (SetUp(false)) is silent, as an unplugged switch further on is: the

@@ -21,7 +21,7 @@ const (
 	maxFlying = 16384
 	// maxWaiting bounds them while the scheduler is late: then they wait rather than fly, and a NIC's ring is no longer. A
 	// starved process with many ports on one switch would fill its memory otherwise.
-	maxWaiting = 1024
+	maxWaiting = 4096
 	// late is how far the scheduler may be behind before that is so.
 	late = 20 * time.Millisecond
 	// idleEvents is the room for events that an idle network keeps.
