@@ -12,6 +12,8 @@ import (
 
 	"felloe/routing/bgp"
 	"felloe/routing/bgp/guard"
+
+	api "github.com/osrg/gobgp/v3/api"
 )
 
 // alone is a speaker without an engine and without a network.
@@ -107,5 +109,27 @@ func TestWhatIsSaidOfPeersIsBounded(t *testing.T) {
 	s.notice(a, 4, "MALFORMED", "%s", fmt.Sprint("later"))
 	if n != 1 {
 		t.Error("nothing is said any more")
+	}
+}
+
+func TestAConnectionThatWaitedBeginsNoSessionThatIsShutDownSince(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	s := alone(func([]bgp.Event) {})
+	p := &peer{s: s, addr: ip("10.10.10.2"), n: neighbor("10.10.10.2", 65011), kick: make(chan struct{}, 1), cancel: func() {}}
+	s.peers[p.addr] = p
+	if !p.wait(&offer{conn: ours}) { // the rival of a session that ends now
+		t.Fatal("it does not wait")
+	}
+	p.n.Shutdown = true
+	s.engineState(p.addr, api.PeerState_ACTIVE)
+	m, err := guard.ReadMessage(theirs, make([]byte, guard.MaxLen))
+	if err != nil || m[18] != guard.NotificationType || m[20] != guard.ConnectionRejected {
+		t.Errorf("it hears %x, %v", m, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.relay != nil || p.waiting != nil || p.side != engineActive {
+		t.Errorf("%+v", p)
 	}
 }
