@@ -41,7 +41,7 @@ type Log struct {
 	console   int // of the watchers
 	buffered  int // bytes that the buffer may hold
 	ring      []kept
-	held      int // bytes that it holds
+	held      int // bytes of its lines
 	logged    uint64
 	watchers  map[int]func(line string)
 	watcherID int
@@ -49,10 +49,10 @@ type Log struct {
 	cond      map[Condition]bool
 }
 
-// kept is an entry of the buffer, with what it counts for.
+// kept is a line of the buffer as it came: taken apart it would be ten times as large.
 type kept struct {
-	Entry
-	bytes int
+	at   time.Time
+	line []byte
 }
 
 // Severities, as syslog numbers them (RFC 5424 §6.2.1).
@@ -94,21 +94,29 @@ func (s sampler) Sample(level zerolog.Level) bool {
 	return most > Off || s.l.followed.Load() != nil
 }
 
-// Write implements io.Writer for zerolog: one JSON object a call.
-func (l *Log) Write(p []byte) (int, error) {
-	e := Entry{Time: l.now(), Fields: map[string]any{}}
-	dec := json.NewDecoder(bytes.NewReader(p))
+// parse takes a line apart.
+func parse(at time.Time, line []byte) (Entry, error) {
+	e := Entry{Time: at, Fields: map[string]any{}}
+	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.UseNumber()
 	if err := dec.Decode(&e.Fields); err != nil {
-		return 0, fmt.Errorf("syslog: a line that is no JSON object: %w", err)
+		return e, fmt.Errorf("syslog: a line that is no JSON object: %w", err)
 	}
 	e.Level, _ = e.Fields["level"].(string)
 	e.Message, _ = e.Fields["message"].(string)
 	delete(e.Fields, "level")
 	delete(e.Fields, "message")
 	delete(e.Fields, "time")
-
 	e.takeMnemonic()
+	return e, nil
+}
+
+// Write implements io.Writer for zerolog: one JSON object a call.
+func (l *Log) Write(p []byte) (int, error) {
+	e, err := parse(l.now(), p)
+	if err != nil {
+		return 0, err
+	}
 	severity := e.severity()
 	if f := l.followed.Load(); f != nil && e.Level != "debug" {
 		(*f)(e)
@@ -121,7 +129,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	}
 	keep := severity <= l.level
 	if keep {
-		l.keepLocked(e, len(p))
+		l.keepLocked(e.Time, p)
 	}
 	var call []func(string)
 	if severity <= l.console {
@@ -146,17 +154,17 @@ func (l *Log) Write(p []byte) (int, error) {
 }
 
 // keepLocked appends to the buffer; the oldest lines make room.
-func (l *Log) keepLocked(e Entry, bytes int) {
+func (l *Log) keepLocked(at time.Time, line []byte) {
 	l.logged++
-	l.ring = append(l.ring, kept{e, bytes})
-	l.held += bytes
+	l.ring = append(l.ring, kept{at, bytes.Clone(line)})
+	l.held += len(line)
 	l.trimLocked()
 }
 
 func (l *Log) trimLocked() {
 	gone := 0
 	for l.held > l.buffered && gone < len(l.ring)-1 {
-		l.held -= l.ring[gone].bytes
+		l.held -= len(l.ring[gone].line)
 		l.ring[gone] = kept{}
 		gone++
 	}
@@ -309,10 +317,11 @@ func (l *Log) Debugs() (categories []string, conditions []Condition) {
 // Entries are the buffered lines, oldest first.
 func (l *Log) Entries() []Entry {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := make([]Entry, len(l.ring))
-	for i := range l.ring {
-		out[i] = l.ring[i].Entry
+	lines := slices.Clone(l.ring)
+	l.mu.Unlock()
+	out := make([]Entry, len(lines))
+	for i, k := range lines {
+		out[i], _ = parse(k.at, k.line) // it was one when it came
 	}
 	return out
 }
