@@ -57,6 +57,18 @@ func (c *client) expectBetter() {
 	}
 }
 
+// postpone has those that could have been had when the session that is up was begun wait from now on; who has come back meanwhile
+// is called at once.
+func (c *client) postpone() {
+	at := c.m.now.Add(c.cfg.ReactivateInterval)
+	for seq := range c.retryAt {
+		c.retryAt[seq] = at
+	}
+	if !c.retrySource.IsZero() {
+		c.retrySource = at
+	}
+}
+
 // trackChanged has a better peer called at once when its track says that it is there again.
 func (c *client) trackChanged(id int) {
 	for _, p := range c.cfg.Peers {

@@ -291,6 +291,7 @@ func (c *client) try(a *attempt) {
 	c.cur, c.active = a, false
 	c.since = c.m.now
 	c.state, c.why = StateNegotiation, ""
+	c.expectBetter()
 	switch {
 	case len(a.addrs) > 0:
 	case p.FQDN == "":
@@ -398,7 +399,7 @@ func (c *client) up(u Up) {
 	c.ups++
 	c.lowersAt = c.m.now.Add(BackupDelay)
 	c.event(Connected, a, "")
-	c.expectBetter()
+	c.postpone()
 }
 
 // redirected follows a gateway's advice.

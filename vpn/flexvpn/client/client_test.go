@@ -279,6 +279,23 @@ func TestATrackFailsOverAndWithReactivateGoesBackWithoutABreak(t *testing.T) {
 	w.state("A", StateActive)
 }
 
+func TestABetterPeerThatComesBackWhileAnotherIsCalledIsCalledAtOnceThen(t *testing.T) {
+	w := newWorld(t, with(tracked(block("A", 3)), func(c *Config) { c.Reactivate = true }))
+	w.track(2, true)
+	w.track(3, true)
+	w.fail("A")
+	w.want("dial A 172.25.2.1", "dial A 172.25.3.1")
+	w.track(1, true)
+	w.up("A")
+	w.want("prepare A 172.25.1.1")
+	w.m.Failed(w.now, w.side["A"].ID, "no")
+	// The second was there all the time, and was not to be had.
+	w.run(29 * time.Second)
+	w.want()
+	w.run(time.Second)
+	w.want("prepare A 172.25.1.1")
+}
+
 func TestWithoutATrackABetterPeerIsAskedEveryInterval(t *testing.T) {
 	w := newWorld(t, with(block("A", 3), func(c *Config) { c.Reactivate = true }))
 	w.fail("A")
@@ -483,6 +500,22 @@ func TestASourceFallsOverAndComesBack(t *testing.T) {
 	if s := w.state("A", StateNegotiation); !s.Sources[0].Current || !s.Sources[1].Usable {
 		t.Errorf("%+v", s)
 	}
+}
+
+func TestABetterSourceIsGoneBackToAtOnceWhenItsLineIsBack(t *testing.T) {
+	w := newWorld(t, with(block("A", 1), func(c *Config) {
+		c.Reactivate = true
+		c.Sources = []Source{{Seq: 1, Interface: "Gig1"}, {Seq: 2, Interface: "Gig2"}}
+	}))
+	w.line("Gig2", true, "10.0.2.1")
+	w.up("A")
+	w.want("dial A 172.25.1.1 from Gig2/10.0.2.1")
+	w.line("Gig1", true, "10.0.1.1")
+	w.want("prepare A 172.25.1.1 from Gig1/10.0.1.1")
+	w.m.Failed(w.now, w.side["A"].ID, "no")
+	w.want()
+	w.run(30 * time.Second)
+	w.want("prepare A 172.25.1.1 from Gig1/10.0.1.1")
 }
 
 func TestANameIsResolvedAtEachTurnAndAllItsAddressesAreTried(t *testing.T) {

@@ -30,7 +30,7 @@
 // AttemptTime, unless it has a track: while that is down the peer is not called, and a call ends when it goes down.
 //
 // With Reactivate a client goes back to a better peer: at once when the peer's track comes up, else by calling it every
-// ReactivateInterval. The session in use stays until the new one can be sent on, so nothing is lost.
+// ReactivateInterval; and to a better source, at once when its line or its track comes up. The session in use stays until the new one can be sent on, so nothing is lost.
 //
 // Every method takes the time and does what is due; the Host is called from within, and may call back: that is queued.
 //

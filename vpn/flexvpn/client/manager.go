@@ -142,6 +142,11 @@ func (m *Manager) SourceChanged(now time.Time, ifname string, up bool, addrs []n
 			return
 		}
 		m.sources[ifname] = s
+		for _, c := range m.ordered() {
+			if slices.ContainsFunc(c.cfg.Sources, func(x Source) bool { return x.Interface == ifname }) {
+				c.retrySource = time.Time{}
+			}
+		}
 		m.reviewAll()
 	})
 }
