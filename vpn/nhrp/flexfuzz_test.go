@@ -221,6 +221,9 @@ func flexInvariants(t testing.TB, e *Engine, h *spokeHost, limits Limits) {
 		if name != spokeTunnel && h.far[name] == 0 {
 			t.Fatalf("%s is there without a session", name)
 		}
+		if id := h.far[name]; tn.shortcut && h.sessions[id] != nil && !tn.needed(id) && e.lingering[id] == nil {
+			t.Fatalf("the session of %s is there for nothing", name)
+		}
 		requests += len(tn.pending)
 		linked := 0
 		for p, en := range tn.cache {
