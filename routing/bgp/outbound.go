@@ -52,7 +52,7 @@ func (b *BGP) sweep(p *peer, force bool, f Family) {
 			s.list = append(s.list, prefix)
 		}
 	}
-	slices.SortFunc(s.list, comparePrefixes)
+	slices.SortFunc(s.list, netip.Prefix.Compare)
 	for i, d := range defaultPrefixes {
 		if want(d) {
 			b.refreshDefault(p, i)
@@ -66,13 +66,6 @@ func (b *BGP) sweep(p *peer, force bool, f Family) {
 	}
 	b.sweeps = append(b.sweeps, s)
 	b.schedule()
-}
-
-func comparePrefixes(x, y netip.Prefix) int {
-	if c := x.Addr().Compare(y.Addr()); c != 0 {
-		return c
-	}
-	return x.Bits() - y.Bits()
 }
 
 func (p *peer) carries(prefix netip.Prefix) bool {
@@ -374,7 +367,7 @@ func (b *BGP) condition(m *policy.RouteMap, six bool) (*policy.Set, bool) {
 func (b *BGP) ask(q question) (a answer) {
 	var lowest netip.Prefix
 	for prefix, d := range b.table {
-		if d.best == nil || prefix.Addr().Is6() != q.six || a.ok && comparePrefixes(prefix, lowest) > 0 {
+		if d.best == nil || prefix.Addr().Is6() != q.six || a.ok && prefix.Compare(lowest) > 0 {
 			continue
 		}
 		if set, ok := q.m.Permit(d.best.attrs.route(prefix)); ok {

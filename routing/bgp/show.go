@@ -190,7 +190,7 @@ func (b *BGP) Entries(prefixes []netip.Prefix) []Entry {
 // Table is `show ip bgp` for a family, in the order of prefixes.
 func (b *BGP) Table(f Family) []Entry {
 	list := b.Prefixes(f)
-	slices.SortFunc(list, comparePrefixes)
+	slices.SortFunc(list, netip.Prefix.Compare)
 	return b.Entries(list)
 }
 
@@ -212,7 +212,7 @@ func (b *BGP) PathsOf(peer netip.Addr) []Entry {
 	for prefix := range p.paths {
 		list = append(list, b.show(b.table[prefix]))
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	slices.SortFunc(list, func(a, b Entry) int { return a.Prefix.Compare(b.Prefix) })
 	return list
 }
 
@@ -226,7 +226,7 @@ func (b *BGP) Advertised(peer netip.Addr) ([]Entry, error) {
 	for prefix, a := range p.sent {
 		list = append(list, Entry{prefix, []TablePath{{Valid: true, Best: true, Attributes: a, RouterID: b.cfg.RouterID, Internal: !p.external}}})
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	slices.SortFunc(list, func(a, b Entry) int { return a.Prefix.Compare(b.Prefix) })
 	return list, nil
 }
 
@@ -250,7 +250,7 @@ func (b *BGP) Received(peer netip.Addr) ([]Entry, error) {
 	for prefix, a := range p.refused {
 		add(prefix, a, false, false)
 	}
-	slices.SortFunc(list, func(a, b Entry) int { return comparePrefixes(a.Prefix, b.Prefix) })
+	slices.SortFunc(list, func(a, b Entry) int { return a.Prefix.Compare(b.Prefix) })
 	return list, nil
 }
 

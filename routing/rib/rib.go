@@ -285,12 +285,5 @@ func (r *RIB) sorted() []*entry {
 }
 
 func sortEntries(list []*entry) {
-	slices.SortFunc(list, func(a, b *entry) int { return comparePrefixes(a.prefix, b.prefix) })
-}
-
-func comparePrefixes(a, b netip.Prefix) int {
-	if c := a.Addr().Compare(b.Addr()); c != 0 {
-		return c
-	}
-	return a.Bits() - b.Bits()
+	slices.SortFunc(list, func(a, b *entry) int { return a.prefix.Compare(b.prefix) })
 }
