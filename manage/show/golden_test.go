@@ -146,6 +146,8 @@ func answers() map[string]cli.Result {
 		"bfd-neighbors-details":      NewBFDNeighbors(bfdSessions(), bfd.Counters{Received: 1000, Sent: 1001, HopLimit: 1}, true, now),
 		"cluster":                    NewCluster(clusterInfo(), "GigabitEthernet1", 2012, now),
 		"cluster-none":               Cluster{},
+		"accounting":                 accounts(),
+		"accounting-none":            Accounting{},
 		"ikev2-session":              NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, false), false),
 		"ikev2-session-detailed":     NewIKEv2Sessions(NewIKEv2SAs(sas, Only{}, inside, true), true),
 		"flexvpn-clients":            NewFlexClients(flexClients(), "", flexTunnel, now),
@@ -259,6 +261,14 @@ func bfdSessions() []bfd.Info {
 	six := up
 	six.Local, six.Remote, six.Mine, six.Yours, six.Clients = addr("2001:db8::100"), addr("2001:db8::1"), 3, 9, []string{}
 	return []bfd.Info{up, six, down}
+}
+
+func accounts() Accounting {
+	carried := Carried{PacketsIn: 7, BytesIn: 700, PacketsOut: 9, BytesOut: 1200}
+	open := Account{Session: 12, Profile: "SPOKES", VRF: "default", Identity: "spoke1.example.com", Remote: port("172.16.1.2:500"),
+		Addresses: []netip.Prefix{prefix("10.1.1.100/32"), prefix("2001:db8::100/128")}, Seconds: 65, Carried: carried}
+	closed := Account{Session: 3, Profile: "SPOKES", VRF: "default", Identity: "spoke2.example.com", Remote: port("172.16.2.2:4500"), Seconds: 3700, Carried: carried, Reason: "peer\ndeleted it"}
+	return Accounting{Open: []Account{open}, Closed: []Account{closed}, Count: 40, Total: carried}
 }
 
 func clusterInfo() cluster.Info {
