@@ -41,7 +41,12 @@ func newNames(r *Router) *names {
 func (n *names) apply(c *config.Config) {
 	d := c.DNS
 	n.cfg.Store(&d)
-	n.SetConfig(dns.Config{Servers: d.Server, Domain: d.Domain, Timeout: d.Timeout, Hosts: d.Host})
+	n.SetConfig(dnsConfig(&d))
+}
+
+// dnsConfig is what of it the resolver is told; source and VRF are where it asks from.
+func dnsConfig(d *config.DNS) dns.Config {
+	return dns.Config{Servers: d.Server, Domain: d.Domain, Timeout: d.Timeout, Hosts: d.Host}
 }
 
 // Exchange implements dns.Transport. On any goroutine.

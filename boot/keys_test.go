@@ -37,7 +37,7 @@ func effects(c *config.Config) any {
 			tracked[n] = serverTracks(i.NHRP)
 		}
 	}
-	watched := []any{bfdRules(c), clientSpecs(c), c.DNS}
+	watched := []any{bfdRules(c), clientSpecs(c), dnsConfig(&c.DNS), c.DNS.Source, c.DNS.VRF}
 	for _, n := range c.TrackNumbers() {
 		o, spec, probe := trackObject(c.Track[n])
 		watched = append(watched, o, spec, probe)
