@@ -133,9 +133,7 @@ bfd = true
 	}
 	a.Link().SetUp(false)
 	c.becomes("the route is gone", func() bool { return !strings.Contains(c.exec("R1", "show ip route bgp"), "10.0.0.2/32") }) // the hold time is longer
-	if !c.logged("R1", "bgp-down", "BFD adjacency down") {
-		t.Error("it was not by BFD")
-	}
+	c.becomes("it was by BFD", func() bool { return c.logged("R1", "bgp-down", "BFD adjacency down") })
 	a.Link().SetUp(true)
 	c.want("R1", "show ip route bgp", "10.0.0.2/32")
 }
