@@ -167,7 +167,7 @@ interop() {
   say "done after $((SECONDS - start)) s; docs/interop.md holds the matrix"
 }
 
-# soak [ARGUMENT...]: -spokes, -hubs, -for, -seed.
+# soak [ARGUMENT...]: -spokes, -hubs, -for, -seed, -keep, -memory, -profile.
 soak() {
   find_go
   "$GO" run ./tests/soak "$@"

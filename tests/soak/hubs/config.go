@@ -53,7 +53,7 @@ seq = 10
 as               = 65001
 router-id        = "10.3.0.%[1]d"
 aggregate        = [{ prefix = "192.168.0.0/16", summary-only = true }]
-timers           = { keepalive = 3, hold = 9, connect-retry = 3 }
+timers           = { keepalive = 10, hold = 30, connect-retry = 10 }
 graceful-restart = true
 [bgp.peer-group.SPOKES]
 remote-as              = 65001
@@ -127,7 +127,7 @@ via    = "172.16.255.254"
 [bgp]
 as               = 65001
 network          = ["192.168.%[1]d.0/24"]
-timers           = { keepalive = 3, hold = 9, connect-retry = 3 }
+timers           = { keepalive = 10, hold = 30, connect-retry = 10 }
 graceful-restart = true
 [bgp.neighbor."10.1.0.1"]
 remote-as     = 65001

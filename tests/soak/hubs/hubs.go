@@ -29,6 +29,8 @@ type Options struct {
 	Goroutines bool
 	// Keep is a folder for what all routers show when something is wrong in the end; empty keeps nothing.
 	Keep string
+	// Memory is the most MB that the process may have of the system; 0 does not look. Only who is alone in it can.
+	Memory uint64
 	// Profile is a folder for heap and goroutine profiles, two whenever the memory is a quarter more than at the last ones;
 	// empty writes none.
 	Profile string
@@ -95,9 +97,12 @@ func Run(ctx context.Context, o Options) (err error) {
 	o.Say("the machine kept all of this waiting for %.1f s, for %.1f s at the longest", late.Seconds(), worst.Seconds())
 	n.meter.close()
 	gauge.close()
-	o.Say("%d MB of memory at the most; %d frames were lost because they were not taken in time", gauge.peak()>>20, n.memory.Overflows())
+	o.Say("%d MB of memory at the most; the links lost %d frames that were not taken in time", gauge.peak()>>20, n.memory.Overflows())
 	if serr := n.memory.Stop(); err == nil {
 		err = serr
+	}
+	if most := gauge.peak() >> 20; err == nil && o.Memory > 0 && most > o.Memory {
+		err = fmt.Errorf("%d MB of memory, not %d at the most: -profile says what for", most, o.Memory)
 	}
 	if err == nil && o.Goroutines {
 		err = o.gone(before)

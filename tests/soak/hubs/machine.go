@@ -16,7 +16,7 @@ type meter struct {
 
 const (
 	// beat is how often the meter looks, and slack what no timer is blamed for.
-	beat, slack = 20 * time.Millisecond, 20 * time.Millisecond
+	beat, slack = 20 * time.Millisecond, 5 * time.Millisecond
 )
 
 func newMeter() *meter {
