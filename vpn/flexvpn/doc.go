@@ -13,6 +13,9 @@
 // by their selectors. It is unnumbered: it sends from the addresses of the interface that the template names. Its
 // packets are in the template's VRF (ivrf), the ones around them in tunnel-vrf (fvrf).
 //
+// Addresses is for the other side, our own tunnels with `address = "negotiated"`: it tells which addresses their peers have given.
+// Which hub such a tunnel leads to is package client's.
+//
 // # Routes
 //
 //	where from                                                       prefixes
