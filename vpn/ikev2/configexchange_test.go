@@ -329,10 +329,10 @@ func TestNothingStaysGrantedHoweverAnSAEnds(t *testing.T) {
 
 func TestAHalfOpenOrRefusedNegotiationIsGrantedNothing(t *testing.T) {
 	g := &granter{t: t}
-	w, a, b := apart(t, func(c *Config) { c.Keyrings[0].Peers[0].Local = []byte("wrong") }, authorized(g))
+	w, a, _ := apart(t, func(c *Config) { c.Keyrings[0].Peers[0].Local = []byte("wrong") }, authorized(g))
 	a.initiate(addrB)
 	w.run(time.Minute)
-	w, a, b = apart(t, none, authorized(g))
+	w, a, b := apart(t, none, authorized(g))
 	w.wire = func(n int, d Datagram) []time.Duration { // no IKE_AUTH arrives
 		if h, _ := message.DecodeHeader(d.Data); h.Exchange == message.IKE_AUTH {
 			return nil

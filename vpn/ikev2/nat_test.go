@@ -167,13 +167,13 @@ func TestAPeerWithoutNATIsNotFollowed(t *testing.T) {
 }
 
 func TestUDPEncapsulationCanBeForced(t *testing.T) {
-	w, a, b := connected(t, 1, func(c *Config) { c.ForceNAT = c.KeyLog })
+	_, a, _ := connected(t, 1)
 	if a.child().UDPEncap {
 		t.Error("encapsulated without a NAT")
 	}
-	w = newWorld(t, 1)
+	w := newWorld(t, 1)
 	a = w.add("A", addrA, config(func(c *Config) { c.ForceNAT = true }))
-	b = w.add("B", addrB, config())
+	b := w.add("B", addrB, config())
 	a.initiate(addrB)
 	w.run(time.Second)
 	w.oneSession(a, b)

@@ -265,8 +265,6 @@ func (r *router) call(f func()) {
 	}
 }
 
-func (l *lab) settle() { l.Settle() }
-
 func (l *lab) run(d time.Duration) { l.Run(d) }
 
 func (l *lab) until(d time.Duration, what string, ok func() bool) { l.T.Helper(); l.Until(d, what, ok) }
