@@ -112,7 +112,28 @@ func TestARouterAndBIRDTellEachOtherOfTheirNetworks(t *testing.T) {
 
 func TestStrongSwanClientsAndSpokesShareAHubAndItsPool(t *testing.T) {
 	t.Parallel()
-	inNamespaces(t, load(t, filepath.Join(labs, "flexvpn-mixed", "lab.toml")))
+	logs := inNamespaces(t, load(t, filepath.Join(labs, "flexvpn-mixed", "lab.toml")))
+	hidden(t, filepath.Join(logs, "segment.pcapng"), "192.168.110.0/24", "192.168.120.0/24", "172.16.1.1/32")
+}
+
+// hidden looks for addresses in clear, and for GRE, in a capture.
+func hidden(t *testing.T, capture string, prefixes ...string) {
+	t.Helper()
+	var inner []netip.Prefix
+	for _, p := range prefixes {
+		inner = append(inner, netip.MustParsePrefix(p))
+	}
+	c := wire.NewClear(inner...)
+	if err := c.File(capture); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %s", filepath.Base(capture), c)
+	for _, f := range c.Findings() {
+		t.Errorf("%s: %s", filepath.Base(capture), f)
+	}
+	if c.Frames == 0 {
+		t.Errorf("%s: nothing was captured", filepath.Base(capture))
+	}
 }
 
 // TestTheSecureOverlayHoldsWithStrongSwanAndBIRD runs the variant that this Debian's packages can; tests/interop/overlay
@@ -123,14 +144,7 @@ func TestTheSecureOverlayHoldsWithStrongSwanAndBIRD(t *testing.T) {
 	public := filepath.Join(logs, "public.pcapng")
 	// What lies behind the two must not be seen between them. The server's loopbacks are: the client tries to reach them
 	// from outside.
-	c := wire.NewClear(netip.MustParsePrefix("10.122.144.128/27"), netip.MustParsePrefix("91.91.91.0/24"))
-	if err := c.File(public); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("public: %s", c)
-	for _, f := range c.Findings() {
-		t.Errorf("public: %s", f)
-	}
+	hidden(t, public, "10.122.144.128/27", "91.91.91.0/24")
 	d, err := wire.Dissect(t.Context(), public, filepath.Join(logs, "keys"))
 	if err != nil {
 		t.Fatal(err)
@@ -146,7 +160,10 @@ func TestTheSecureOverlayHoldsWithStrongSwanAndBIRD(t *testing.T) {
 // TestRoutersInNamespacesAreTheNetworkThatTheyAreInMemory runs scenario 1 over AF_PACKET, each router a process.
 func TestRoutersInNamespacesAreTheNetworkThatTheyAreInMemory(t *testing.T) {
 	t.Parallel()
-	inNamespaces(t, load(t, filepath.Join(labs, "dmvpn-phase3-gcm", "lab.toml")))
+	logs := inNamespaces(t, load(t, filepath.Join(labs, "dmvpn-phase3-gcm", "lab.toml")))
+	for _, link := range []string{"wan-hub", "wan-spoke1", "wan-spoke2"} {
+		hidden(t, filepath.Join(logs, link+".pcapng"), "10.10.10.0/24", "192.168.11.0/24", "192.168.22.0/24", "192.168.33.0/24")
+	}
 }
 
 // names are the namespaces of a lab by its name.
