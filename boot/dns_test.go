@@ -85,6 +85,20 @@ func (f *flex) nameServer(router, at string, find func(name string) (string, boo
 	return asked
 }
 
+// forgets waits until what a router knows of a name holds no longer.
+func (f *flex) forgets(router, name string) {
+	f.t.Helper()
+	r := f.routers[router]
+	f.until(func() string {
+		for _, h := range r.names.Known() {
+			if h.Name == name && !r.clock.Now().After(h.Expires) {
+				return "the answer still holds"
+			}
+		}
+		return ""
+	})
+}
+
 func TestAClientAsksItsNameServersThroughTheDataPlane(t *testing.T) {
 	t.Parallel() // it mostly waits
 	f := newFlex(t)
@@ -105,14 +119,7 @@ timeout = "200ms"
 		t.Errorf("%d questions, and each name takes one by UDP and one by TCP", n)
 	}
 	// Another call asks anew: the answer was for a second.
-	f.until(func() string {
-		for _, h := range f.routers["spoke1"].names.Known() {
-			if h.Name == "hub2.example.net" && !f.routers["spoke1"].clock.Now().After(h.Expires) {
-				return "the answer still holds"
-			}
-		}
-		return ""
-	})
+	f.forgets("spoke1", "hub2.example.net")
 	f.exec("hub2", "clear crypto session")
 	f.until(func() string { return unless(asked.Load() > n, "another question") })
 	f.at("spoke1", "172.25.2.1")

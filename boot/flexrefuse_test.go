@@ -113,19 +113,23 @@ timeout = "200ms"
 	mu.Lock()
 	names["hub.example.net"] = "172.25.2.1"
 	mu.Unlock()
-	time.Sleep(1100 * time.Millisecond) // the answer was for a second
+	f.forgets("spoke1", "hub.example.net")
 	f.exec("hub1", "clear crypto session")
 	f.at("spoke1", "172.25.2.1")
 	f.want("spoke1", "ping 192.168.0.2 source GigabitEthernet2 repeat 3 timeout 1", "(3/3)")
 	if out := f.want("spoke1", "show ip route", "T        172.25.2.1/32"); strings.Contains(out, "172.25.1.1/32") {
 		t.Errorf("the former address is still kept outside:\n%s", out)
 	}
-	// Nobody knows the name any more: the session stays, and it is tried later on.
+	// Nobody knows the name any more: the session stays, and it is tried again when that has ended.
 	mu.Lock()
 	delete(names, "hub.example.net")
 	mu.Unlock()
-	time.Sleep(1100 * time.Millisecond)
+	f.forgets("spoke1", "hub.example.net")
 	f.at("spoke1", "172.25.2.1")
+	f.exec("hub2", "clear crypto session")
+	f.until(func() string {
+		return unless(count(logLines(f.cloud, "spoke1"), "a gateway's name has no address", "hub.example.net") > 0, "a question about the name")
+	})
 }
 
 func TestAClientsTunnelMayBeShutRemovedAndBroughtBackAtAnyMoment(t *testing.T) {
