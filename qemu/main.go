@@ -239,7 +239,7 @@ func runLab(ctx context.Context, o *options) (err error) {
 }
 
 // captureStarter is a backend that can begin captures before its nodes run.
-type captureStarter interface{ beforeStart(func() error) }
+type captureStarter interface{ BeforeStart(func() error) }
 
 func bringUpAndCheck(ctx context.Context, o *options, dir string, l *Lab, b Backend, say Say) ([]Result, error) {
 	if err := l.Prepare(dir); err != nil {
@@ -252,7 +252,7 @@ func bringUpAndCheck(ctx context.Context, o *options, dir string, l *Lab, b Back
 	say("lab %s (%d nodes, %d links)", title, len(l.Nodes), len(l.Links))
 	if o.captures != "" {
 		if c, ok := b.(captureStarter); ok {
-			c.beforeStart(func() error { return captureAll(l, b, o.captures) })
+			c.BeforeStart(func() error { return captureAll(l, b, o.captures) })
 		}
 	}
 	boot, cancel := context.WithTimeout(ctx, o.timeout)

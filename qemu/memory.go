@@ -78,8 +78,8 @@ func farewell(l *Lab, end func(context.Context, *Node)) {
 	_ = together(l, func(n *Node) error { end(ctx, n); return nil })
 }
 
-// beforeStart implements captureStarter.
-func (m *Memory) beforeStart(f func() error) { m.early = f }
+// BeforeStart sets what runs when the links are there and the nodes are not yet, such as Capture.
+func (m *Memory) BeforeStart(f func() error) { m.early = f }
 
 // Start implements Backend.
 func (m *Memory) Start(ctx context.Context, l *Lab, say Say) error {

@@ -67,8 +67,8 @@ const wiresNode = "_wires"
 // errNotRoot is what an ordinary user gets.
 var errNotRoot = errors.New("the backend netns makes network namespaces and veth pairs, which needs root: run it with sudo, or choose -backend qemu or memory")
 
-// beforeStart implements captureStarter.
-func (n *Netns) beforeStart(f func() error) { n.early = f }
+// BeforeStart sets what runs when the links are there and the nodes are not yet, such as Capture.
+func (n *Netns) BeforeStart(f func() error) { n.early = f }
 
 // Start implements Backend. All nodes start at once.
 func (n *Netns) Start(ctx context.Context, l *Lab, say Say) error {

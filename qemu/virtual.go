@@ -47,8 +47,8 @@ type virtualNode struct {
 
 var _ Backend = (*Virtual)(nil)
 
-// beforeStart implements captureStarter.
-func (v *Virtual) beforeStart(f func() error) { v.early = f }
+// BeforeStart sets what runs when the links are there and the nodes are not yet, such as Capture.
+func (v *Virtual) BeforeStart(f func() error) { v.early = f }
 
 // Start implements Backend. All machines boot at once.
 func (v *Virtual) Start(ctx context.Context, l *Lab, say Say) error {

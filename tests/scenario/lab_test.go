@@ -80,7 +80,6 @@ type lab struct {
 	lab     *qemu.Lab
 	memory  *qemu.Memory
 	dir     string // of captures and keys
-	started sync.Once
 	stopped bool
 	files   []*os.File // of captures
 	nats    map[string]*natbox.NAT
@@ -143,6 +142,7 @@ func start(t *testing.T, l *qemu.Lab) *lab {
 		t.Fatal(err)
 	}
 	x.memory = &qemu.Memory{Factory: x.router}
+	x.memory.BeforeStart(x.captureAll)
 	t.Cleanup(func() {
 		if t.Failed() {
 			x.dump()
@@ -180,11 +180,6 @@ func (x *lab) keys() string { return filepath.Join(x.dir, "keys") }
 
 // router is the factory of the lab's nodes. A node whose name begins with NAT is a natbox.
 func (x *lab) router(node string, c clock.Clock, nics []qemu.MemoryNIC) (qemu.MemoryRouter, error) {
-	var err error
-	x.started.Do(func() { err = x.captureAll() })
-	if err != nil {
-		return nil, err
-	}
 	if strings.HasPrefix(node, "NAT") {
 		return &nat{x: x, name: node, nics: nics}, nil
 	}

@@ -64,18 +64,21 @@ func inNamespaces(t *testing.T, l *qemu.Lab) (logs string) {
 	}
 	n := &qemu.Netns{Dir: filepath.Join(dir, "ns"), KeepLogs: logs}
 	var out bytes.Buffer
-	err := n.Start(t.Context(), l, t.Logf)
 	var files []*os.File
-	for _, k := range l.Links {
-		if err != nil {
-			break
-		}
-		var f *os.File
-		if f, err = os.Create(filepath.Join(logs, k.Name+".pcapng")); err == nil {
+	n.BeforeStart(func() error {
+		for _, k := range l.Links {
+			f, err := os.Create(filepath.Join(logs, k.Name+".pcapng"))
+			if err != nil {
+				return err
+			}
 			files = append(files, f)
-			_, err = n.Capture(k.Name, f)
+			if _, err := n.Capture(k.Name, f); err != nil {
+				return err
+			}
 		}
-	}
+		return nil
+	})
+	err := n.Start(t.Context(), l, t.Logf)
 	if err == nil {
 		s := &qemu.Script{Lab: l, Backend: n, Say: t.Logf, Out: &out}
 		var results []qemu.Result
