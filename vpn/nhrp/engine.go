@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"felloe/netstack/deadline"
 	"felloe/vpn/nhrp/message"
 )
 
@@ -19,8 +20,8 @@ type Engine struct {
 	limits Limits
 	timers Timers
 
-	queue timerHeap
-	seq   uint64
+	queue deadline.Heap[*timer]
+	seq   uint64    // for numbers when there is no entropy
 	now   time.Time // of the call under way
 
 	tunnels  map[string]*tunnel

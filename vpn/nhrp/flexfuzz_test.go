@@ -196,8 +196,8 @@ func runShortcuts(t testing.TB, b []byte) {
 	}
 	h.released(now)
 	e.RemoveAll(now)
-	if len(e.queue) > 0 || len(h.shortcuts) > 0 || len(e.networks) > 0 || len(e.lingering) > 0 || len(e.byID) > 0 {
-		t.Fatalf("the end leaves %d timers, %v, %d networks, %d sessions, %d requests", len(e.queue), h.shortcuts, len(e.networks), len(e.lingering), len(e.byID))
+	if e.queue.Len() > 0 || len(h.shortcuts) > 0 || len(e.networks) > 0 || len(e.lingering) > 0 || len(e.byID) > 0 {
+		t.Fatalf("the end leaves %d timers, %v, %d networks, %d sessions, %d requests", e.queue.Len(), h.shortcuts, len(e.networks), len(e.lingering), len(e.byID))
 	}
 }
 
@@ -248,7 +248,7 @@ func flexInvariants(t testing.TB, e *Engine, h *spokeHost, limits Limits) {
 					t.Fatalf("entry %s (kind %d) outlives its session", p, en.kind)
 				}
 			}
-			if en.timer.pos == 0 {
+			if !en.timer.Pending() {
 				t.Fatalf("entry %s has no timer: it never ends", p)
 			}
 		}

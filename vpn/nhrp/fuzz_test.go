@@ -295,8 +295,8 @@ func runMachine(t testing.TB, b []byte) {
 				e.Clear(now, "", netip.Prefix{})
 			case 1:
 				e.Remove(now, fuzzTunnel)
-				if len(e.queue) > 0 || len(l.neighbours) > 0 || len(l.shortcuts) > 0 {
-					t.Fatalf("removal leaves %d timers, %v, %v", len(e.queue), l.neighbours, l.shortcuts)
+				if e.queue.Len() > 0 || len(l.neighbours) > 0 || len(l.shortcuts) > 0 {
+					t.Fatalf("removal leaves %d timers, %v, %v", e.queue.Len(), l.neighbours, l.shortcuts)
 				}
 				e.Apply(now, fuzzConfig(in.pick(4)))
 			default:
@@ -315,7 +315,7 @@ func digest(e *Engine) string {
 		s += fmt.Sprint(en.prefix, en.kind, en.nextHop, en.session, en.expires, en.active, en.routed)
 	}
 	for _, n := range t.nhs {
-		s += fmt.Sprint(n.id, n.up, n.failed, n.active, n.tries, n.timer.at)
+		s += fmt.Sprint(n.id, n.up, n.failed, n.active, n.tries, n.timer.At())
 	}
 	return s
 }
@@ -353,7 +353,7 @@ func invariants(t testing.TB, e *Engine, l *lonely, limits Limits) {
 		if en.kind == KindRegistered {
 			clients[en.session]++
 		}
-		if en.kind != KindStatic && en.kind != KindNHS && en.timer.pos == 0 {
+		if en.kind != KindStatic && en.kind != KindNHS && !en.timer.Pending() {
 			t.Fatalf("entry %s has no timer: it never ends", p)
 		}
 	}

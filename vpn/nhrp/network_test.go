@@ -371,7 +371,7 @@ func TestRemovingATunnelWithdrawsClosesAndLeavesNothing(t *testing.T) {
 	want(t, "sessions", len(s2.sessions), 0)
 	want(t, "shortcuts", len(s2.shortcuts)+len(s3.shortcuts), 0)
 	want(t, "neighbours", len(s2.neighbours["Tunnel0"]), 0)
-	want(t, "timers", len(s2.engine.queue), 0)
+	want(t, "timers", s2.engine.queue.Len(), 0)
 	want(t, "hub's peers", len(hub.engine.Snapshot()[0].Peers), 1)
 }
 
