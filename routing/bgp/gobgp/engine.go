@@ -25,6 +25,8 @@ type engine struct {
 	hook   *hook
 	ctx    context.Context
 	cancel context.CancelFunc
+	// Peers that were deleted, and those that GoBGP has let go of since: it does that later, on its own.
+	deleted, freed atomic.Int64
 }
 
 // hook runs on the goroutine of GoBGP's Serve, after each thing that it did.
@@ -69,7 +71,8 @@ func startEngine(cfg *bgp.Config, log zerolog.Logger, events func(*api.WatchEven
 		return nil, err
 	}
 	h := &hook{gone: make(chan struct{})}
-	e := &engine{arena: a, hook: h, srv: server.NewBgpServer(server.LoggerOption(logger{log}), server.TimingHookOption(h))}
+	e := &engine{arena: a, hook: h}
+	e.srv = server.NewBgpServer(server.LoggerOption(logger{log, &e.freed}), server.TimingHookOption(h))
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	started := make(chan error, 1)
 	a.run(e.srv.Serve, started)
@@ -135,6 +138,9 @@ func (e *engine) nudge() {
 // readersEnd is how long the goroutines that read from deleted peers have to end.
 const readersEnd = 150 * time.Millisecond
 
+// peersEnd is how long GoBGP may take to let go of deleted peers.
+const peersEnd = 3 * time.Second
+
 // close ends the engine. All peers must have been deleted.
 func (e *engine) close() {
 	world.starting.Lock()
@@ -147,6 +153,10 @@ func (e *engine) close() {
 		if e.hook.ops.Load() > before {
 			break
 		}
+		time.Sleep(time.Millisecond)
+	}
+	// Only Serve lets go of deleted peers; what it does not come to stays for ever: two goroutines each.
+	for until := time.Now().Add(peersEnd); e.freed.Load() < e.deleted.Load() && time.Now().Before(until); {
 		time.Sleep(time.Millisecond)
 	}
 	// GoBGP's readers of deleted peers look at the settings that StopBgp clears, without a lock, for a moment longer.
@@ -202,7 +212,11 @@ func familyOf(f bgp.Family) *api.Family {
 }
 
 func (e *engine) deletePeer(addr netip.Addr) error {
-	return e.srv.DeletePeer(e.ctx, &api.DeletePeerRequest{Address: addr.String()})
+	err := e.srv.DeletePeer(e.ctx, &api.DeletePeerRequest{Address: addr.String()})
+	if err == nil {
+		e.deleted.Add(1)
+	}
+	return err
 }
 
 // state reports the state of a peer.
