@@ -276,7 +276,7 @@ func (m *Manager) advance(now time.Time, x *object) {
 	if at := x.changed.Add(pace); x.hasty >= hasty && at.After(due) {
 		due = at
 	}
-	if x.pending.IsZero() {
+	if x.pending.IsZero() || due.Before(x.pending) {
 		x.pending = due
 	}
 	if x.pending.After(now) {

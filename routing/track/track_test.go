@@ -291,3 +291,19 @@ func TestAnObjectThatFollowsItsOwnAbsenceLeavesTimeForOthers(t *testing.T) {
 	s.Report(1, !was, "")
 	s.want(1, map[bool]string{true: "down", false: "up"}[was])
 }
+
+func TestWhatNeedNotWaitDoesNotWaitForWhatHadTo(t *testing.T) {
+	s := newStage(t)
+	slow := leaf(1)
+	slow.Delay.Up = time.Minute
+	s.set(slow)
+	s.Report(1, true, "")
+	s.wait(time.Second)
+	s.Report(1, false, "no answer")
+	s.want(1, "down")
+
+	s.Report(1, true, "")
+	s.wait(time.Second)
+	s.set(leaf(1)) // without a delay
+	s.want(1, "up")
+}
