@@ -99,3 +99,20 @@ func TestALineAsLongAsAFileIsReadInOneGo(t *testing.T) {
 		t.Errorf("%s", diags)
 	}
 }
+
+func TestManyRoutesOfOneObjectAreLookedAtOnceEach(t *testing.T) {
+	allocs := func(routes int) float64 {
+		b := []byte("[interface.GigabitEthernet1]\naddress = \"192.0.2.2/24\"\n[track.1]\nroute = { prefix = \"10.0.0.0/24\" }\n")
+		for i := range routes {
+			b = fmt.Appendf(b, "[[route]]\nprefix = \"10.%d.%d.0/24\"\nvia = \"192.0.2.1\"\ntrack = 1\n", 1+i/250, i%250)
+		}
+		return testing.AllocsPerRun(1, func() {
+			if _, problems := Parse("routes.toml", b); len(problems) > 0 {
+				t.Fatal(problems)
+			}
+		})
+	}
+	if few, many := allocs(250), allocs(500); many > 3*few {
+		t.Errorf("%.0f allocations for 250 routes, %.0f for 500", few, many)
+	}
+}

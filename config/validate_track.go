@@ -159,6 +159,14 @@ func (v *validator) absence() {
 		state
 		way string
 	}
+	type prefix struct {
+		prefix netip.Prefix
+		vrf    string
+	}
+	routes := map[prefix][]*Route{}
+	for _, r := range v.c.Route {
+		routes[prefix{r.Prefix, r.VRF}] = append(routes[prefix{r.Prefix, r.VRF}], r)
+	}
 	for i, r := range v.c.Route {
 		seen := map[state]bool{}
 		queue := []step{{state{r.Track, false}, strconv.Itoa(r.Track)}}
@@ -179,15 +187,13 @@ func (v *validator) absence() {
 					queue = append(queue, step{state{o, x.not}, fmt.Sprint(x.way, " → ", o)})
 				}
 			} else {
-				for _, o := range v.c.Route {
-					switch way := fmt.Sprint(x.way, " → ", o.Prefix); {
-					case o.Prefix != p.Prefix || o.VRF != p.VRF:
-					case x.not && o.Prefix == r.Prefix && o.VRF == r.VRF:
+				for _, o := range routes[prefix{p.Prefix, p.VRF}] {
+					way := fmt.Sprint(x.way, " → ", o.Prefix)
+					if x.not && o.Prefix == r.Prefix && o.VRF == r.VRF {
 						v.warnf(v.item("route", i)+".track", "the object is up while this route is not there (%s): the route would come and go without end", way)
 						break search
-					default:
-						queue = append(queue, step{state{o.Track, x.not}, fmt.Sprint(way, " → ", o.Track)})
 					}
+					queue = append(queue, step{state{o.Track, x.not}, fmt.Sprint(way, " → ", o.Track)})
 				}
 			}
 		}
