@@ -28,12 +28,17 @@ type ear struct {
 func (e *ear) hears()          { e.heard.Store(int64(time.Since(e.begun))) }
 func (e *ear) last() time.Time { return e.begun.Add(time.Duration(e.heard.Load())) }
 
+// upWithin is how long the engine may take to say that a session is up, when the hold time is no longer. While it does not,
+// what the peer says waits, and the peer is not silent.
+const upWithin = time.Minute
+
 // keep sends KEEPALIVEs and watches the hold time (RFC 4271 §4.4, §8.2.2), from the peer's OPEN on until the relay ends.
 //
 // A peer is not silent while what it has said waits to be read, nor does the time count in which we could not look
 // (felloe/routing/awake): on a busy machine the timer of a session runs before whoever reads from it.
 func (r *relay) keep(hold, every time.Duration) {
 	var c awake.Clock
+	begun := time.Now()
 	last := r.ear.last()
 	until, late := last.Add(hold), uint64(0) // awake
 	next := last.Add(every)
@@ -65,10 +70,24 @@ func (r *relay) keep(hold, every time.Duration) {
 			r.end(n, "")
 			return
 		}
+		if now.Sub(begun) > max(hold, upWithin) && !r.isUp() {
+			r.end(&guard.Notification{Code: guard.Cease, Subcode: guard.ConnectionRejected}, "the session did not come up")
+			return
+		}
 		if !next.After(now) {
 			r.keepalive()
 			next = now.Add(every)
 		}
+	}
+}
+
+// isUp says that bgp knows of the session.
+func (r *relay) isUp() bool {
+	select {
+	case <-r.up:
+		return true
+	default:
+		return false
 	}
 }
 

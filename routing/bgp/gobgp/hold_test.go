@@ -3,8 +3,10 @@
 package gobgp
 
 import (
+	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"felloe/routing/bgp"
@@ -81,6 +83,37 @@ func TestAPeerThatIsNotReadFromIsNotSilent(t *testing.T) {
 	}
 	close(room)
 	for next(t, theirs) == guard.Keepalive {
+	}
+}
+
+func TestASessionThatTheEngineDoesNotReportEnds(t *testing.T) {
+	t.Parallel()
+	for _, known := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r, theirs := timed(t, func() {})
+			if known {
+				close(r.alive)
+				r.begin()
+			}
+			go r.fromPeer(r.conn, r.guard, nil)
+			go r.keep(9*time.Second, 3*time.Second)
+			go io.Copy(io.Discard, theirs)
+			go func() {
+				for _, err := theirs.Write((&guard.Update{EndOfRIB: bgp.IPv4}).Encode(true)[0]); err == nil; _, err = theirs.Write(guard.KeepaliveMessage()) {
+					time.Sleep(time.Second)
+				}
+			}()
+			time.Sleep(30 * time.Second)
+			if r.isOver() {
+				t.Fatal("it is over already")
+			}
+			time.Sleep(time.Minute)
+			if r.isOver() == known {
+				t.Errorf("bgp knows of it: %v; it is over: %v", known, r.isOver())
+			}
+			theirs.Close()
+			time.Sleep(2 * time.Second) // until who writes has noticed
+		})
 	}
 }
 
