@@ -117,6 +117,24 @@ func TestASessionThatTheEngineDoesNotReportEnds(t *testing.T) {
 	}
 }
 
+func TestAPanicCostsTheSessionThatIsNotReadFromAnyMore(t *testing.T) {
+	t.Parallel()
+	r, theirs := timed(t, func() {})
+	go io.Copy(io.Discard, theirs)
+	go r.contain(func() { r.fromPeer(r.conn, nil, nil) }) // there is no guard to give the message to
+	if _, err := theirs.Write(guard.KeepaliveMessage()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-r.over:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it stays")
+	}
+	if r.state(); r.reason != "a fault of our own" {
+		t.Errorf("the reason is %q", r.reason)
+	}
+}
+
 func TestWhatWaitsInTheStackIsUnread(t *testing.T) {
 	t.Parallel()
 	b := newBus(t)

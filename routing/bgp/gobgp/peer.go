@@ -559,7 +559,7 @@ func (p *peer) handWaiting() {
 	r := newRelay(p, o)
 	p.relay = r
 	p.local, p.remote = addrPort(o.conn.LocalAddr()), addrPort(o.conn.RemoteAddr())
-	go p.s.contain(r.run)
+	go r.contain(r.run)
 }
 
 // relayEnded is called once by each relay. taken says that GoBGP saw it, and so will go through IDLE.

@@ -98,8 +98,22 @@ func (r *relay) run() {
 		c.Close()
 		return
 	}
-	go r.p.s.contain(func() { r.fromPeer(conn, g, first) })
+	go r.contain(func() { r.fromPeer(conn, g, first) })
 	r.fromEngine(c)
+}
+
+// contain has a panic of ours cost the session: nobody would read from the peer, or write to it, any more.
+func (r *relay) contain(f func()) {
+	r.p.s.contain(func() {
+		done := false
+		defer func() {
+			if !done {
+				r.end(&guard.Notification{Code: guard.Cease}, "a fault of our own")
+			}
+		}()
+		f()
+		done = true
+	})
 }
 
 // fromEngine passes on what GoBGP says.
@@ -231,26 +245,37 @@ func (r *relay) fromPeer(c net.Conn, g *guard.Guard, first []byte) {
 // take handles one message of the peer; false says that the connection is done with.
 func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 	r.trace(false, msg)
-	r.mu.Lock()
-	if r.conn != c || r.ended {
-		r.mu.Unlock()
+	var (
+		got           guard.Received
+		err           error
+		fault         string
+		looped, alive bool
+		heard         []byte
+		engine        net.Conn
+	)
+	if !func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock() // whatever the message does to the guard
+		if r.conn != c || r.ended {
+			return false
+		}
+		heard, alive, engine = r.gotOpen, r.gotAlive, r.engine
+		got, err = g.FromPeer(msg)
+		fault, looped = g.Fault, g.Looped
+		if err == nil {
+			switch msg[18] {
+			case guard.Open:
+				if heard == nil {
+					r.gotOpen = got.Engine
+				}
+			case guard.Keepalive:
+				r.gotAlive = true
+			}
+		}
+		return true
+	}() {
 		return false
 	}
-	got, err := g.FromPeer(msg)
-	fault, looped := g.Fault, g.Looped
-	heard, alive := r.gotOpen, r.gotAlive
-	if err == nil {
-		switch msg[18] {
-		case guard.Open:
-			if heard == nil {
-				r.gotOpen = got.Engine
-			}
-		case guard.Keepalive:
-			r.gotAlive = true
-		}
-	}
-	engine := r.engine
-	r.mu.Unlock()
 	if err != nil {
 		var n *guard.Notification
 		if !errors.As(err, &n) {
@@ -286,7 +311,7 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 		hold, every := r.p.times(g.Open())
 		r.p.s.mu.Unlock()
 		if hold > 0 {
-			go r.p.s.contain(func() { r.keep(hold, every) })
+			go r.contain(func() { r.keep(hold, every) })
 		}
 	}
 	if m := got.Engine; m != nil && !(msg[18] == guard.Keepalive && alive) { // GoBGP needs the first one only
@@ -306,7 +331,7 @@ func (r *relay) take(c net.Conn, g *guard.Guard, msg []byte) bool {
 func (r *relay) begin() {
 	r.begun.Do(func() {
 		close(r.up)
-		go r.p.s.contain(r.sending)
+		go r.contain(r.sending)
 	})
 }
 
@@ -437,7 +462,7 @@ func (r *relay) switchTo(o *offer) bool {
 	r.p.s.mu.Lock()
 	r.p.local, r.p.remote = addrPort(o.conn.LocalAddr()), addrPort(o.conn.RemoteAddr())
 	r.p.s.mu.Unlock()
-	go r.p.s.contain(func() { r.fromPeer(o.conn, g, o.open) })
+	go r.contain(func() { r.fromPeer(o.conn, g, o.open) })
 	return true
 }
 
