@@ -277,12 +277,9 @@ func TestBothSpokesAskingAtOnceEndInOneTunnelEach(t *testing.T) {
 	want(t, "lost", s2.lost+s3.lost, 0)
 }
 
-func TestSpokesOfTwoHubsMeetDirectly(t *testing.T) {
-	c := newCloud(t)
-	h1, h2 := c.flexHub(1), c.flexHub(2)
-	s2, s3 := c.flexSpoke(2, h1), c.flexSpoke(3, h2)
-	// A plain point-to-point tunnel between the hubs, of the same network; neither makes shortcuts of its own.
-	a, b := h1.make("Tunnel9", ip("172.16.2.1")), h2.make("Tunnel9", ip("172.16.1.1"))
+// join connects two hubs by a plain point-to-point tunnel of the same network; neither makes shortcuts of its own.
+func (c *cloud) join(h1, h2 *router) {
+	a, b := h1.make("Tunnel9", h2.template.NBMA), h2.make("Tunnel9", h1.template.NBMA)
 	for _, x := range []*session{a, b} {
 		x.r.far["Tunnel9"], x.r.neighbours["Tunnel9"] = x.ID, map[netip.Addr]SessionID{}
 		cfg := *x.r.template
@@ -291,11 +288,41 @@ func TestSpokesOfTwoHubsMeetDirectly(t *testing.T) {
 		x.r.routes = append(x.r.routes, route{prefix: net("192.168.0.0/16"), ifname: "Tunnel9"}, route{prefix: net("172.20.0.0/16"), ifname: "Tunnel9"})
 	}
 	c.up(a, b)
+}
+
+func TestSpokesOfTwoHubsMeetDirectly(t *testing.T) {
+	c := newCloud(t)
+	h1, h2 := c.flexHub(1), c.flexHub(2)
+	s2, s3 := c.flexSpoke(2, h1), c.flexSpoke(3, h2)
+	c.join(h1, h2)
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "hub2", "hub1", "spoke2")
 	c.run(time.Second)
 	wantPath(t, c.ping(s3, hostOf(3), hostOf(2)), "spoke3", "spoke2")
 	want(t, "redirects that a hub acts on", h1.saw(EventRedirectReceived)+h2.saw(EventRedirectReceived), 0)
 	c.ping(s2, hostOf(2), hostOf(3))
+	c.run(time.Second)
+	wantPath(t, c.ping(s2, hostOf(2), hostOf(3)), "spoke2", "spoke3")
+	want(t, "tunnels", len(s2.clones)+len(s3.clones), 2)
+}
+
+// A spoke has one address inside and two outside, one for each hub. What it asks over one hub is answered where it asks from,
+// although the other hub, which the question comes over too, knows it elsewhere.
+func TestASpokeWithAnotherAddressOutsideForEachHubIsCalledWhereItAsksFrom(t *testing.T) {
+	c := newCloud(t)
+	c.publics = map[string]netip.Addr{"spoke3": ip("203.0.113.1")} // it must call
+	h1, h2 := c.flexHub(1), c.flexHub(2)
+	s2, s3 := c.flexSpoke(2, h1), c.flexSpoke(3, h2)
+	far, va := h2.clone(ip("10.0.9.2"))
+	h2.engine.Apply(c.now, va)
+	near := s2.make("Tunnel1", va.NBMA)
+	s2.far["Tunnel1"], s2.neighbours["Tunnel1"] = near.ID, map[netip.Addr]SessionID{}
+	cfg := s2.engine.tunnels["Tunnel0"].cfg
+	cfg.Tunnel, cfg.NBMA = "Tunnel1", ip("10.0.9.2")
+	s2.apply(cfg)
+	c.up(near, far)
+	h2.routes = append(h2.routes, route{prefix: hostPrefix(flexAddr(2)), ifname: va.Tunnel}, route{prefix: lan(2), ifname: va.Tunnel})
+	c.join(h1, h2)
+	wantPath(t, c.ping(s2, hostOf(2), hostOf(3)), "spoke2", "hub1", "hub2", "spoke3")
 	c.run(time.Second)
 	wantPath(t, c.ping(s2, hostOf(2), hostOf(3)), "spoke2", "spoke3")
 	want(t, "tunnels", len(s2.clones)+len(s3.clones), 2)

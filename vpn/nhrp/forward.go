@@ -60,6 +60,9 @@ func (t *tunnel) tellNAT(p *message.Packet, said []message.CIE, from From, first
 	case !p.Type.Request():
 		return said
 	}
+	if t.cfg.PointToPoint && !t.cfg.Clone && !first {
+		return said // the hub there has told, of the session that it came over; the same one may look otherwise on one of ours
+	}
 	seen, known := t.outside(proto)
 	if !known && first && t.cfg.PointToPoint {
 		var s Session
