@@ -3,8 +3,8 @@ package labkit
 import (
 	"encoding/binary"
 	"net/netip"
-	"slices"
 
+	"felloe/netstack/ip"
 	"felloe/netstack/packet"
 )
 
@@ -22,8 +22,8 @@ func Echo(src, dst netip.Addr, seq uint16) *packet.Packet {
 		b[20] = 8
 		binary.BigEndian.PutUint16(b[24:], 77)
 		binary.BigEndian.PutUint16(b[26:], seq)
-		binary.BigEndian.PutUint16(b[10:], Sum(b[:20]))
-		binary.BigEndian.PutUint16(b[22:], Sum(b[20:]))
+		binary.BigEndian.PutUint16(b[10:], ^ip.Sum(b[:20], 0))
+		binary.BigEndian.PutUint16(b[22:], ^ip.Sum(b[20:], 0))
 		return packet.From(b)
 	}
 	b := append(make([]byte, 48, 120), mark...)
@@ -34,8 +34,7 @@ func Echo(src, dst netip.Addr, seq uint16) *packet.Packet {
 	b[40] = 128
 	binary.BigEndian.PutUint16(b[44:], 77)
 	binary.BigEndian.PutUint16(b[46:], seq)
-	pseudo := slices.Concat(b[8:40], []byte{0, 0, 0, byte(len(b) - 40), 0, 0, 0, 58}, b[40:])
-	binary.BigEndian.PutUint16(b[42:], Sum(pseudo))
+	binary.BigEndian.PutUint16(b[42:], ip.L4Checksum(src, dst, ip.ICMPv6, b[40:]))
 	return packet.From(b)
 }
 
@@ -48,19 +47,4 @@ func Answer(p *packet.Packet) (seq uint16, ok bool) {
 		return binary.BigEndian.Uint16(b[46:]), true
 	}
 	return 0, false
-}
-
-// Sum is the internet checksum (RFC 1071).
-func Sum(b []byte) uint16 {
-	var s uint32
-	for i := 0; i+1 < len(b); i += 2 {
-		s += uint32(binary.BigEndian.Uint16(b[i:]))
-	}
-	if len(b)%2 == 1 {
-		s += uint32(b[len(b)-1]) << 8
-	}
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"felloe/netstack"
+	"felloe/netstack/ip"
 	"felloe/netstack/link/mem"
 	"felloe/netstack/packet"
 	"felloe/routing/rib"
-	"felloe/tests/labkit"
 	"felloe/vpn/dmvpn"
 	"felloe/vpn/nhrp"
 )
@@ -326,8 +326,8 @@ func (r *router) tcp(to *router, port uint16) {
 	binary.BigEndian.PutUint16(b[20:], 33333)
 	binary.BigEndian.PutUint16(b[22:], port)
 	b[32], b[33] = 5<<4, 2
-	binary.BigEndian.PutUint16(b[10:], labkit.Sum(b[:20]))
-	binary.BigEndian.PutUint16(b[36:], labkit.Sum(slices.Concat(b[12:20], []byte{0, 6, 0, 20}, b[20:])))
+	binary.BigEndian.PutUint16(b[10:], ^ip.Sum(b[:20], 0))
+	binary.BigEndian.PutUint16(b[36:], ip.L4Checksum(r.l.nets.inside(r.n).Addr(), r.l.nets.inside(to.n).Addr(), ip.TCP, b[20:]))
 	_ = r.vrf.SendIP(packet.From(b))
 }
 
