@@ -14,6 +14,9 @@ import (
 
 	"felloe/routing/bgp"
 	"felloe/routing/bgp/guard"
+
+	api "github.com/osrg/gobgp/v3/api"
+	"github.com/rs/zerolog"
 )
 
 // rawPeer is a peer made by hand: a TCP connection to the router at .1, from a host stack at .N.
@@ -219,4 +222,30 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		spoke.stop()
 	}
 	eventually(t, "the goroutines are gone", func() bool { return runtime.NumGoroutine() <= before+4 })
+}
+
+func TestAnEngineWaitsForThePeersThatGoBGPHasNotLetGoOf(t *testing.T) {
+	cfg := bgp.Config{AS: 65010, RouterID: ip("10.10.10.1")}
+	e, err := startEngine(&cfg, zerolog.Nop(), func(*api.WatchEventResponse) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const peers = 20
+	for n := range peers {
+		addr := netip.AddrFrom4([4]byte{10, 10, 10, byte(2 + n)})
+		to := neighbor(addr.String(), 65011)
+		if err := e.addPeer(&cfg, addr, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := range peers {
+		if err := e.deletePeer(netip.AddrFrom4([4]byte{10, 10, 10, byte(2 + n)})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.close()
+	// What tells of them is a line of GoBGP's log: with another wording each close would wait in vain.
+	if n := e.freed.Load(); n != peers {
+		t.Fatalf("GoBGP has let go of %d peers of %d", n, peers)
+	}
 }
